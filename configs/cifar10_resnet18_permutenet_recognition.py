@@ -1,0 +1,21 @@
+"""PermuteNet recognition with ResNet-18 on CIFAR-10: the reference protocol at full length.
+
+    gpool train configs/cifar10_resnet18_permutenet_recognition.py \\
+        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+
+Shows: what the image shows, wherever it stands,
+read from a pooled vector whose channels are permuted anew in each pass.
+Protocol: 20 epochs of Adam at 1e-3 (betas 0.5, 0.999), batch 48, n = 3 (5 and 7
+by the flag); the checkpoint is picked on a validation split, not on test.
+Expected time: an accelerator's job, not measured yet; see the `_cpu` variant.
+"""
+
+from gpool_jax.config import DataConfig, ModelConfig, PositionConfig, TrainConfig
+
+config = PositionConfig(
+    task="recognition",
+    data=DataConfig(source="tfds", name="cifar10"),
+    model=ModelConfig(name="resnet18", head="permutenet"),
+    # 45,000 training images: 937 steps an epoch.
+    train=TrainConfig(steps=20 * 937, eval_every=937),
+)

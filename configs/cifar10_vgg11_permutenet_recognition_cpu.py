@@ -1,0 +1,20 @@
+"""PermuteNet recognition with a thin VGG-11 on CIFAR-10, for two CPU cores.
+
+    gpool train configs/cifar10_vgg11_permutenet_recognition_cpu.py \\
+        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+
+Shows: what the image shows, wherever it stands,
+read from a pooled vector whose channels are permuted anew in each pass;
+an eighth of the width and 1600 steps of the reference's protocol.
+Expected time: @TIME cifar10_vgg11_permutenet_recognition_cpu@
+"""
+
+from gpool_jax.config import DataConfig, EvalConfig, ModelConfig, PositionConfig, TrainConfig
+
+config = PositionConfig(
+    task="recognition",
+    data=DataConfig(source="tfds", name="cifar10"),
+    model=ModelConfig(name="vgg11", head="permutenet", width=0.125),
+    train=TrainConfig(steps=1600, eval_every=400, num_val=1000, milestones=(400, 1600)),
+    eval=EvalConfig(num_images=1000),
+)

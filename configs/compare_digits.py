@@ -1,0 +1,18 @@
+"""Four arms on handwritten digits, three seeds, two training lengths.
+
+    gpool train configs/compare_digits.py --workdir RUN
+
+Shows: GAPNet; a linear head; that head permuted at test only; PermuteNet; for
+location and recognition, after 300 and 1,200 steps, with read-outs of each
+frozen network from its latent, permuted latent and sorted latent.
+Expected time: @TIME compare_digits@
+"""
+
+from gpool_jax.config import ComparisonConfig, ModelConfig, ProbeConfig, TrainConfig
+
+config = ComparisonConfig(
+    num_seeds=3,
+    model=ModelConfig(name="resnet18", width=0.125),
+    train=TrainConfig(steps=1200, eval_every=300, milestones=(300, 1200)),
+    probe=ProbeConfig(num_images=300, kinds=("ridge", "mlp")),
+)

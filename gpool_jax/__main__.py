@@ -1,0 +1,8 @@
+"""`python -m gpool_jax` is the same program as the console script `gpool`."""
+
+import sys
+
+from gpool_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

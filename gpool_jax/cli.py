@@ -1,0 +1,282 @@
+"""`gpool`: parse, call one experiment, print, exit code."""
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gpool_jax import __version__
+from gpool_jax import config as configs
+from gpool_jax.config import DEMO, PositionConfig
+from gpool_jax.errors import InputError, RunError
+
+_HELP = """\
+usage: gpool COMMAND ...
+
+How much position does a globally pooled vector carry, and does the order of its
+channels carry it?
+
+commands:
+  demo                       the main question on small real data, in minutes
+  train CONFIG.py            train and evaluate what a config file asks for
+  evaluate RUN               measure a training run again, otherwise
+  evaluate --weights FILE --model NAME
+                             measure a network imported from PyTorch
+
+every command:
+  --workdir DIR              where results.json and report.html go
+  --help                     all options of the command, with their defaults
+  --compilation-cache DIR    where compiled programs are kept (none: off)
+
+gpool --version prints the version.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+      argv: words after the program's name; the process's own if None.
+
+    Returns:
+      The exit code: 0; 2 for input that cannot be used or a run that had to
+      stop, with one line on stderr; 128 + the signal for a run told to stop.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    commands = {"demo": _demo, "train": _train, "evaluate": _evaluate}
+    try:
+        if arguments[0] not in commands:
+            raise InputError(
+                f"`command` must be one of {', '.join(commands)}; got {arguments[0]!r}."
+                f"{_nearest(arguments[0], commands)}"
+            )
+        return commands[arguments[0]](arguments[1:])
+    except (InputError, RunError) as error:
+        print(f"gpool: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gpool: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _demo(arguments: list[str]) -> int:
+    options, rest = _options("demo", arguments, {"--workdir": "runs/demo"})
+    config = _override(DEMO, rest, "gpool demo [--workdir runs/demo]", options.help)
+    return _run(config, Path(options.workdir), options)
+
+
+def _train(arguments: list[str]) -> int:
+    options, rest = _options("train", arguments, {"--workdir": None}, positional="config")
+    usage = "gpool train CONFIG.py --workdir RUN"
+    default = PositionConfig() if options.config is None else _load_config(options.config)
+    config = _override(default, rest, usage, options.help)
+    if options.config is None:
+        raise InputError("`config`: train needs a config file, e.g. configs/demo.py.")
+    if options.workdir is None:
+        raise InputError("`--workdir` must name the folder of the run; got none.")
+    return _run(config, Path(options.workdir), options)
+
+
+def _run(config: Any, folder: Path, options: argparse.Namespace) -> int:
+    _start_jax(options)
+    from gpool_jax.experiments import run
+    from gpool_jax.train.loop import Stopped
+
+    try:
+        result = run(config, folder, warn=_warn)
+    except Stopped as stopped:
+        print(f"gpool: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    return _show(result, folder)
+
+
+def _evaluate(arguments: list[str]) -> int:
+    options, rest = _options(
+        "evaluate",
+        arguments,
+        {"--workdir": None, "--weights": None, "--model": None},
+        positional="run",
+    )
+    usage = "gpool evaluate RUN | gpool evaluate --weights FILE --model NAME --workdir OUT"
+    if options.weights is not None:
+        return _evaluate_weights(options, rest, usage)
+    if options.run is None:
+        _override(PositionConfig(), rest, usage, options.help)
+        raise InputError("`run`: evaluate needs the folder of a run, or --weights FILE.")
+    from gpool_jax.experiments import workdir
+
+    run = Path(options.run)
+    trained = workdir.read_config(run)
+    config = _override(trained, rest, usage, options.help)
+    out = Path(options.workdir) if options.workdir else run / "evaluation"
+    workdir.check_writable(out)
+    _start_jax(options)
+    from gpool_jax.experiments import comparison, measure
+
+    if isinstance(config, PositionConfig):
+        result = measure.evaluate(trained, config, run, out, _warn)
+    else:
+        result = comparison.evaluate(trained, config, run, out, _warn)
+    return _show(result, out)
+
+
+def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) -> int:
+    default = PositionConfig()
+    if options.model is not None:
+        model = dataclasses.replace(default.model, name=options.model)
+        default = dataclasses.replace(default, model=model)
+    config = _override(default, rest, usage, options.help)
+    if options.run is not None:
+        raise InputError(f"`run`: give a run or --weights, not both; got {options.run}.")
+    if options.model is None:
+        raise InputError("`--model` must name the network of the weights, e.g. resnet18; got none.")
+    if options.workdir is None:
+        raise InputError("`--workdir` must name the folder of the result; got none.")
+    _start_jax(options)
+    from gpool_jax.experiments import imported
+
+    out = Path(options.workdir)
+    return _show(imported.evaluate(config, Path(options.weights), out, _warn), out)
+
+
+def _options(
+    command: str,
+    arguments: list[str],
+    defaults: dict[str, str | None],
+    positional: str | None = None,
+) -> tuple[argparse.Namespace, list[str]]:
+    """Take out what belongs to the command; the rest are fields of the config."""
+    parser = argparse.ArgumentParser(
+        prog=f"gpool {command}", add_help=False, allow_abbrev=False, exit_on_error=False
+    )
+    parser.error = _raise_input_error  # one line, as for every other error
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--compilation-cache", default=None)
+    for name, default in defaults.items():
+        parser.add_argument(name, default=default)
+    # The positional word comes first, so that it is never taken from a field's values.
+    named = None
+    if positional is not None and arguments and not arguments[0].startswith("-"):
+        named, arguments = arguments[0], arguments[1:]
+    try:
+        options, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
+    if positional is not None:
+        setattr(options, positional, named)
+    return options, rest
+
+
+def _raise_input_error(message: str) -> NoReturn:
+    raise InputError(message)
+
+
+def _override(config: Any, arguments: list[str], usage: str, show_help: bool) -> Any:
+    """Apply `--field.name value` overrides to a config, or show them all and leave."""
+    import tyro
+
+    if show_help:
+        print(f"usage: {usage} [--FIELD VALUE ...]\n\n{_HELP.partition('every command:')[2]}")
+        tyro.cli(type(config), default=config, args=["--help"], prog="gpool")
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            new, unknown = tyro.cli(
+                type(config), default=config, args=arguments, return_unknown_args=True
+            )
+    except SystemExit:
+        raise InputError(_one_line(captured.getvalue())) from None
+    if unknown:
+        name = next((word for word in unknown if word.startswith("-")), unknown[0])
+        known = [f"--{field}" for field in _field_names(configs.to_dict(config))]
+        raise InputError(f"unknown config field {name}.{_nearest(name, known)}")
+    return new
+
+
+def _field_names(values: dict[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            names += _field_names(value, f"{prefix}{name}.")
+        elif name != "kind":
+            names.append((prefix + name).replace("_", "-"))
+    return names
+
+
+def _nearest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _one_line(box: str) -> str:
+    """The message inside the box that tyro prints."""
+    lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f-") for line in box.splitlines()]
+    lines = [line for line in lines if line][1:]
+    message = []
+    for line in lines:
+        if line.startswith(("Argument helptext", "For full helptext", "Perhaps you meant")):
+            break
+        message.append(line)
+    return " ".join(message)
+
+
+def _load_config(name: str) -> Any:
+    """The `config` of a Python file."""
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"`config`: there is no file {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"`config`: {path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's code: any kind
+        raise InputError(f"`config`: {path} cannot be loaded: {error!r}.") from None
+    config = getattr(module, "config", None)
+    if type(config) not in configs.KINDS.values():
+        raise InputError(
+            f"`config`: {path} must define `config`, one of {', '.join(configs.KINDS)}; "
+            f"got {type(config).__name__}."
+        )
+    return config
+
+
+def _start_jax(options: argparse.Namespace) -> None:
+    """Load JAX once nothing cheap is left to check, with its cache of compiled programs."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+
+    chosen = options.compilation_cache
+    folder = chosen or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/gpool_jax/xla"
+    if chosen != "none":
+        jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
+
+
+def _show(result: Any, folder: Path) -> int:
+    from gpool_jax.report.table import format_table
+
+    for note in result.notes:
+        print(note)
+    print(f"\n{format_table(result)}\n")
+    for name in ("results.json", "report.html"):
+        if (folder / name).exists():
+            print(folder / name)
+    return 0
+
+
+def _warn(message: str) -> None:
+    print(f"gpool: {message}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Data: `sources.load` reads a set, `resident` keeps it on the device."""

@@ -1,0 +1,61 @@
+"""Decoded arrays on disk, with a checksum: decode a data set once."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+_CHECKSUM = "sha256"
+
+
+def cached(
+    identity: str,
+    decode: Callable[[], dict[str, np.ndarray]],
+    cache_dir: str | None,
+    warn: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Return what `decode` returns, from disk if it was decoded before.
+
+    Args:
+      identity: what the arrays were made from (names, sizes, dates): another
+        identity is another file.
+      decode: makes the arrays.
+      cache_dir: folder; None for $GPOOL_CACHE_DIR or ~/.cache/gpool_jax.
+      warn: receives one line when a cached file is damaged (it is then made
+        anew) or cannot be written (the run goes on without).
+    """
+    folder = Path(cache_dir or os.environ.get("GPOOL_CACHE_DIR") or "~/.cache/gpool_jax")
+    folder = folder.expanduser()
+    path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
+    if path.is_file():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {k: file[k] for k in file.files}
+            if str(arrays.pop(_CHECKSUM)) == _digest(arrays):
+                return arrays
+            reason = "its checksum is wrong"
+        except Exception as error:  # a damaged zip raises many kinds
+            reason = type(error).__name__
+        warn(f"cached file {path} is damaged ({reason}); decoding again.")
+    arrays = decode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written aside and renamed: a killed run leaves no half file behind.
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
+            np.savez(file, **arrays, **{_CHECKSUM: np.array(_digest(arrays))})
+        os.replace(file.name, path)
+    except OSError as error:
+        warn(f"decoded arrays are not cached: {error}.")
+    return arrays
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array)
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""A whole data set on the device, and which of its rows make up a step's batch."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpool_jax.data.sources import Split
+from gpool_jax.errors import InputError
+from gpool_jax.train import parallel
+
+
+def put(split: Split) -> dict[str, jax.Array]:
+    """Replicate a split over the devices: `images` uint8 [N,H,W,C], `labels` int32 [N]."""
+    return parallel.replicate({"images": split.images, "labels": split.labels})
+
+
+def fetch(data: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Take the rows `inputs["index"]` of the resident data, inside the step.
+
+    Returns:
+      `images` uint8 [B,H,W,C], `labels` int32 [B], and `position`, each
+      example's place in the global batch.
+    """
+    index = inputs["index"]
+    return {
+        "images": data["images"][index],
+        "labels": data["labels"][index],
+        "position": inputs["position"],
+    }
+
+
+def check_batch(batch_size: int, num_examples: int) -> None:
+    """Raise unless a batch can be made of the training split."""
+    parallel.check_batch(batch_size)
+    if batch_size > num_examples:
+        raise InputError(
+            f"`train.batch_size` must be at most the {num_examples} training images; "
+            f"got {batch_size}."
+        )
+
+
+def inputs_at(
+    step: int, count: int, *, num_examples: int, batch_size: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Rows of `count` batches from `step` on: a function of the step alone.
+
+    Every epoch visits each example at most once, in an order drawn from
+    (seed, epoch); the last partial batch of an epoch is left out, its examples
+    stand elsewhere in the next order.
+
+    Returns:
+      `index` int32 [count, B] and `position` int32 [count, B].
+    """
+    per_epoch = num_examples // batch_size
+    rows = []
+    for s in range(step, step + count):
+        epoch, batch = divmod(s, per_epoch)
+        order = _epoch_order(num_examples, seed, epoch)
+        rows.append(order[batch * batch_size : (batch + 1) * batch_size])
+    position = np.broadcast_to(np.arange(batch_size, dtype=np.int32), (count, batch_size))
+    return {"index": np.stack(rows), "position": position}
+
+
+@functools.lru_cache(maxsize=2)
+def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+    generator = np.random.default_rng([seed, epoch])
+    return generator.permutation(num_examples).astype(np.int32)
+
+
+def padded_batches(num_examples: int, batch_size: int) -> list[dict[str, Any]]:
+    """Every row once, in order, in batches of one size.
+
+    Returns:
+      Batches of `index` int32 [B] and `mask` bool [B]; the last is filled up
+      with row 0, masked out.
+    """
+    batches = []
+    for start in range(0, num_examples, batch_size):
+        index = np.arange(start, start + batch_size, dtype=np.int32)
+        mask = index < num_examples
+        batches.append({"index": np.where(mask, index, 0).astype(np.int32), "mask": mask})
+    return batches

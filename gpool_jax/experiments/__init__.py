@@ -1,0 +1,39 @@
+"""One file per question: from a config to a measured result.
+
+from gpool_jax.config import PositionConfig
+from gpool_jax.experiments import run
+
+result = run(PositionConfig(task="location"), "runs/location")
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpool_jax.config import ComparisonConfig, PositionConfig
+
+
+def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print):
+    """Train what a config asks for, measure it, and write both into a folder.
+
+    Args:
+      config: a `PositionConfig` or a `ComparisonConfig`.
+      workdir: gets config.json, metrics.jsonl, checkpoints/, results.json and
+        report.html; called again, the run goes on where it was.
+      warn: receives one line per damaged file that was passed over.
+
+    Returns:
+      The `report.Result`.
+
+    Raises:
+      InputError: for anything that cannot be used, before anything is written.
+      RunError: if the run had to stop.
+    """
+    # Imported here, so that naming a config does not load JAX.
+    from gpool_jax.experiments import comparison, measure
+
+    runners = {PositionConfig: measure.run, ComparisonConfig: comparison.run}
+    if type(config) not in runners:
+        names = ", ".join(kind.__name__ for kind in runners)
+        raise TypeError(f"`config` must be one of {names}; got {type(config).__name__}.")
+    return runners[type(config)](config, Path(workdir), warn)

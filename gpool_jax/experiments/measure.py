@@ -1,0 +1,280 @@
+"""Evaluate the checkpoints of a run, or imported weights, and write the result."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpool_jax import config as configs
+from gpool_jax import ops
+from gpool_jax.config import PositionConfig
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import exhaustive, position, probing, workdir
+from gpool_jax.experiments.exhaustive import Answers
+from gpool_jax.experiments.position import Setup
+from gpool_jax.report import Probe, Result, Row, write_report, write_result
+from gpool_jax.report.environment import environment
+from gpool_jax.train.events import read_events
+
+_NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
+_NUM_TUNING_MAPS = 16
+Scores = dict[str, np.ndarray]
+
+
+def network_name(config: PositionConfig) -> str:
+    """How to call a network in a table."""
+    name = _NAMES[config.model.head]
+    return name if config.model.permute_at == "gap" else f"{name} @ {config.model.permute_at}"
+
+
+def arms(config: PositionConfig, answers: Answers) -> dict[str, np.ndarray]:
+    """Per-image accuracy [N] of each way to test one network, the headline first."""
+    name = network_name(config)
+    kept = (answers.kept == answers.labels).mean(axis=1)
+    if answers.permuted is None:
+        return {name: kept}
+    permuted = (answers.permuted == answers.labels[:, :, None]).mean(axis=(1, 2))
+    if position.is_permuted(config):
+        return {name: permuted, f"{name}, order kept at test": kept}
+    return {name: kept, f"{name}, permuted at test": permuted}
+
+
+def make_rows(
+    setup: Setup, answers: Answers, checkpoint: str, step: int
+) -> list[tuple[Row, np.ndarray]]:
+    """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
+    cells = setup.config.n**2
+    rows = []
+    for arm, per_image in arms(setup.config, answers).items():
+        headline_permuted = position.is_permuted(setup.config) and "kept" not in arm
+        draws = setup.config.eval.permutations
+        repeated = draws if headline_permuted or "permuted" in arm else 1
+        rows.append(
+            (
+                summarise_row(
+                    arm,
+                    setup.config.task,
+                    checkpoint,
+                    per_image[None],
+                    steps=[step],
+                    chance=1.0 / setup.num_outputs,
+                    predictions_per_image=cells * repeated,
+                    bootstrap=setup.config.eval.bootstrap,
+                ),
+                per_image[None],
+            )
+        )
+    return rows
+
+
+def summarise_row(
+    arm: str,
+    task: str,
+    checkpoint: str,
+    scores: np.ndarray,
+    *,
+    steps: list[int],
+    chance: float,
+    predictions_per_image: int,
+    bootstrap: int,
+) -> Row:
+    """A row from per-image scores [S, N]."""
+    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
+    return Row(
+        arm=arm,
+        task=task,
+        checkpoint=checkpoint,
+        accuracy=float(scores.mean()),
+        low=low,
+        high=high,
+        chance=chance,
+        num_images=scores.shape[1],
+        num_predictions=scores.shape[1] * predictions_per_image,
+        num_seeds=scores.shape[0],
+        per_seed=[float(s) for s in scores.mean(axis=1)],
+        steps=steps,
+    )
+
+
+def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
+    """Per-cell accuracy, confusion and channel tuning of one network."""
+    config = setup.config
+    through = position.is_permuted(config) and answers.permuted is not None
+    given = answers.permuted if through else answers.kept[:, :, None]
+    right = given == answers.labels[:, :, None]
+    n = config.n
+    confusion = np.zeros((setup.num_outputs, setup.num_outputs))
+    truth = np.broadcast_to(answers.labels[:, :, None], given.shape)
+    np.add.at(confusion, (truth.ravel(), given.ravel()), 1)
+    count = len(answers.kept)
+    selectivity = ops.position_selectivity(answers.latent_sum, answers.latent_square_sum, count)
+    top = np.argsort(-selectivity, kind="stable")[:_NUM_TUNING_MAPS]
+    name = f"{network_name(config)}, {config.task}"
+    return {
+        "per_cell_of": name,
+        "per_cell": right.mean(axis=(0, 2)).reshape(n, n).tolist(),
+        "confusion_of": name,
+        "confusion": (confusion / np.maximum(confusion.sum(1, keepdims=True), 1)).tolist(),
+        "tuning_channels": top.tolist(),
+        "tuning_selectivity": selectivity[top].tolist(),
+        "tuning": (answers.latent_sum[:, top].T / count).reshape(-1, n, n).tolist(),
+        "selectivity": selectivity.tolist(),
+    }
+
+
+def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
+    """Train one network in a folder, or finish its training, and evaluate it there."""
+    started = time.perf_counter()
+    setup = position.prepare(config, warn=warn)
+    probing.resolve_stages(setup)
+    position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
+    return evaluate_run(setup, folder, folder, started=started, warn=warn)
+
+
+def evaluate_run(
+    setup: Setup,
+    run: Path,
+    out: Path,
+    *,
+    started: float | None = None,
+    warn: Callable[[str], None] = print,
+) -> Result:
+    """Evaluate the milestones and the best checkpoint of a run; write the result.
+
+    Args:
+      setup: of the run.
+      run: its folder.
+      out: gets results.json, per_image.npz and report.html.
+      started: `time.perf_counter()` of the command's start.
+      warn: receives one line per checkpoint that cannot be read.
+
+    Raises:
+      InputError: if the run has no readable checkpoint.
+    """
+    started = time.perf_counter() if started is None else started
+    config = setup.config
+    probing.resolve_stages(setup)
+    if not (run / "checkpoints").is_dir():
+        raise InputError(f"`run`: {run} has no checkpoints yet.")
+    checkpoints = position.open_checkpoints(config, run)
+    try:
+        state = setup.init_state()
+        found = checkpoints.load_best(state, warn)
+        if found is None:
+            raise InputError(f"`run`: {run} has no checkpoints yet.")
+        best_step, best = found
+        entries = []
+        for step in sorted({*config.train.milestones, config.train.steps}):
+            if step in checkpoints.steps and config.train.milestones:
+                entries.append((f"step {step}", step, checkpoints.load(step, state)))
+        entries.append(("best", best_step, best))
+    finally:
+        checkpoints.close()
+    rows, cache = [], {}
+    for name, step, loaded in entries:
+        if step not in cache:
+            cache[step] = exhaustive.evaluate(setup, loaded.variables)
+        rows += make_rows(setup, cache[step], name, step)
+    notes = [_sentence(config, setup, [row for row, _ in rows])]
+    curves = {network_name(config): read_events(run)}
+    return _finish(setup, best.variables, rows, cache[best_step], curves, notes, out, started, warn)
+
+
+def evaluate_weights(
+    setup: Setup,
+    variables: Any,
+    out: Path,
+    *,
+    has_head: bool,
+    notes: list[str],
+    warn: Callable[[str], None] = print,
+) -> Result:
+    """Evaluate imported weights: the head if it fits the task, and the probes.
+
+    Args:
+      setup: whose model the weights fit.
+      variables: from `models.from_torch`.
+      out: gets results.json, per_image.npz and report.html.
+      has_head: whether the head answers the task of the config.
+      notes: what was detected in the file.
+      warn: receives warnings.
+    """
+    started = time.perf_counter()
+    probing.resolve_stages(setup)
+    workdir.check_writable(out)
+    if not has_head:
+        return _finish(setup, variables, [], None, {}, notes, out, started, warn)
+    answers = exhaustive.evaluate(setup, variables)
+    rows = make_rows(setup, answers, "imported", 0)
+    return _finish(setup, variables, rows, answers, {}, notes, out, started, warn)
+
+
+def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) -> Result:
+    config = setup.config
+    probes = []
+    if config.probe.enabled:
+        network = f"{network_name(config)}, {config.task}"
+        for line in probing.run_probes(setup, variables):
+            probes.append(Probe(network=network, num_seeds=1, **line))
+    result = Result(
+        title=f"{network_name(config)}: {config.task} on {setup.dataset.name}, n = {config.n}",
+        config=configs.to_dict(config),
+        rows=[row for row, _ in rows],
+        probes=probes,
+        maps={} if answers is None else make_maps(setup, answers),
+        curves=curves,
+        environment=environment(time.perf_counter() - started),
+        notes=notes,
+    )
+    workdir.make(out)
+    write_result(result, out, {str(i): scores for i, (_, scores) in enumerate(rows)})
+    write_report(result, out, warn)
+    return result
+
+
+def _sentence(config: PositionConfig, setup: Setup, rows: list[Row]) -> str:
+    best = next(row for row in rows if row.checkpoint == "best")
+    return (
+        f"{best.arm} ({config.model.name}, width {config.model.width:g}, padding "
+        f"{config.model.padding}) answers {config.task} right in {100 * best.accuracy:.2f} % of "
+        f"{best.num_predictions:,} cases (95 % interval {100 * best.low:.2f} to "
+        f"{100 * best.high:.2f}, chance {100 * best.chance:.1f}); the checkpoint of step "
+        f"{best.steps[0]} was picked on {len(setup.dataset.val):,} validation images."
+    )
+
+
+def evaluate(
+    trained: PositionConfig,
+    config: PositionConfig,
+    run: Path,
+    out: Path,
+    warn: Callable[[str], None] = print,
+) -> Result:
+    """Measure a run again, perhaps otherwise than it was measured after training.
+
+    Args:
+      trained: config of the run.
+      config: the same but for `eval`, `probe` and where the data lie.
+      run: the run's folder.
+      out: gets results.json and report.html.
+      warn: receives one line per damaged file that was passed over.
+
+    Raises:
+      InputError: if `config` differs in what the training depended on.
+    """
+    check_overrides(trained, config)
+    return evaluate_run(position.prepare(config, warn=warn), run, out, warn=warn)
+
+
+def check_overrides(trained: Any, config: Any) -> None:
+    """Raise if two configs differ in more than how a run is measured."""
+    allowed = ("eval.", "probe.", *workdir.MACHINE_FIELDS)
+    found = configs.differences(configs.to_dict(trained), configs.to_dict(config))
+    refused = [d for d in found if not d.startswith(allowed)]
+    if refused:
+        raise InputError(
+            "a finished run can be measured with other eval.*, probe.* and data.dir or data.path "
+            f"only; got {'; '.join(refused)}."
+        )

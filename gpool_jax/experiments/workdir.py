@@ -1,0 +1,84 @@
+"""The folder of a run: made once, never mixed with another config's."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from gpool_jax import config as configs
+from gpool_jax.errors import InputError
+
+# Where a machine keeps things and what it shows; not what the run computes.
+MACHINE_FIELDS = ("data.cache_dir", "data.dir", "data.path", "train.tensorboard")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise if the folder could not be made or written, without making it."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"`workdir`: {folder} is a file; a folder is needed.")
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"`workdir`: {existing} is a file; {folder} cannot be made in it.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"`workdir`: {existing} cannot be written to.")
+
+
+def make(folder: Path) -> None:
+    """Make the folder, if it is not there."""
+    check_writable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`workdir`: {folder} cannot be made: {error.strerror}.") from None
+
+
+def open_run(folder: Path, config: Any) -> None:
+    """Make the folder of a run, or check that it is this config's.
+
+    Raises:
+      InputError: naming the fields in which the configs differ.
+    """
+    check_run(folder, config)
+    make(folder)
+    path = folder / "config.json"
+    aside = path.with_suffix(".tmp")
+    try:
+        aside.write_text(json.dumps(configs.to_dict(config), indent=1) + "\n")
+        os.replace(aside, path)
+    except OSError as error:
+        raise InputError(f"`workdir`: {folder} cannot be written: {error.strerror}.") from None
+
+
+def check_run(folder: Path, config: Any) -> None:
+    """Raise if the folder holds a run of another config, or cannot be written."""
+    check_writable(folder)
+    if not (folder / "config.json").exists():
+        return
+    found = configs.differences(_read_json(folder), configs.to_dict(config))
+    found = [d for d in found if d.split(":")[0] not in MACHINE_FIELDS]
+    if found:
+        raise InputError(
+            f"`workdir`: {folder} holds a run of another config ({'; '.join(found)}); "
+            "use another folder, or the same config."
+        )
+
+
+def read_config(folder: Path) -> Any:
+    """Read the config of a run.
+
+    Raises:
+      InputError: if the folder is not that of a run.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"`run`: {folder} is not the folder of a training run (no config.json).")
+    return configs.from_dict(_read_json(folder))
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"`workdir`: {path} cannot be read: {error}.") from None

@@ -1,0 +1,171 @@
+"""`create`: from a name to a network that returns `(logits, features)`."""
+
+import difflib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gpool_jax import ops
+from gpool_jax.errors import InputError
+from gpool_jax.models import vgg
+from gpool_jax.models.heads import HEADS, GapHead, LinearHead
+from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
+
+_RESNETS = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+_CIFAR_RESNETS = {f"cifar_resnet{depth}": (depth - 2) // 6 for depth in (20, 32, 44, 56, 110)}
+_VGGS = ("vgg5", *vgg.STAGE_SIZES)
+
+MODELS = (*_RESNETS, *_CIFAR_RESNETS, *_VGGS)
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Classifier(nn.Module):
+    """An encoder, its pooled latent, and a head.
+
+    Attributes:
+      backbone: the encoder.
+      head: from its features to logits.
+      permute_at: where `permutation` is applied: "gap" (the pooled latent) or the
+        input of a stage, "stage1"...
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+    permute_at: str = "gap"
+
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, permutation: jax.Array | None = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Compute logits and the named intermediate features.
+
+        Args:
+          x: [B, H, W, C], normalised.
+          train: use and update batch statistics.
+          permutation: int [C] or [B, C] of the channels at `permute_at`; None
+            leaves their order alone.
+
+        Returns:
+          float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap`
+          (maps [B, H', W', C']) and `gap` (float32 [B, C]).
+        """
+        at_head = permutation if self.permute_at == "gap" else None
+        features = self.backbone(
+            x, train=train, permute_at=self.permute_at, permutation=permutation
+        )
+        features["gap"] = ops.global_average_pool(features["pre_gap"])
+        return self.classify(features, permutation=at_head), features
+
+    def classify(
+        self, features: dict[str, jax.Array], *, permutation: jax.Array | None = None
+    ) -> jax.Array:
+        """Run the head alone, on features that a pass has already computed."""
+        return self.head(features, permutation=permutation)
+
+    @property
+    def num_permutable(self) -> int:
+        """Channels at `permute_at`."""
+        return self.backbone.channels[self.permute_at]
+
+
+def check_choice(field: str, value: Any, allowed) -> None:
+    """Raise if `value` is not among the allowed ones, naming the nearest."""
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"`{field}` must be one of {', '.join(map(str, allowed))}; got {value!r}.{hint}"
+    )
+
+
+def create(
+    name: str,
+    *,
+    num_outputs: int,
+    head: str,
+    padding: str = "zeros",
+    stem: str | None = None,
+    width: float = 1.0,
+    permute_at: str = "gap",
+    dtype: str = "float32",
+    axis_name: str | None = None,
+) -> Classifier:
+    """Build a network by name.
+
+    Args:
+      name: one of `MODELS`.
+      num_outputs: K, classes of the head.
+      head: "gapnet" (3x3 convolution, then pooling), "permutenet" or "linear"
+        (pooling, then a linear layer; the two differ in how they are used).
+      padding: one of `ops.PADDING_MODES`.
+      stem: for ResNet-18..101, one of `STEMS` (default "conv7", the reference's).
+      width: multiplies every channel count.
+      permute_at: "gap", or the stage before which a permutation is applied.
+      dtype: "float32" or "bfloat16", of the computation; parameters, batch
+        statistics, pooling and logits are float32.
+      axis_name: mapped axis over which batch statistics are synchronised; only
+        for training inside `pmap` or `shard_map`.
+
+    Returns:
+      A Linen module: `init(key, x)`, `apply(variables, x, train=, permutation=)
+      -> (logits, features)`.
+
+    Raises:
+      InputError: naming the field, the bad value and what is allowed.
+    """
+    check_choice("model.name", name, MODELS)
+    check_choice("model.head", head, HEADS)
+    check_choice("model.padding", padding, ops.PADDING_MODES)
+    check_choice("model.dtype", dtype, DTYPES)
+    if num_outputs < 2:
+        raise InputError(f"`num_outputs` must be at least 2; got {num_outputs}.")
+    if not 0 < width <= 64:
+        raise InputError(f"`model.width` must be in (0, 64]; got {width}.")
+    shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
+    backbone = _backbone(name, stem, width, shared)
+    check_choice("model.permute_at", permute_at, tuple(backbone.channels))
+    if head == "gapnet":
+        head_module = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
+    else:
+        head_module = LinearHead(num_outputs)
+    return Classifier(backbone=backbone, head=head_module, permute_at=permute_at)
+
+
+def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any]) -> nn.Module:
+    def scaled(*features: int) -> tuple[int, ...]:
+        return tuple(max(1, round(f * width)) for f in features)
+
+    if name in _RESNETS:
+        check_choice("model.stem", stem or "conv7", STEMS)
+        block, sizes = _RESNETS[name]
+        return ResNet(sizes, scaled(64, 128, 256, 512), block=block, stem=stem or "conv7", **shared)
+    if stem is not None:
+        raise InputError(f"`model.stem` is an option of resnet18..101 only; got {stem!r}, {name}.")
+    if name in _CIFAR_RESNETS:
+        count = _CIFAR_RESNETS[name]
+        return ResNet(
+            (count,) * 3, scaled(16, 32, 64), stem="conv3", shortcut="subsample", **shared
+        )
+    if name == "vgg5":
+        return vgg.VGG((1, 1, 1, 1), scaled(32, 64, 128, 256), final_pool=False, **shared)
+    return vgg.VGG(vgg.STAGE_SIZES[name], scaled(*vgg.STAGE_FEATURES), **shared)
+
+
+def check_input_side(model: Classifier, side: int) -> None:
+    """Raise if an input of `side` pixels would shrink to nothing inside the network."""
+    # Reflection needs at least two pixels to reflect at the last stage.
+    factor = 2 if model.backbone.padding == "reflect" else 1
+    needed = model.backbone.total_stride * factor
+    if side < needed:
+        raise InputError(
+            f"`canvas.n` times the image side gives a canvas of {side} pixels; this network "
+            f"(total stride {model.backbone.total_stride}, padding {model.backbone.padding!r}) "
+            f"needs at least {needed}."
+        )

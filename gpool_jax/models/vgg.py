@@ -1,0 +1,89 @@
+"""VGG encoders with batch normalisation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gpool_jax import ops
+from gpool_jax.models.layers import BatchNorm, Conv
+
+# Convolutions per stage; a 2x2 max-pool ends every stage that has a follower
+# or is marked by `final_pool`.
+STAGE_FEATURES = (64, 128, 256, 512, 512)
+STAGE_SIZES = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
+
+
+class VGG(nn.Module):
+    """Plain stacks of 3x3 convolutions (Simonyan and Zisserman, 2015).
+
+    Attributes:
+      stage_sizes: convolutions per stage.
+      stage_features: channels per stage.
+      final_pool: whether a max-pool follows the last stage too.
+      padding: one of `ops.PADDING_MODES`.
+      dtype: of the computation.
+      axis_name: mapped axis over which batch statistics are synchronised.
+    """
+
+    stage_sizes: tuple[int, ...]
+    stage_features: tuple[int, ...]
+    final_pool: bool = True
+    padding: str = "zeros"
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @property
+    def total_stride(self) -> int:
+        """Input pixels per pixel of the last map."""
+        return 2 ** (len(self.stage_sizes) - 1 + self.final_pool)
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels before each stage but the first (its input is the image), and pooled."""
+        points = {f"stage{i + 2}": c for i, c in enumerate(self.stage_features[:-1])}
+        return points | {"gap": self.stage_features[-1]}
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool = False,
+        permute_at: str | None = None,
+        permutation: jax.Array | None = None,
+    ) -> dict[str, jax.Array]:
+        """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C']."""
+        features = {}
+        last = len(self.stage_sizes) - 1
+        for i, (count, width) in enumerate(zip(self.stage_sizes, self.stage_features, strict=True)):
+            stage = f"stage{i + 1}"
+            if permute_at == stage and permutation is not None:
+                x = ops.permute_channels(x, permutation)
+            for j in range(count):
+                x = Conv(
+                    width,
+                    use_bias=True,
+                    padding=self.padding,
+                    dtype=self.dtype,
+                    name=f"{stage}_conv{j}",
+                )(x)
+                norm = BatchNorm(
+                    train=train,
+                    axis_name=self.axis_name,
+                    dtype=self.dtype,
+                    name=f"{stage}_bn{j}",
+                )
+                x = nn.relu(norm(x))
+                features.setdefault("stem", x)
+            if i < last or self.final_pool:
+                x = ops.max_pool2d(x, size=2, stride=2)
+            features[stage] = x
+        features["pre_gap"] = x
+        return features

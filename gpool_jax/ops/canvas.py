@@ -1,0 +1,90 @@
+"""Images on an n x n canvas: the stimulus of the position experiments.
+
+Arrays are NHWC. A cell is an int in [0, n*n), row-major: ``row * n + column``.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from gpool_jax.ops.keys import example_keys
+
+
+def normalise(images: jax.Array, mean, std) -> jax.Array:
+    """Bring pixels to zero mean and unit variance per colour channel.
+
+    Args:
+      images: uint8 [..., C] in 0..255, or float [..., C] in 0..1.
+      mean: [C], in units of 0..1.
+      std: [C], in units of 0..1, positive.
+
+    Returns:
+      float32 [..., C].
+    """
+    images = jnp.asarray(images)
+    scale = 255.0 if images.dtype == jnp.uint8 else 1.0
+    shape = (1,) * (images.ndim - 1) + (-1,)
+    mean = jnp.asarray(mean, jnp.float32).reshape(shape)
+    std = jnp.asarray(std, jnp.float32).reshape(shape)
+    # One multiply-add: (x / scale - mean) / std.
+    return images.astype(jnp.float32) * (1.0 / (scale * std)) - mean / std
+
+
+def random_flip(key: jax.Array, images: jax.Array, index: jax.Array) -> jax.Array:
+    """Mirror each image left to right with probability one half.
+
+    Args:
+      key: PRNG key.
+      images: [B, H, W, C].
+      index: int [B], global index of each example.
+
+    Returns:
+      [B, H, W, C], the dtype of `images`.
+    """
+    mirrored = jax.vmap(jax.random.bernoulli)(example_keys(key, index))
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def draw_cells(key: jax.Array, index: jax.Array, n: int) -> jax.Array:
+    """Draw one cell per example, uniformly over the n x n grid.
+
+    Args:
+      key: PRNG key.
+      index: int [B], global index of each example.
+      n: cells per side.
+
+    Returns:
+      int32 [B] in [0, n*n).
+    """
+    return jax.vmap(lambda k: jax.random.randint(k, (), 0, n * n))(example_keys(key, index))
+
+
+def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
+    """Paste each image into one cell of a canvas of zeros.
+
+    Args:
+      images: [B, H, W, C], already normalised: the background is 0 *after*
+        normalisation.
+      cell: int [B] in [0, n*n).
+      n: cells per side.
+
+    Returns:
+      [B, n*H, n*W, C], the dtype of `images`.
+    """
+    batch, height, width, channels = images.shape
+    one_hot = jax.nn.one_hot(cell, n * n, dtype=images.dtype).reshape(batch, n, 1, n, 1, 1)
+    canvas = one_hot * images[:, None, :, None, :, :]
+    return canvas.reshape(batch, n * height, n * width, channels)
+
+
+def place_everywhere(images: jax.Array, n: int) -> jax.Array:
+    """Paste each image into every cell in turn.
+
+    Args:
+      images: [B, H, W, C], normalised.
+      n: cells per side.
+
+    Returns:
+      [B, n*n, n*H, n*W, C]: entry [b, c] holds image b in cell c.
+    """
+    cells = jnp.arange(n * n)
+    return jax.vmap(lambda image: place(jnp.stack([image] * (n * n)), cells, n))(images)

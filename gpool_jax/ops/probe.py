@@ -1,0 +1,179 @@
+"""Probes: how well can a simple read-out decode a label from pooled features?
+
+Rows are (image, cell) pairs; folds are groups of *images*, so that no image is
+ever on both sides of a split. For fold k the probe is fitted on the folds but k
+and k + 1, its regularisation is picked on fold k + 1, and what is reported is
+its accuracy on fold k: nothing is chosen on the rows it is measured on.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+KINDS = ("ridge", "logistic", "mlp")
+# Penalties on standardised inputs, relative to the mean loss.
+STRENGTHS = (1e-4, 1e-2, 1.0)
+
+_LBFGS_STEPS = 40
+_LINE_SEARCH_STEPS = 6
+_MLP_HIDDEN = 64
+_MLP_STEPS = 150
+
+
+def sorted_latent(latent: jax.Array) -> jax.Array:
+    """Sort each row: the maximal invariant under channel permutation.
+
+    Two latents have the same sorted form if and only if one is a permutation of
+    the other, so what can be decoded from it is all that can be decoded without
+    the channel order (a given probe gives a lower bound on it).
+
+    Args:
+      latent: [N, C].
+
+    Returns:
+      [N, C], ascending.
+    """
+    return jnp.sort(latent, axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "num_classes", "num_folds"))
+def cross_validate(
+    key: jax.Array,
+    inputs: jax.Array,
+    targets: jax.Array,
+    fold: jax.Array,
+    *,
+    kind: str,
+    num_classes: int,
+    num_folds: int,
+) -> jax.Array:
+    """Held-out answers of a probe, every fold and penalty fitted side by side.
+
+    Args:
+      key: PRNG key, of the MLP's initialisation.
+      inputs: float [N, D].
+      targets: int [N] in [0, num_classes).
+      fold: int [N] in [0, num_folds): the same for all rows of an image.
+      kind: "ridge" (closed form, one-hot targets), "logistic" (multinomial,
+        L-BFGS) or "mlp" (one hidden layer of 64, Adam).
+      num_classes: K.
+      num_folds: F, at least 3.
+
+    Returns:
+      bool [N]: whether the probe that never saw the row's image is right on it.
+
+    References: Alain and Bengio, "Understanding intermediate layers using linear
+    classifier probes", 2016; Stone, "Cross-validatory choice and assessment of
+    statistical predictions", 1974.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"`kind` must be one of {KINDS}; got {kind!r}.")
+    if num_folds < 3:
+        raise ValueError(f"`num_folds` must be at least 3; got {num_folds}.")
+    fit = {"ridge": _ridge, "logistic": _logistic, "mlp": _mlp}[kind]
+
+    def one_fold(k: jax.Array) -> jax.Array:
+        picking = fold == (k + 1) % num_folds
+        fitting = ((fold != k) & ~picking).astype(jnp.float32)
+        x = _standardise(inputs.astype(jnp.float32), fitting)
+
+        def answers(strength: jax.Array) -> jax.Array:
+            logits = fit(key, x, targets, fitting, strength, num_classes)
+            return jnp.argmax(logits, axis=-1) == targets
+
+        correct = jax.vmap(answers)(jnp.array(STRENGTHS, jnp.float32))
+        scores = jnp.sum(correct * picking[None, :], axis=1)
+        return correct[jnp.argmax(scores)] & (fold == k)
+
+    return jnp.any(jax.vmap(one_fold)(jnp.arange(num_folds)), axis=0)
+
+
+def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Zero mean and unit variance per column, over the weighted rows."""
+    weight = (weight / weight.sum())[:, None]
+    mean = (x * weight).sum(axis=0, keepdims=True)
+    variance = ((x - mean) ** 2 * weight).sum(axis=0, keepdims=True)
+    # A column that is constant up to rounding carries nothing.
+    alive = variance > 1e-10 * (mean**2 + 1e-12)
+    return jnp.where(alive, (x - mean) * jax.lax.rsqrt(jnp.where(alive, variance, 1.0)), 0.0)
+
+
+def _ridge(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
+    """Least squares to centred one-hot targets with an L2 penalty, in closed form."""
+    del key
+    share = (weight / weight.sum())[:, None]
+    one_hot = jax.nn.one_hot(targets, num_classes)
+    offset = (one_hot * share).sum(axis=0, keepdims=True)
+    gram = x.T @ (x * share) + strength * jnp.eye(x.shape[1])
+    return x @ jnp.linalg.solve(gram, x.T @ ((one_hot - offset) * share)) + offset
+
+
+def _penalised(
+    predict: Callable, x: jax.Array, targets: jax.Array, weight: jax.Array, strength: jax.Array
+) -> Callable:
+    """Mean cross-entropy over the weighted rows, plus the L2 penalty on the matrices."""
+
+    def objective(params: dict[str, jax.Array]) -> jax.Array:
+        losses = optax.softmax_cross_entropy_with_integer_labels(predict(params, x), targets)
+        penalty = sum((p**2).sum() for p in params.values() if p.shape[0] > 1)
+        return (losses * weight).sum() / weight.sum() + 0.5 * strength * penalty
+
+    return objective
+
+
+def _logistic(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
+    del key
+
+    def predict(params, rows):
+        return rows @ params["kernel"] + params["bias"]
+
+    params = {
+        "kernel": jnp.zeros((x.shape[1], num_classes)),
+        "bias": jnp.zeros((1, num_classes)),
+    }
+    objective = _penalised(predict, x, targets, weight, strength)
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=_LINE_SEARCH_STEPS)
+    solver = optax.lbfgs(linesearch=search)
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(carry, _):
+        params, state = carry
+        value, grad = value_and_grad(params, state=state)
+        updates, state = solver.update(
+            grad, state, params, value=value, grad=grad, value_fn=objective
+        )
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_LBFGS_STEPS)
+    return predict(params, x)
+
+
+def _mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
+    def predict(params, rows):
+        hidden = jax.nn.relu(rows @ params["kernel1"] + params["bias1"])
+        return hidden @ params["kernel2"] + params["bias2"]
+
+    keys = jax.random.split(key)
+    scale = jnp.sqrt(2.0 / x.shape[1])
+    params = {
+        "kernel1": scale * jax.random.normal(keys[0], (x.shape[1], _MLP_HIDDEN)),
+        "bias1": jnp.zeros((1, _MLP_HIDDEN)),
+        "kernel2": jnp.sqrt(1.0 / _MLP_HIDDEN)
+        * jax.random.normal(keys[1], (_MLP_HIDDEN, num_classes)),
+        "bias2": jnp.zeros((1, num_classes)),
+    }
+    # The penalty counts every matrix entry, which for the hidden layer are many:
+    # the same strengths would silence it.
+    gradient = jax.grad(_penalised(predict, x, targets, weight, 0.01 * strength))
+    solver = optax.adam(optax.cosine_decay_schedule(1e-2, _MLP_STEPS))
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = solver.update(gradient(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_MLP_STEPS)
+    return predict(params, x)

@@ -1,0 +1,37 @@
+"""Where a number was measured."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import jax
+
+from gpool_jax import __version__
+
+
+def environment(seconds: float) -> dict:
+    """Versions, hardware, the command and its wall time in seconds."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    device = jax.devices()[0]
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "gpool_jax": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "wall_seconds": round(seconds, 1),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,193 @@
+"""Figures of a result, drawn without a display, as PNG bytes."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpool_jax.report.result import Result, Row
+
+_PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
+
+
+def draw_all(result: Result) -> list[tuple[str, bytes]]:
+    """Every figure that the result has data for.
+
+    Returns:
+      (caption, PNG) pairs, in reading order.
+    """
+    figures: list[tuple[str, bytes]] = []
+
+    def add(caption: str, draw: Callable[..., None], size: tuple[float, float], *args: Any):
+        figures.append((caption, _render(draw, size, *args)))
+
+    if result.rows:
+        height = 1.2 + 0.32 * len(result.rows)
+        add(
+            "Accuracy of each arm with its 95 % interval; the grey tick is chance.",
+            _draw_rows,
+            (8, height),
+            result.rows,
+        )
+    if "per_cell" in result.maps:
+        add(
+            f"Accuracy by cell of the canvas: {result.maps['per_cell_of']}.",
+            _draw_per_cell,
+            (3.8, 3.4),
+            np.array(result.maps["per_cell"]),
+        )
+    if "confusion" in result.maps:
+        add(
+            f"What was answered (columns) for each truth (rows): {result.maps['confusion_of']}.",
+            _draw_confusion,
+            (4.6, 4.2),
+            np.array(result.maps["confusion"]),
+        )
+    if result.maps.get("tuning"):
+        count = len(result.maps["tuning"])
+        add(
+            "Channel tuning: mean activation of the most position-selective channels over the "
+            "cells (eta squared: share of a channel's variance that the cell explains).",
+            _draw_tuning,
+            (8, 1.35 * -(-count // 8) + 0.3),
+            result.maps,
+        )
+    if result.probes:
+        add(
+            "Best read-out of the frozen network by input: the latent, its channels permuted "
+            "per example, and sorted (the maximal permutation invariant). Dashed: chance.",
+            _draw_probes,
+            (8, 3.0),
+            result,
+        )
+    if any(result.curves.values()):
+        add("Training: loss, and accuracy.", _draw_curves, (8, 3.4), result.curves)
+    return figures
+
+
+def _render(draw: Callable[..., None], size: tuple[float, float], *args: Any) -> bytes:
+    # The object interface: no pyplot, no global state, no display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure, *args)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw_rows(figure: Any, rows: list[Row]) -> None:
+    axes = figure.subplots()
+    names = [f"{row.task}: {row.arm} ({row.checkpoint})" for row in rows]
+    for i, row in enumerate(rows):
+        colour = _PALETTE[0] if row.task == "location" else _PALETTE[1]
+        axes.barh(i, 100 * row.accuracy, color=colour, height=0.7)
+        axes.plot([100 * row.low, 100 * row.high], [i, i], color="black", linewidth=1.5)
+        axes.plot([100 * row.chance] * 2, [i - 0.45, i + 0.45], color="#555555", linewidth=2)
+        axes.text(101, i, f"{100 * row.accuracy:.1f}", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 108)
+    axes.set_xlabel("accuracy, %")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_per_cell(figure: Any, accuracy: np.ndarray) -> None:
+    axes = figure.subplots()
+    image = axes.imshow(100 * accuracy, vmin=0, vmax=100, cmap="viridis")
+    _annotate(axes, 100 * accuracy, "{:.1f}")
+    axes.set_xlabel("column")
+    axes.set_ylabel("row")
+    axes.set_xticks(range(accuracy.shape[1]))
+    axes.set_yticks(range(accuracy.shape[0]))
+    figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
+
+
+def _draw_confusion(figure: Any, confusion: np.ndarray) -> None:
+    axes = figure.subplots()
+    image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
+    if len(confusion) <= 10:
+        _annotate(axes, 100 * confusion, "{:.0f}", light_above=60)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    figure.colorbar(image, ax=axes, label="% of the truth's images", shrink=0.85)
+
+
+def _annotate(axes: Any, values: np.ndarray, form: str, light_above: float | None = None) -> None:
+    for (i, j), value in np.ndenumerate(values):
+        if light_above is None:
+            colour = "white" if value < 60 else "black"
+        else:
+            colour = "white" if value > light_above else "black"
+        axes.text(j, i, form.format(value), ha="center", va="center", color=colour, fontsize=7)
+
+
+def _draw_tuning(figure: Any, maps: dict[str, Any]) -> None:
+    tuning = np.array(maps["tuning"])
+    columns = min(8, len(tuning))
+    grid = np.atleast_1d(figure.subplots(-(-len(tuning) // columns), columns)).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, tune, channel, share in zip(
+        grid, tuning, maps["tuning_channels"], maps["tuning_selectivity"], strict=False
+    ):
+        axes.imshow(tune, cmap="magma")
+        axes.set_title(f"#{channel}  {share:.2f}", fontsize=7, pad=2)
+
+
+def _draw_probes(figure: Any, result: Result) -> None:
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    stages = list(dict.fromkeys((p.network, p.stage) for p in result.probes))
+    for probe in result.probes:
+        line = best.setdefault((probe.target, probe.input), {})
+        group = (probe.network, probe.stage)
+        if group not in line or probe.accuracy > line[group].accuracy:
+            line[group] = probe
+    targets = [t for t in ("cell", "class") if (t, "latent") in best]
+    panels = np.atleast_1d(figure.subplots(1, len(targets), sharey=True))
+    for axes, target in zip(panels, targets, strict=True):
+        for i, name in enumerate(("latent", "permuted latent", "sorted latent")):
+            probes = [best[(target, name)][stage] for stage in stages]
+            x = np.arange(len(stages)) + 0.26 * (i - 1)
+            heights = np.array([100 * p.accuracy for p in probes])
+            errors = [
+                [max(0.0, h - 100 * p.low) for h, p in zip(heights, probes, strict=True)],
+                [max(0.0, 100 * p.high - h) for h, p in zip(heights, probes, strict=True)],
+            ]
+            axes.bar(x, heights, 0.25, yerr=errors, color=_PALETTE[i], label=name, ecolor="black")
+        axes.axhline(100 * probes[0].chance, color="#555555", linestyle="--", linewidth=1)
+        several = len({network for network, _ in stages}) > 1
+        names = [f"{n}\n{s}" if several else s for n, s in stages]
+        axes.set_xticks(range(len(stages)), names, fontsize=6 if several else 8)
+        axes.set_title(f"decoding the {target}", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("held-out accuracy, %")
+    panels[0].set_ylim(0, 105)
+    panels[-1].legend(fontsize=7, loc="upper right")
+
+
+def _draw_curves(figure: Any, curves: dict[str, list[dict[str, Any]]]) -> None:
+    panels = figure.subplots(1, 2)
+    for (name, events), colour in zip(curves.items(), _cycle(len(curves)), strict=True):
+        for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
+            train = [(e["step"], e[key]) for e in events if key in e]
+            val = [(e["step"], e[f"val_{key}"]) for e in events if f"val_{key}" in e]
+            if train:
+                axes.plot(*zip(*train, strict=True), color=colour, linewidth=1, label=name)
+            if val:
+                axes.plot(*zip(*val, strict=True), "o", color=colour, markersize=3)
+    for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"{key} (line: training, dots: validation)", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_yscale("log")
+    panels[1].set_ylim(0, 1.02)
+    if len(curves) > 1:
+        panels[1].legend(fontsize=6)
+
+
+def _cycle(count: int) -> list[str]:
+    return [_PALETTE[i % len(_PALETTE)] for i in range(count)]

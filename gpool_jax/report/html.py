@@ -1,0 +1,47 @@
+"""One self-contained HTML page: no script, no network, figures inside."""
+
+import base64
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from gpool_jax.report import figures, table
+from gpool_jax.report.result import Result
+
+
+def write_report(result: Result, folder: Path, warn: Callable[[str], None] = print) -> Path | None:
+    """Write report.html.
+
+    Args:
+      result: what to show.
+      folder: where to write it.
+      warn: told in one line if the page cannot be made for want of a package;
+        the numbers are in results.json all the same.
+
+    Returns:
+      The page's path, or None.
+    """
+    try:
+        import jinja2
+
+        drawn = figures.draw_all(result)
+    except ImportError as error:
+        warn(f"report.html is not written: {error.name} is not installed.")
+        return None
+    source = resources.files("gpool_jax.report").joinpath("template.html").read_text()
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        source
+    )
+    page = template.render(
+        result=result,
+        header=table.HEADER,
+        rows=[table.format_row(row) for row in result.rows],
+        probe_header=table.PROBE_HEADER,
+        probe_rows=table.probe_lines(result.probes),
+        figures=[(caption, base64.b64encode(png).decode()) for caption, png in drawn],
+        config=json.dumps(result.config, indent=1),
+    )
+    path = folder / "report.html"
+    path.write_text(page)
+    return path

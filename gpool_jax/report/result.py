@@ -1,0 +1,118 @@
+"""What an experiment measured, as plain data: what results.json holds."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One accuracy, with everything needed to judge it.
+
+    Attributes:
+      arm: which network, and how it was tested.
+      task: "location" or "recognition".
+      checkpoint: "best" (picked on the validation split) or "step N".
+      accuracy: over all (image, cell, permutation) answers, in 0..1.
+      low, high: 95 % interval, bootstrap over images (and seeds).
+      chance: accuracy of a uniform guess.
+      num_images: test images.
+      num_predictions: answers per seed.
+      num_seeds: training seeds.
+      per_seed: each seed's accuracy.
+      steps: training steps behind the checkpoint, per seed.
+    """
+
+    arm: str
+    task: str
+    checkpoint: str
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    num_images: int
+    num_predictions: int
+    num_seeds: int
+    per_seed: list[float]
+    steps: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Accuracy of a read-out of a frozen network's pooled features.
+
+    Attributes:
+      network: which network was frozen.
+      stage: which feature was pooled.
+      input: "latent", "permuted latent" or "sorted latent".
+      probe: "ridge", "logistic" or "mlp".
+      target: "cell", "row", "column" or "class".
+      accuracy, low, high, chance: as in `Row`.
+      num_images: test images that the probe was cross-validated on.
+      num_predictions: images times cells.
+      num_seeds: training seeds.
+    """
+
+    network: str
+    stage: str
+    input: str
+    probe: str
+    target: str
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    num_images: int
+    num_predictions: int
+    num_seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Everything one command measured.
+
+    Attributes:
+      title: of the report.
+      config: plain config of the run; None for imported weights' defaults.
+      rows: accuracies.
+      probes: read-outs.
+      maps: name to a nested list: `per_cell` [n, n], `confusion` [K, K] (rows:
+        truth, each summing to 1), `tuning` [channels, n, n] and what they are of.
+      curves: name of a network to its metrics.jsonl.
+      environment: versions, hardware, command, wall time.
+      notes: sentences that belong beside the numbers.
+    """
+
+    title: str
+    config: dict[str, Any]
+    rows: list[Row]
+    probes: list[Probe]
+    maps: dict[str, Any]
+    curves: dict[str, list[dict[str, Any]]]
+    environment: dict[str, Any]
+    notes: list[str]
+
+
+def write_result(
+    result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
+) -> Path:
+    """Write results.json, and per_image.npz (row number to scores [S, N]) beside it."""
+    if per_image:
+        np.savez_compressed(folder / "per_image.npz", **per_image)
+    path = folder / "results.json"
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+    os.replace(aside, path)
+    return path
+
+
+def read_result(folder: Path) -> Result:
+    """Read results.json back."""
+    values = json.loads((folder / "results.json").read_text())
+    values["rows"] = [Row(**row) for row in values["rows"]]
+    values["probes"] = [Probe(**probe) for probe in values["probes"]]
+    return Result(**values)

@@ -1,0 +1,55 @@
+"""What training carries from step to step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a checkpoint holds.
+
+    Attributes:
+      step: int32 scalar, steps done; also the position in the data.
+      key: PRNG key data of the run (uint32), never advanced: step randomness is
+        folded in from `step`.
+      params: trainable parameters.
+      batch_stats: running batch statistics.
+      opt_state: the optimiser's state.
+    """
+
+    step: jax.Array
+    key: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """As `model.apply` takes them."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_state(
+    model: Any, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple
+) -> TrainState:
+    """Initialise a network and its optimiser.
+
+    Args:
+      model: a Linen module.
+      optimizer: any optax transformation.
+      key: PRNG key; initialisation and every step derive from it.
+      input_shape: (B, H, W, C) of the network's input.
+    """
+    init_key, run_key = jax.random.split(key)
+    variables = jax.jit(model.init)(init_key, jnp.zeros(input_shape, jnp.float32))
+    params = variables["params"]
+    return TrainState(
+        step=jnp.int32(0),
+        key=jax.random.key_data(run_key),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+    )

@@ -1,0 +1,61 @@
+"""One optimiser step as a pure function of one device's share of the batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+from jax import lax
+
+from gpool_jax.train.state import TrainState
+
+LossFn = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    fetch: Callable[[Any, Any], Any],
+    axis_name: str,
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Any]]]:
+    """Build the step that runs, unchanged, under any mapping with a named axis.
+
+    Args:
+      loss_fn: `(params, batch_stats, batch, key) -> (loss, aux)`; `loss` is the
+        mean over the device's examples, `aux` holds `batch_stats` and `metrics`,
+        a dict of name to (sum, count). `key` is the same on every device.
+      optimizer: an optax transformation.
+      fetch: `(data, inputs) -> batch`: how the device gets its examples (rows of
+        a resident data set, or what a stream brought).
+      axis_name: of the mapped axis; every device holds as many examples.
+
+    Returns:
+      `(state, data, inputs) -> (state, metrics)`; the metrics are summed over
+      devices: (sum, count) pairs, and the norms of gradient, parameters and
+      update.
+    """
+
+    def step(state: TrainState, data: Any, inputs: Any) -> tuple[TrainState, dict[str, Any]]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        batch = fetch(data, inputs)
+        grad_fn = jax.grad(loss_fn, has_aux=True)
+        # The gradient of the *local* loss, averaged afterwards: a mean over
+        # devices inside the loss would be differentiated wrongly.
+        grads, aux = grad_fn(state.params, state.batch_stats, batch, key)
+        grads = lax.pmean(grads, axis_name)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = lax.psum(aux["metrics"], axis_name) | {
+            "gradient_norm": optax.global_norm(grads),
+            "parameter_norm": optax.global_norm(params),
+            "update_norm": optax.global_norm(updates),
+        }
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=lax.pmean(aux["batch_stats"], axis_name),
+            opt_state=opt_state,
+        )
+        return state, metrics
+
+    return step

@@ -1,7 +1,7 @@
 """GAPNet location with a thin ResNet-18 on CIFAR-10, for two CPU cores.
 
-    gpool train configs/cifar10_resnet18_gapnet_location_cpu.py \\
-        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+    gpool train configs/cifar10_resnet18_gapnet_location_cpu.py --data.dir TFDS_DIR --workdir RUN
+    (n = 5 or 7: add --n 5 or --n 7; another seed: --seed 1)
 
 Shows: where on the canvas the image stands,
 read from maps that are pooled last;

@@ -1,7 +1,7 @@
 """GAPNet recognition with ResNet-18 on CIFAR-10: the reference protocol at full length.
 
-    gpool train configs/cifar10_resnet18_gapnet_recognition.py \\
-        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+    gpool train configs/cifar10_resnet18_gapnet_recognition.py --data.dir TFDS_DIR --workdir RUN
+    (n = 5 or 7: add --n 5 or --n 7; another seed: --seed 1)
 
 Shows: what the image shows, wherever it stands,
 read from maps that are pooled last.

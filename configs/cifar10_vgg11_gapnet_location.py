@@ -1,7 +1,7 @@
 """GAPNet location with VGG-11 on CIFAR-10: the reference protocol at full length.
 
-    gpool train configs/cifar10_vgg11_gapnet_location.py \\
-        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+    gpool train configs/cifar10_vgg11_gapnet_location.py --data.dir TFDS_DIR --workdir RUN
+    (n = 5 or 7: add --n 5 or --n 7; another seed: --seed 1)
 
 Shows: where on the canvas the image stands,
 read from maps that are pooled last.

@@ -1,7 +1,7 @@
 """PermuteNet location with a thin VGG-11 on CIFAR-10, for two CPU cores.
 
-    gpool train configs/cifar10_vgg11_permutenet_location_cpu.py \\
-        --data.dir TFDS_DIR --workdir RUN [--n 5 | --n 7] [--seed 1]
+    gpool train configs/cifar10_vgg11_permutenet_location_cpu.py --data.dir TFDS_DIR --workdir RUN
+    (n = 5 or 7: add --n 5 or --n 7; another seed: --seed 1)
 
 Shows: where on the canvas the image stands,
 read from a pooled vector whose channels are permuted anew in each pass;

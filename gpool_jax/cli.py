@@ -152,6 +152,14 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
     return _show(imported.evaluate(config, Path(options.weights), out, _warn), out)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others here."""
+
+    def error(self, message: str) -> NoReturn:
+        """Hand the message to `main`."""
+        raise InputError(message)
+
+
 def _options(
     command: str,
     arguments: list[str],
@@ -159,10 +167,7 @@ def _options(
     positional: str | None = None,
 ) -> tuple[argparse.Namespace, list[str]]:
     """Take out what belongs to the command; the rest are fields of the config."""
-    parser = argparse.ArgumentParser(
-        prog=f"gpool {command}", add_help=False, allow_abbrev=False, exit_on_error=False
-    )
-    parser.error = _raise_input_error  # one line, as for every other error
+    parser = _Parser(prog=f"gpool {command}", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--compilation-cache", default=None)
     for name, default in defaults.items():
@@ -171,17 +176,10 @@ def _options(
     named = None
     if positional is not None and arguments and not arguments[0].startswith("-"):
         named, arguments = arguments[0], arguments[1:]
-    try:
-        options, rest = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise InputError(str(error)) from None
+    options, rest = parser.parse_known_args(arguments)
     if positional is not None:
         setattr(options, positional, named)
     return options, rest
-
-
-def _raise_input_error(message: str) -> NoReturn:
-    raise InputError(message)
 
 
 def _override(config: Any, arguments: list[str], usage: str, show_help: bool) -> Any:

@@ -45,7 +45,8 @@ def cached(
         folder.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: a killed run leaves no half file behind.
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            np.savez(file, **arrays, **{_CHECKSUM: np.array(_digest(arrays))})
+            digest = {_CHECKSUM: np.array(_digest(arrays))}
+            np.savez(file, allow_pickle=False, **(arrays | digest))
         os.replace(file.name, path)
     except OSError as error:
         warn(f"decoded arrays are not cached: {error}.")
@@ -57,5 +58,5 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()

@@ -29,8 +29,8 @@ def decode_image(encoded: bytes | Path, name: str, side: int | None = None) -> n
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
-            image = image.convert("RGB")
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as file:
+            image = file.convert("RGB")
             if side is not None:
                 image = image.resize((side, side), Image.Resampling.BILINEAR)
             return np.asarray(image)
@@ -109,7 +109,7 @@ def main(name: str, dir: str, out: Path) -> None:
         encoded = [bytes(row["image"]) for row in rows]
         arrays[f"images_{split}"], arrays[f"images_{split}_offsets"] = pack(encoded)
         arrays[f"labels_{split}"] = np.array([row["label"] for row in rows], np.int32)
-    np.savez(out, **arrays)
+    np.savez(out, allow_pickle=False, **arrays)
     print(f"{out}: {Path(out).stat().st_size / 2**20:.1f} MiB")
 
 

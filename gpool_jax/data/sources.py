@@ -276,18 +276,18 @@ def _read_folder(config: DataConfig, warn: Callable[[str], None]) -> dict[str, n
     for split in splits:
         for label, name in enumerate(classes):
             folder = (root / split if has_splits else root) / name
-            found = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _IMAGE_SUFFIXES]
-            if not found:
+            images = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _IMAGE_SUFFIXES]
+            if not images:
                 raise InputError(
                     f"`data.path`: {folder} holds no images ({', '.join(_IMAGE_SUFFIXES)})."
                 )
-            files[split] += [(p, label) for p in found]
+            files[split] += [(p, label) for p in images]
 
     def decode() -> dict[str, np.ndarray]:
         arrays = {}
         for split, entries in files.items():
-            images = [encoded.decode_image(p, str(p), config.side) for p, _ in entries]
-            arrays[f"images_{split}"] = encoded.stack(images, [str(p) for p, _ in entries])
+            decoded = [encoded.decode_image(p, str(p), config.side) for p, _ in entries]
+            arrays[f"images_{split}"] = encoded.stack(decoded, [str(p) for p, _ in entries])
             arrays[f"labels_{split}"] = np.array([label for _, label in entries], np.int32)
         return arrays
 

@@ -32,7 +32,7 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
     # Imported here, so that naming a config does not load JAX.
     from gpool_jax.experiments import comparison, measure
 
-    runners = {PositionConfig: measure.run, ComparisonConfig: comparison.run}
+    runners: dict[type, Callable] = {PositionConfig: measure.run, ComparisonConfig: comparison.run}
     if type(config) not in runners:
         names = ", ".join(kind.__name__ for kind in runners)
         raise TypeError(f"`config` must be one of {names}; got {type(config).__name__}.")

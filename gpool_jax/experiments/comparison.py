@@ -90,7 +90,7 @@ def _prepare_all(
     for name, sub in sub_configs(config).items():
         setups[name] = position.prepare(sub, dataset=datasets.get(sub.seed), warn=warn)
         datasets[sub.seed] = setups[name].dataset
-        probing.resolve_stages(setups[name])
+        probing.check(setups[name])
     return setups
 
 
@@ -153,8 +153,8 @@ def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Res
                 bootstrap=config.eval.bootstrap,
             )
         )
-    order = {task: i for i, task in enumerate(config.tasks)}
-    return sorted(combined, key=lambda row: order[row.task])
+    tasks: list[str] = list(config.tasks)
+    return sorted(combined, key=lambda row: tasks.index(row.task))
 
 
 def _combine_probes(results: dict[str, Result]) -> list[Probe]:

@@ -82,7 +82,9 @@ def make_evaluate_batch(setup: Setup):
                 permutation = jnp.repeat(permutation, cells, axis=0)
             if config.model.permute_at == "gap":
                 pooled = {"gap": features["gap"]}
-                answer = model.apply(variables, pooled, permutation=permutation, method="classify")
+                answer: Any = model.apply(
+                    variables, pooled, permutation=permutation, method="classify"
+                )
             else:
                 answer, _ = model.apply(variables, canvases, permutation=permutation)
             return answer.argmax(-1).reshape(-1, cells)
@@ -113,7 +115,7 @@ def evaluate(setup: Setup, variables: Any) -> Answers:
     batch_size = per_device * jax.local_device_count()
     run = parallel.map_batch(make_evaluate_batch(setup))
     parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": []}
-    sums = {"latent_sum": 0.0, "latent_square_sum": 0.0}
+    sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
     for batch in resident.padded_batches(len(split), batch_size):
         outputs = jax.device_get(run(variables, data, parallel.shard(batch)))
         for name in sums:

@@ -101,9 +101,10 @@ def summarise_row(
 def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
     """Per-cell accuracy, confusion and channel tuning of one network."""
     config = setup.config
-    through = position.is_permuted(config) and answers.permuted is not None
-    given = answers.permuted if through else answers.kept[:, :, None]
-    right = given == answers.labels[:, :, None]
+    given = answers.kept[:, :, None]
+    if position.is_permuted(config) and answers.permuted is not None:
+        given = answers.permuted
+    right = np.equal(given, answers.labels[:, :, None])
     n = config.n
     confusion = np.zeros((setup.num_outputs, setup.num_outputs))
     truth = np.broadcast_to(answers.labels[:, :, None], given.shape)
@@ -128,7 +129,7 @@ def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = prin
     """Train one network in a folder, or finish its training, and evaluate it there."""
     started = time.perf_counter()
     setup = position.prepare(config, warn=warn)
-    probing.resolve_stages(setup)
+    probing.check(setup)
     position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
     return evaluate_run(setup, folder, folder, started=started, warn=warn)
 
@@ -155,7 +156,7 @@ def evaluate_run(
     """
     started = time.perf_counter() if started is None else started
     config = setup.config
-    probing.resolve_stages(setup)
+    probing.check(setup)
     if not (run / "checkpoints").is_dir():
         raise InputError(f"`run`: {run} has no checkpoints yet.")
     checkpoints = position.open_checkpoints(config, run)
@@ -202,7 +203,7 @@ def evaluate_weights(
       warn: receives warnings.
     """
     started = time.perf_counter()
-    probing.resolve_stages(setup)
+    probing.check(setup)
     workdir.check_writable(out)
     if not has_head:
         return _finish(setup, variables, [], None, {}, notes, out, started, warn)

@@ -45,8 +45,8 @@ def resolve_stages(setup: Setup) -> tuple[str, ...]:
     shape = (1, *setup.input_shape[1:])
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), jnp.zeros(shape))
     _, features = jax.eval_shape(setup.model.apply, variables, jnp.zeros(shape))
-    # `gap` is the pooled `pre_gap`.
-    known = tuple(name for name in features if name not in ("pre_gap", "gap")) + ("gap",)
+    # JAX sorts the names; `gap` is the pooled `pre_gap`.
+    known = ("stem", *sorted(name for name in features if name.startswith("stage")), "gap")
     if "all" in setup.config.probe.stages:
         return known
     for stage in setup.config.probe.stages:
@@ -55,6 +55,19 @@ def resolve_stages(setup: Setup) -> tuple[str, ...]:
                 f"`probe.stages` must be among {', '.join(known)}, all; got {stage!r}."
             )
     return setup.config.probe.stages
+
+
+def check(setup: Setup) -> None:
+    """Raise for probe options that this network and data cannot serve, before any work."""
+    if not setup.config.probe.enabled:
+        return
+    resolve_stages(setup)
+    count = min(setup.config.probe.num_images, len(setup.dataset.test))
+    if count < setup.config.probe.folds:
+        raise InputError(
+            f"`probe.folds` must be at most the {count} probed images; "
+            f"got {setup.config.probe.folds}."
+        )
 
 
 def run_probes(setup: Setup, variables: Any) -> list[dict[str, Any]]:
@@ -74,11 +87,6 @@ def run_probes(setup: Setup, variables: Any) -> list[dict[str, Any]]:
     split = setup.dataset.test
     rows = sources.stratified_rows(split.labels, config.probe.num_images, seed=config.seed)
     split = split.take(rows)
-    if len(split) < config.probe.folds:
-        raise InputError(
-            f"`probe.folds` must be at most the {len(split)} probed images; "
-            f"got {config.probe.folds}."
-        )
     pooled = _pool(setup, variables, split, stages)
     # Folds of images, every class spread over all of them.
     order = np.lexsort((np.random.default_rng(config.seed).random(len(split)), split.labels))

@@ -131,6 +131,7 @@ def create(
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
     backbone = _backbone(name, stem, width, shared)
     check_choice("model.permute_at", permute_at, tuple(backbone.channels))
+    head_module: nn.Module
     if head == "gapnet":
         head_module = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
     else:

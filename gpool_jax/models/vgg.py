@@ -60,7 +60,7 @@ class VGG(nn.Module):
         permutation: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
         """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C']."""
-        features = {}
+        features: dict[str, jax.Array] = {}
         last = len(self.stage_sizes) - 1
         for i, (count, width) in enumerate(zip(self.stage_sizes, self.stage_features, strict=True)):
             stage = f"stage{i + 1}"

@@ -91,7 +91,7 @@ def conv2d(
     return out
 
 
-def _partial_ratio(sides: tuple[int, int], size: int, stride: int, dilation: int) -> np.ndarray:
+def _partial_ratio(sides: tuple[int, ...], size: int, stride: int, dilation: int) -> np.ndarray:
     """Taps in all over taps inside the image, for every output pixel: [H', W']."""
     reach = dilation * (size // 2)
     counts = []

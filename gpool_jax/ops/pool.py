@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from gpool_jax.ops.conv import pad2d
@@ -40,5 +41,6 @@ def max_pool2d(
     else:
         x = pad2d(x, amount, padding)
         pads = ((0, 0),) * 4
-    low = jnp.array(-jnp.inf, x.dtype)
+    # A constant, not a traced array: JAX must see that this is a maximum to differentiate it.
+    low = np.array(-np.inf, x.dtype)
     return lax.reduce_window(x, low, lax.max, (1, size, size, 1), (1, stride, stride, 1), pads)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.result import Result, Row
+from gpool_jax.report.result import Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
@@ -58,8 +58,8 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
             "Best read-out of the frozen network by input: the latent, its channels permuted "
             "per example, and sorted (the maximal permutation invariant). Dashed: chance.",
             _draw_probes,
-            (8, 3.0),
-            result,
+            (8, 1.1 + 0.5 * len(_probe_groups(result.probes))),
+            result.probes,
         )
     if any(result.curves.values()):
         add("Training: loss, and accuracy.", _draw_curves, (8, 3.4), result.curves)
@@ -138,35 +138,36 @@ def _draw_tuning(figure: Any, maps: dict[str, Any]) -> None:
         axes.set_title(f"#{channel}  {share:.2f}", fontsize=7, pad=2)
 
 
-def _draw_probes(figure: Any, result: Result) -> None:
-    best: dict[tuple[str, str], dict[str, Any]] = {}
-    stages = list(dict.fromkeys((p.network, p.stage) for p in result.probes))
-    for probe in result.probes:
-        line = best.setdefault((probe.target, probe.input), {})
-        group = (probe.network, probe.stage)
-        if group not in line or probe.accuracy > line[group].accuracy:
-            line[group] = probe
-    targets = [t for t in ("cell", "class") if (t, "latent") in best]
+def _draw_probes(figure: Any, probes: list[Probe]) -> None:
+    """One line of three bars per (network, stage): what each input gives away."""
+    best: dict[tuple[str, str, tuple[str, str]], Probe] = {}
+    for probe in probes:
+        key = (probe.target, probe.input, (probe.network, probe.stage))
+        if key not in best or probe.accuracy > best[key].accuracy:
+            best[key] = probe
+    groups = _probe_groups(probes)
+    targets = [t for t in ("cell", "class") if any(p.target == t for p in probes)]
     panels = np.atleast_1d(figure.subplots(1, len(targets), sharey=True))
     for axes, target in zip(panels, targets, strict=True):
         for i, name in enumerate(("latent", "permuted latent", "sorted latent")):
-            probes = [best[(target, name)][stage] for stage in stages]
-            x = np.arange(len(stages)) + 0.26 * (i - 1)
-            heights = np.array([100 * p.accuracy for p in probes])
-            errors = [
-                [max(0.0, h - 100 * p.low) for h, p in zip(heights, probes, strict=True)],
-                [max(0.0, 100 * p.high - h) for h, p in zip(heights, probes, strict=True)],
-            ]
-            axes.bar(x, heights, 0.25, yerr=errors, color=_PALETTE[i], label=name, ecolor="black")
-        axes.axhline(100 * probes[0].chance, color="#555555", linestyle="--", linewidth=1)
-        several = len({network for network, _ in stages}) > 1
-        names = [f"{n}\n{s}" if several else s for n, s in stages]
-        axes.set_xticks(range(len(stages)), names, fontsize=6 if several else 8)
+            chosen = [best[(target, name, group)] for group in groups]
+            y = np.arange(len(groups)) + 0.26 * (i - 1)
+            axes.barh(y, [100 * p.accuracy for p in chosen], 0.25, color=_PALETTE[i], label=name)
+            for height, p in zip(y, chosen, strict=True):
+                axes.plot([100 * p.low, 100 * p.high], [height] * 2, color="black", linewidth=1)
+        axes.axvline(100 * chosen[0].chance, color="#555555", linestyle="--", linewidth=1)
+        axes.set_yticks(range(len(groups)), [f"{n}: {s}" for n, s in groups], fontsize=8)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("held-out accuracy, %", fontsize=8)
         axes.set_title(f"decoding the {target}", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("held-out accuracy, %")
-    panels[0].set_ylim(0, 105)
-    panels[-1].legend(fontsize=7, loc="upper right")
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, ncols=3, loc="outside lower center")
+
+
+def _probe_groups(probes: list[Probe]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((p.network, p.stage) for p in probes))
 
 
 def _draw_curves(figure: Any, curves: dict[str, list[dict[str, Any]]]) -> None:

@@ -102,7 +102,7 @@ def write_result(
 ) -> Path:
     """Write results.json, and per_image.npz (row number to scores [S, N]) beside it."""
     if per_image:
-        np.savez_compressed(folder / "per_image.npz", **per_image)
+        np.savez_compressed(folder / "per_image.npz", allow_pickle=False, **per_image)
     path = folder / "results.json"
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")

@@ -1,7 +1,9 @@
 """Orbax behind few verbs: save, load, load the latest or the best that can be read."""
 
 import dataclasses
+import json
 import logging
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,14 +53,6 @@ class Checkpoints:
         """Steps that have a checkpoint, ascending."""
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
-    def accuracy(self, step: int) -> float | None:
-        """Validation accuracy saved with a checkpoint; None if it was saved between validations."""
-        for checkpoint in self._checkpointer.checkpoints:
-            if checkpoint.step == step:
-                score = _score(checkpoint.metrics)
-                return score if score >= 0 else None
-        return None
-
     def save(self, step: int, state: Any, accuracy: float | None) -> None:
         """Write a checkpoint, completely or not at all.
 
@@ -76,16 +70,23 @@ class Checkpoints:
         try:
             # Overwrite: a truncated checkpoint that was passed over is written again.
             self._checkpointer.save(step, host, metrics=metrics, overwrite=step in self.steps)
+            self._write_sums(step)
         except Exception as error:  # whatever the file system or Orbax raises
             last = f"step {self.steps[-1]}" if self.steps else "none"
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise RunError(
-                f"the checkpoint of step {step} could not be written to {self.directory}: {reason}. "
-                f"The last good checkpoint is {last}; the same command goes on from there."
+                f"the checkpoint of step {step} could not be written to {self.directory}: "
+                f"{reason}. The last good checkpoint is {last}; the same command goes on from "
+                "there."
             ) from error
 
     def load(self, step: int, abstract: Any) -> Any:
-        """Read the checkpoint of one step, with the structure of `abstract`."""
+        """Read the checkpoint of one step, with the structure of `abstract`.
+
+        Raises:
+          InputError: naming a file of it that is missing, cut short or changed.
+        """
+        self._check_sums(step)
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
         return self._checkpointer.load(step, template)
 
@@ -116,6 +117,32 @@ class Checkpoints:
                 f"none of the checkpoints in {self.directory} can be read: {sorted(steps)}."
             )
         return None
+
+    # Orbax finds a truncated file only while dozens of readers run, and abandons
+    # them loudly. Sums written beside the checkpoints find it before, and by name.
+
+    def _sums_path(self, step: int) -> Path:
+        return Path(self.directory).parent / "checkpoint_sums" / f"{step}.json"
+
+    def _write_sums(self, step: int) -> None:
+        path = self._sums_path(step)
+        path.parent.mkdir(exist_ok=True)
+        for old in path.parent.glob("*.json"):
+            if int(old.stem) not in self.steps:
+                old.unlink()
+        folder = Path(self.directory) / str(step)
+        files = sorted(f for f in folder.rglob("*") if f.is_file())
+        sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in files}
+        path.write_text(json.dumps(sums, indent=1) + "\n")
+
+    def _check_sums(self, step: int) -> None:
+        path, folder = self._sums_path(step), Path(self.directory) / str(step)
+        if not path.exists():
+            return  # killed between the two writes: the checkpoint itself is whole
+        for name, expected in json.loads(path.read_text()).items():
+            file = folder / name
+            if not file.is_file() or zlib.crc32(file.read_bytes()) != expected:
+                raise InputError(f"its file {name} is missing, cut short or changed")
 
     def close(self) -> None:
         """Finish what is being written."""

@@ -46,9 +46,9 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = lax.psum(aux["metrics"], axis_name) | {
-            "gradient_norm": optax.global_norm(grads),
-            "parameter_norm": optax.global_norm(params),
-            "update_norm": optax.global_norm(updates),
+            "gradient_norm": optax.tree.norm(grads),
+            "parameter_norm": optax.tree.norm(params),
+            "update_norm": optax.tree.norm(updates),
         }
         state = state.replace(
             step=state.step + 1,

@@ -1,0 +1,44 @@
+"""Eight virtual devices, strict shapes, a cache of their own: set before JAX starts."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Shared by all runs of the suite on this machine: most of its time is compilation.
+jax.config.update(
+    "jax_compilation_cache_dir",
+    os.environ.get("GPOOL_TEST_XLA_CACHE", "/tmp/gpool_jax_test_xla_cache"),
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def eight_devices():
+    """The suite means nothing on fewer devices: fail, do not skip."""
+    assert jax.local_device_count() == 8
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test reads what another program decoded."""
+    monkeypatch.setenv("GPOOL_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data sets; tests that ask for it are marked `data`."""
+    return Path(os.environ["GPOOL_DATA_DIR"])
+
+
+def pytest_collection_modifyitems(items):
+    """Without real data, their tests are skipped, and said so."""
+    if os.environ.get("GPOOL_DATA_DIR"):
+        return
+    skip = pytest.mark.skip(reason="GPOOL_DATA_DIR is not set")
+    for item in items:
+        if "data" in item.keywords:
+            item.add_marker(skip)

@@ -1,0 +1,114 @@
+"""Independent float64 NumPy loops: slow, plain, and written from the definitions."""
+
+import numpy as np
+
+
+def place(images, cells, n):
+    batch, height, width, channels = images.shape
+    canvas = np.zeros((batch, n * height, n * width, channels))
+    for b in range(batch):
+        row, column = divmod(int(cells[b]), n)
+        top, left = row * height, column * width
+        canvas[b, top : top + height, left : left + width] = images[b]
+    return canvas
+
+
+def _outside(x, i, j, mode):
+    """The value at (i, j), which may lie outside the map [H, W, C]."""
+    height, width = x.shape[:2]
+    inside = 0 <= i < height and 0 <= j < width
+    if mode in ("zeros", "partial"):
+        return x[i, j] if inside else np.zeros(x.shape[-1])
+    if mode == "circular":
+        return x[i % height, j % width]
+    if mode == "replicate":
+        return x[min(max(i, 0), height - 1), min(max(j, 0), width - 1)]
+    assert mode == "reflect"
+
+    def mirror(k, size):
+        k = abs(k)
+        return 2 * (size - 1) - k if k >= size else k
+
+    return x[mirror(i, height), mirror(j, width)]
+
+
+def bilinear(x, height, width):
+    """Half-pixel centres, borders clamped, of one map [H, W, C]."""
+    out = np.zeros((height, width, x.shape[-1]))
+    for i in range(height):
+        for j in range(width):
+            y = (i + 0.5) * x.shape[0] / height - 0.5
+            z = (j + 0.5) * x.shape[1] / width - 0.5
+            y0, z0 = int(np.floor(y)), int(np.floor(z))
+            for a, wa in ((y0, 1 - (y - y0)), (y0 + 1, y - y0)):
+                for b, wb in ((z0, 1 - (z - z0)), (z0 + 1, z - z0)):
+                    out[i, j] += wa * wb * _outside(x, a, b, "replicate")
+    return out
+
+
+def conv2d(x, kernel, stride, dilation, mode):
+    size, _, _, features = kernel.shape
+    reach = dilation * (size // 2)
+    outputs = []
+    for image in x.astype(np.float64):
+        shift = -reach
+        if mode == "resize" and size > 1:
+            extra = 3 if size == 7 and dilation == 1 else 2 * reach
+            image = bilinear(image, image.shape[0] + extra, image.shape[1] + extra)
+            shift = 0
+            sides = [(s - dilation * (size - 1) - 1) // stride + 1 for s in image.shape[:2]]
+        else:
+            sides = [-(-s // stride) for s in image.shape[:2]]
+        out = np.zeros((*sides, features))
+        for i in range(sides[0]):
+            for j in range(sides[1]):
+                inside = 0
+                for a in range(size):
+                    for b in range(size):
+                        y = i * stride + a * dilation + shift
+                        z = j * stride + b * dilation + shift
+                        known = 0 <= y < image.shape[0] and 0 <= z < image.shape[1]
+                        inside += known
+                        where = "zeros" if mode == "resize" else mode
+                        out[i, j] += _outside(image, y, z, where) @ kernel[a, b]
+                if mode == "partial":
+                    out[i, j] *= size * size / inside
+        outputs.append(out)
+    return np.stack(outputs)
+
+
+def max_pool2d(x, size, stride, amount, mode):
+    outputs = []
+    for image in x.astype(np.float64):
+        sides = [(s + 2 * amount - size) // stride + 1 for s in image.shape[:2]]
+        out = np.full((*sides, image.shape[-1]), -np.inf)
+        for i in range(sides[0]):
+            for j in range(sides[1]):
+                for a in range(size):
+                    for b in range(size):
+                        y, z = i * stride + a - amount, j * stride + b - amount
+                        inside = 0 <= y < image.shape[0] and 0 <= z < image.shape[1]
+                        if mode in ("zeros", "partial") and not inside:
+                            continue
+                        out[i, j] = np.maximum(out[i, j], _outside(image, y, z, mode))
+        outputs.append(out)
+    return np.stack(outputs)
+
+
+def cross_entropy(logits, labels):
+    out = []
+    for row, label in zip(logits.astype(np.float64), labels, strict=True):
+        out.append(np.log(np.exp(row - row.max()).sum()) + row.max() - row[label])
+    return np.array(out)
+
+
+def ridge_answers(x, targets, fitting, strength, num_classes):
+    """Answers on all rows of the ridge classifier fitted on the rows `fitting`."""
+    x = x.astype(np.float64)
+    mean, std = x[fitting].mean(0), x[fitting].std(0)
+    z = (x - mean) / std
+    one_hot = np.eye(num_classes)[targets]
+    offset = one_hot[fitting].mean(0)
+    gram = z[fitting].T @ z[fitting] / fitting.sum() + strength * np.eye(x.shape[1])
+    cross = z[fitting].T @ (one_hot[fitting] - offset) / fitting.sum()
+    return (z @ np.linalg.solve(gram, cross) + offset).argmax(1)

@@ -1,0 +1,139 @@
+"""Every file in configs/: loads, traces at full size, and takes one real step when cut down."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpool_jax import cli
+from gpool_jax import config as configs
+from gpool_jax.config import ComparisonConfig, DataConfig, PositionConfig
+from gpool_jax.data.sources import Dataset, Split
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import comparison, position
+from tests.helpers import TINY
+
+FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+IDS = [path.stem for path in FILES]
+
+
+def synthetic(side: int, channels: int) -> Dataset:
+    rng = np.random.default_rng(0)
+
+    def split(count):
+        images = rng.integers(0, 256, (count, side, side, channels), np.uint8)
+        return Split(images, np.arange(count, dtype=np.int32) % 10)
+
+    return Dataset(
+        "synthetic", split(96), split(16), split(16), 10, (0.5,) * channels, (0.25,) * channels
+    )
+
+
+def position_configs(path) -> list[PositionConfig]:
+    config = cli._load_config(path)
+    if isinstance(config, ComparisonConfig):
+        return list(comparison.sub_configs(dataclasses.replace(config, num_seeds=1)).values())
+    return [config]
+
+
+def test_there_are_configs():
+    assert len(FILES) >= 20
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_header_gives_command_purpose_and_time(path):
+    header = path.read_text()
+    assert f"configs/{path.name} " in header or path.name == "demo.py"
+    for part in ("Shows:", "Expected time:"):
+        assert part in header
+    assert "@" not in header
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_traces_at_full_size_for_every_n(path):
+    for config in position_configs(path):
+        side, channels = (16, 1) if config.data.source == "digits" else (32, 3)
+        for n in (3, 5, 7):
+            sized = dataclasses.replace(config, n=n)
+            setup = position.prepare(sized, dataset=synthetic(side, channels))
+            state = jax.eval_shape(setup.init_state)
+            loss_fn = position.make_loss_fn(setup, setup.model)
+            batch = {
+                "images": jax.ShapeDtypeStruct((48, side, side, channels), jnp.uint8),
+                "labels": jax.ShapeDtypeStruct((48,), jnp.int32),
+                "position": jax.ShapeDtypeStruct((48,), jnp.int32),
+            }
+            key = jax.eval_shape(lambda: jax.random.key(0))
+            loss, aux = jax.eval_shape(loss_fn, state.params, state.batch_stats, batch, key)
+            assert loss.shape == ()
+            assert set(aux["metrics"]) == {"loss", "accuracy"}
+
+
+def cut_down(config: PositionConfig) -> PositionConfig:
+    """The config with width, batch, images, steps and side cut, and nothing else."""
+    return dataclasses.replace(
+        config,
+        data=DataConfig(source="digits", side=16, num_train=32),
+        model=dataclasses.replace(config.model, width=1 / 64),
+        train=dataclasses.replace(
+            config.train, steps=1, batch_size=8, eval_every=1, num_val=8, milestones=()
+        ),
+        eval=dataclasses.replace(config.eval, num_images=8, permutations=2, bootstrap=20),
+        probe=dataclasses.replace(config.probe, enabled=False),
+    )
+
+
+# One of each kind of program: the files of a kind differ in what is cut here.
+KINDS = {}
+for path, name in zip(FILES, IDS, strict=True):
+    for sub in position_configs(path):
+        KINDS.setdefault(cut_down(sub), name)
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.model.name}-{c.model.head}-{c.task}")
+def test_takes_one_real_step(config, tmp_path):
+    state = position.train(position.prepare(config), tmp_path / "run", warn=pytest.fail)
+    assert int(state.step) == 1
+    assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+
+
+def test_plain_dicts_and_back():
+    for path in FILES:
+        config = cli._load_config(path)
+        assert configs.from_dict(configs.to_dict(config)) == config
+    with pytest.raises(InputError, match="unknown config field colour of PositionConfig"):
+        configs.from_dict({"kind": "PositionConfig", "colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 1}, "`n` must be at least 2; got 1"),
+        ({"seed": -1}, r"`seed` must be in \[0, 2\*\*31\); got -1"),
+        ({"train": {"batch_size": 0}}, "`train.batch_size` must be at least 1; got 0"),
+        ({"train": {"steps": -4}}, "`train.steps` must be at least 1; got -4"),
+        ({"train": {"learning_rate": 0.0}}, "`train.learning_rate` must be positive"),
+        ({"train": {"b1": 1.0}}, r"`train.b1` must be in \[0, 1\)"),
+        ({"train": {"milestones": (9,)}}, r"`train.milestones` must be in .* 6\]; got 9"),
+        ({"eval": {"permutations": 0}}, "`eval.permutations` must be at least 1"),
+        ({"probe": {"folds": 2}}, "`probe.folds` must be at least 3; got 2"),
+        ({"probe": {"kinds": ("svm",)}}, "`probe.kinds` must be among .*got 'svm'"),
+    ],
+)
+def test_values_are_checked(changes, message):
+    config = TINY
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            value = dataclasses.replace(getattr(config, name), **value)
+        config = dataclasses.replace(config, **{name: value})
+    with pytest.raises(InputError, match=message):
+        configs.check(config)
+
+
+def test_differences_are_named_by_their_dotted_field():
+    other = dataclasses.replace(TINY, n=5, model=dataclasses.replace(TINY.model, head="linear"))
+    found = configs.differences(configs.to_dict(TINY), configs.to_dict(other))
+    assert found == ["model.head: 'gapnet' -> 'linear'", "n: 3 -> 5"]

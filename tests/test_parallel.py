@@ -1,0 +1,145 @@
+"""Eight devices do what one does, BatchNorm included."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpool_jax.data import resident
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import position
+from gpool_jax.train import parallel
+from gpool_jax.train.step import make_train_step
+from tests.helpers import tiny
+
+SGD = optax.sgd(0.05, momentum=0.9)
+
+
+def one_device_steps(setup, state, inputs):
+    """The same step under `vmap` over a data axis of one: the whole batch at once."""
+    model = setup.create_model("one")
+    step = make_train_step(position.make_loss_fn(setup, model), SGD, resident.fetch, "one")
+    step = jax.jit(jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one"))
+    split = setup.dataset.train
+    data = {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)}
+    collected = []
+    for k in range(len(inputs["index"])):
+        state, metrics = step(state, data, {name: v[k][None] for name, v in inputs.items()})
+        collected.append(metrics)
+    return state, collected
+
+
+def eight_device_steps(setup, state, inputs, per_dispatch):
+    model = setup.create_model(parallel.AXIS)
+    loss_fn = position.make_loss_fn(setup, model)
+    step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
+    mapped = parallel.map_train_step(step)
+    data = resident.put(setup.dataset.train)
+    state = parallel.replicate(jax.tree.map(np.array, state))
+    collected = []
+    for k in range(0, len(inputs["index"]), per_dispatch):
+        chunk = {name: v[k : k + per_dispatch] for name, v in inputs.items()}
+        state, metrics = mapped(state, data, parallel.shard(chunk, axis=1))
+        collected += [jax.tree.map(lambda m, i=i: m[i], metrics) for i in range(per_dispatch)]
+    return state, collected
+
+
+def start(**changes):
+    setup = position.prepare(tiny(**changes))
+    state = setup.init_state()
+    state = state.replace(opt_state=SGD.init(state.params))
+    split = setup.dataset.train
+    inputs = resident.inputs_at(0, 4, num_examples=len(split), batch_size=16, seed=0)
+    return setup, state, inputs
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"head": "gapnet"},
+        {"head": "permutenet"},
+        {"head": "permutenet", "permute_per": "example", "permute_at": "stage3"},
+    ],
+    ids=lambda m: "-".join(m.values()),
+)
+def test_eight_devices_equal_one(model):
+    setup, state, inputs = start(model=model)
+    first = {name: v[:1] for name, v in inputs.items()}
+    one, metrics_one = one_device_steps(setup, state, first)
+    eight, metrics_eight = eight_device_steps(setup, state, first, 1)
+    chex.assert_trees_all_close(one.batch_stats, eight.batch_stats, atol=1e-5)
+    # One SGD step: the parameters' change is the gradient.
+    chex.assert_trees_all_close(one.params, eight.params, atol=1e-5)
+    chex.assert_trees_all_close(metrics_one, metrics_eight, rtol=1e-4)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, eight.params)
+    assert max(jax.tree.leaves(moved)) > 1e-3
+
+    one, _ = one_device_steps(setup, state, inputs)
+    eight, _ = eight_device_steps(setup, state, inputs, 1)
+    chex.assert_trees_all_close(one.params, eight.params, atol=2e-5)
+    assert int(eight.step) == 4
+
+
+def test_steps_in_one_dispatch_equal_steps_one_by_one():
+    setup, state, inputs = start()
+    singly, metrics_singly = eight_device_steps(setup, state, inputs, 1)
+    together, metrics_together = eight_device_steps(setup, state, inputs, 4)
+    chex.assert_trees_all_close(singly.params, together.params, atol=1e-5)
+    chex.assert_trees_all_close(metrics_singly, metrics_together, rtol=1e-3, atol=1e-5)
+
+
+def test_the_state_comes_back_replicated_and_the_data_are_kept():
+    setup, state, inputs = start()
+    first = {name: v[:1] for name, v in inputs.items()}
+    state, _ = eight_device_steps(setup, state, first, 1)
+    leaf = jax.tree.leaves(state.params)[0]
+    shards = [np.asarray(s.data) for s in leaf.addressable_shards]
+    assert len(shards) == 8
+    assert all(np.array_equal(shards[0], s) for s in shards)
+
+
+def test_the_step_is_compiled_once():
+    setup, state, inputs = start()
+    model = setup.create_model(parallel.AXIS)
+    loss_fn = chex.assert_max_traces(position.make_loss_fn(setup, model), n=1)
+    step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
+    mapped, data = parallel.map_train_step(step), resident.put(setup.dataset.train)
+    state = parallel.replicate(jax.tree.map(np.array, state))
+    for k in range(3):
+        chunk = {name: v[k : k + 1] for name, v in inputs.items()}
+        state, _ = mapped(state, data, parallel.shard(chunk, axis=1))
+
+
+def test_shard_and_unshard_are_inverse():
+    tree = {"a": np.arange(48).reshape(16, 3)}
+    chex.assert_trees_all_equal(parallel.unshard(parallel.shard(tree)), tree)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "message"),
+    [(12, "multiple of the 8 devices; got 12"), (800, "at most the 160 training images; got 800")],
+)
+def test_batches_that_cannot_be_made_are_refused(batch_size, message):
+    with pytest.raises(InputError, match=message):
+        resident.check_batch(batch_size, 160)
+
+
+def test_every_epoch_visits_each_example_once_in_another_order():
+    rows = resident.inputs_at(0, 20, num_examples=160, batch_size=16, seed=1)["index"]
+    first, second = rows[:10].ravel(), rows[10:].ravel()
+    np.testing.assert_array_equal(np.sort(first), np.arange(160))
+    np.testing.assert_array_equal(np.sort(second), np.arange(160))
+    assert not np.array_equal(first, second)
+    later = resident.inputs_at(13, 2, num_examples=160, batch_size=16, seed=1)["index"]
+    np.testing.assert_array_equal(later, rows[13:15])
+    other = resident.inputs_at(0, 10, num_examples=160, batch_size=16, seed=2)["index"]
+    assert not np.array_equal(other.ravel(), first)
+
+
+def test_padded_batches_cover_every_row_once():
+    batches = resident.padded_batches(10, 4)
+    kept = np.concatenate([b["index"][b["mask"]] for b in batches])
+    np.testing.assert_array_equal(kept, np.arange(10))
+    assert {len(b["index"]) for b in batches} == {4}

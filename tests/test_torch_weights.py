@@ -1,0 +1,154 @@
+"""Weights from PyTorch: the same answers, and every mismatch named."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from gpool_jax import models
+from gpool_jax.errors import InputError
+from tests.golden import cases
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "golden.npz")
+SHAPES = json.loads(str(GOLDEN["shapes"]))
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def state_dict(name: str) -> dict[str, np.ndarray]:
+    return {key: cases.make_array(key, tuple(shape)) for key, shape in SHAPES[name].items()}
+
+
+def build(name: str, padding: str = "zeros", **changes):
+    case = cases.CASES[name]
+    options = case["create"] | {"num_outputs": case["num_outputs"], "padding": padding} | changes
+    return models.create(**options)
+
+
+def assert_same(found, expected):
+    """To 1e-4 for answers up to 10; in proportion (1e-5) where they are larger."""
+    scale = max(1.0, np.abs(expected).max() / 10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale)
+
+
+def answers(name: str, padding: str, weights: dict) -> np.ndarray:
+    image = cases.make_input().transpose(0, 2, 3, 1)
+    model = build(name, padding)
+    logits, _ = jax.jit(model.apply)(models.from_torch(weights, model, image.shape), image)
+    return np.asarray(logits)
+
+
+@pytest.mark.parametrize("padding", cases.PADDINGS)
+@pytest.mark.parametrize("name", cases.CASES)
+def test_answers_are_those_of_pytorch(name, padding):
+    expected = GOLDEN[f"{name}/{padding}"]
+    # The answers must depend on the input for the comparison to mean anything.
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2
+    assert_same(answers(name, padding, state_dict(name)), expected)
+
+
+def test_padding_modes_give_different_answers():
+    for name in cases.CASES:
+        every = [GOLDEN[f"{name}/{padding}"] for padding in cases.PADDINGS]
+        for i, a in enumerate(every):
+            assert all(np.abs(a - b).max() > 1e-3 for b in every[:i]), name
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed; the golden arrays stand in")
+@pytest.mark.parametrize("name", cases.CASES)
+def test_answers_are_those_of_pytorch_live(name):
+    import torch
+
+    from tests import torch_networks
+
+    torch.manual_seed(0)
+    network = torch_networks.build(cases.CASES[name], "zeros")
+    image = torch.from_numpy(cases.make_input())
+    network(image)  # moves the running statistics off their defaults
+    network.eval()
+    with torch.no_grad():
+        expected = network(image).numpy()
+    weights = {f"module.{k}": v.numpy() for k, v in network.state_dict().items()}
+    assert_same(answers(name, "zeros", {"net": weights}), expected)
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="reading .pth needs torch")
+def test_pth_and_safetensors_hold_the_same(tmp_path):
+    import torch
+    from safetensors.numpy import save_file
+
+    weights = state_dict("vgg5_gapnet")
+    save_file(weights, tmp_path / "w.safetensors")
+    tensors = {f"module.{k}": torch.from_numpy(v) for k, v in weights.items()}
+    torch.save({"net": tensors, "acc": 1.0, "epoch": 3}, tmp_path / "w.pth")
+    a = models.read_state_dict(tmp_path / "w.safetensors")
+    b = models.read_state_dict(tmp_path / "w.pth")
+    model = build("vgg5_gapnet")
+    shape = (1, 64, 64, 3)
+    from_a, from_b = models.from_torch(a, model, shape), models.from_torch(b, model, shape)
+    jax.tree.map(np.testing.assert_array_equal, from_a, from_b)
+
+
+@pytest.mark.parametrize("wrapper", ["net", "state_dict", "model_state"])
+def test_wrappers_prefixes_counters_and_the_unused_layer_are_seen_through(wrapper):
+    weights = state_dict("reference_resnet18_gapnet")
+    plain = answers("reference_resnet18_gapnet", "zeros", weights)
+    wrapped = {f"module.{k}": v for k, v in weights.items()}
+    wrapped["module.bn1.num_batches_tracked"] = np.array(7)
+    wrapped["module.linear_location.weight"] = np.zeros((9, 32))
+    wrapped["module.linear_location.bias"] = np.zeros(9)
+    found = answers("reference_resnet18_gapnet", "zeros", {wrapper: wrapped, "epoch": 2})
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_every_mismatch_is_listed_in_one_error():
+    weights = state_dict("reference_resnet18_permutenet")
+    del weights["layer2.0.shortcut.1.running_var"]
+    del weights["bn1.bias"]
+    weights["extra.weight"] = np.zeros(3)
+    weights["layer1.0.conv1.weight"] = np.zeros((5, 4, 3, 3))
+    with pytest.raises(InputError) as error:
+        models.from_torch(weights, build("reference_resnet18_permutenet"), (1, 64, 64, 3))
+    for part in (
+        "missing: bn1.bias, layer2.0.shortcut.1.running_var",
+        "unexpected: extra.weight",
+        "misshapen: layer1.0.conv1.weight (has (3, 3, 4, 5), needs (3, 3, 4, 4)",
+    ):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_architecture_are_refused():
+    with pytest.raises(InputError, match=r"do not fit this network; missing: .*unexpected: "):
+        models.from_torch(state_dict("vgg11"), build("torchvision_resnet18"), (1, 64, 64, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("reference_resnet18_gapnet", ("gapnet", 9, 4, "conv7")),
+        ("reference_resnet18_permutenet", ("linear", 9, 4, "conv7")),
+        ("torchvision_resnet50", ("linear", 7, 2, "conv7_pool")),
+        ("cifar_resnet20", ("linear", 10, 4, "conv3")),
+        ("vgg11", ("linear", 10, 4, None)),
+    ],
+)
+def test_describe_reads_the_network_off_the_names(name, expected):
+    found = models.describe(state_dict(name))
+    keys = ("head", "num_outputs", "stem_features", "stem")
+    assert tuple(found[k] for k in keys) == expected
+
+
+def test_bad_files_are_named(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{not json")
+    with pytest.raises(InputError, match="w.safetensors is not a readable safetensors file"):
+        models.read_state_dict(tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="there is no file"):
+        models.read_state_dict(tmp_path / "none.safetensors")
+    (tmp_path / "w.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"must end in \.safetensors, \.pth or \.pt; got w\.bin"):
+        models.read_state_dict(tmp_path / "w.bin")
+    with pytest.raises(InputError, match="no head among the names"):
+        models.describe({"conv1.weight": np.zeros((4, 3, 3, 3))})

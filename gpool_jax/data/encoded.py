@@ -7,6 +7,7 @@ neither TensorFlow Datasets nor a network.
 """
 
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,4 +117,7 @@ def main(name: str, dir: str, out: Path) -> None:
 if __name__ == "__main__":
     import tyro
 
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except InputError as error:
+        sys.exit(f"{error}")

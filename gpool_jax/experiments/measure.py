@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from gpool_jax import config as configs
@@ -161,7 +162,7 @@ def evaluate_run(
         raise InputError(f"`run`: {run} has no checkpoints yet.")
     checkpoints = position.open_checkpoints(config, run)
     try:
-        state = setup.init_state()
+        state = jax.eval_shape(setup.init_state)
         found = checkpoints.load_best(state, warn)
         if found is None:
             raise InputError(f"`run`: {run} has no checkpoints yet.")

@@ -166,7 +166,7 @@ def check_input_side(model: Classifier, side: int) -> None:
     needed = model.backbone.total_stride * factor
     if side < needed:
         raise InputError(
-            f"`canvas.n` times the image side gives a canvas of {side} pixels; this network "
+            f"`n` times the image side gives a canvas of {side} pixels; this network "
             f"(total stride {model.backbone.total_stride}, padding {model.backbone.padding!r}) "
             f"needs at least {needed}."
         )

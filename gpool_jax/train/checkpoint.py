@@ -81,7 +81,7 @@ class Checkpoints:
             ) from error
 
     def load(self, step: int, abstract: Any) -> Any:
-        """Read the checkpoint of one step, with the structure of `abstract`.
+        """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
         Raises:
           InputError: naming a file of it that is missing, cut short or changed.

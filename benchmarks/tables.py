@@ -1,0 +1,80 @@
+"""The README's result tables, from the committed results.
+
+python -m benchmarks.tables            prints them
+python -m benchmarks.tables --write    puts them into README.md
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from gpool_jax.report import Result, read_result
+from gpool_jax.report.table import format_row, probe_lines
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+_ROW_HEADER = ("task", "arm", "checkpoint", "accuracy %", "95 % interval", "chance", "n", "seeds")
+_PROBE_HEADER = ("frozen network", "stage", "decoded", "chance", "latent", "permuted", "sorted")
+
+
+def _markdown(lines: list[tuple[str, ...]]) -> str:
+    header, *rest = lines
+    rows = [header, ("---",) * len(header), *rest]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def accuracy_table(result: Result) -> str:
+    """Every arm at every stated length; the best checkpoint where no length is stated."""
+    rows = [row for row in result.rows if row.checkpoint != "best"] or result.rows
+    return _markdown([_ROW_HEADER, *[format_row(row) for row in rows]])
+
+
+def probe_table(result: Result) -> str:
+    """Cell and class, read from each input."""
+    lines = [line for line in probe_lines(result.probes) if line[2] in ("cell", "class")]
+    return _markdown([_PROBE_HEADER, *lines])
+
+
+def measured_on(result: Result) -> str:
+    """One line: command, hardware, versions, wall time."""
+    where = result.environment
+    return (
+        f"`{where['command']}`; {where['cpu']}, {where['device']}; jax "
+        f"{where['packages']['jax']}, Python {where['python']}; {where['wall_seconds'] / 60:.0f} "
+        "minutes."
+    )
+
+
+def all_tables() -> dict[str, str]:
+    """Name of a block in the README to its text."""
+    blocks = {}
+    for folder in sorted(p.parent for p in RESULTS.glob("*/results.json")):
+        result = read_result(folder)
+        blocks[f"{folder.name} accuracy"] = f"{accuracy_table(result)}\n\n{measured_on(result)}"
+        if result.probes:
+            blocks[f"{folder.name} probes"] = probe_table(result)
+    return blocks
+
+
+def fill(text: str) -> str:
+    """Replace what stands between `<!-- NAME -->` and `<!-- end -->` by the table of that name."""
+    for name, table in all_tables().items():
+        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)"
+        text = re.sub(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    """Print the tables, or write them into the README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    readme = ROOT / "README.md"
+    if parser.parse_args().write:
+        readme.write_text(fill(readme.read_text()))
+        return
+    for name, table in all_tables().items():
+        print(f"{name}\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measured results, and the tables made from them."""

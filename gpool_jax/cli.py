@@ -32,6 +32,7 @@ commands:
 
 every command:
   --workdir DIR              where results.json and report.html go
+  --tensorboard              (train) write TensorBoard events too
   --help                     all options of the command, with their defaults
   --compilation-cache DIR    where compiled programs are kept (none: off)
 
@@ -79,6 +80,8 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    # The short name of the one switch that people look for.
+    arguments = ["--train.tensorboard" if a == "--tensorboard" else a for a in arguments]
     options, rest = _options("train", arguments, {"--workdir": None}, positional="config")
     usage = "gpool train CONFIG.py --workdir RUN"
     default = PositionConfig() if options.config is None else _load_config(options.config)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data import encoded, sources
+from gpool_jax.data import encoded, sources, splits
 from gpool_jax.data.cache import cached
 from gpool_jax.errors import InputError
 
@@ -95,12 +95,12 @@ def test_digits_are_the_same_for_every_seed_but_for_validation():
 
 def test_stratified_rows_take_each_class_in_its_share():
     labels = np.repeat([0, 1, 2], [600, 300, 100])
-    rows = sources.stratified_rows(labels, 100, seed=0)
+    rows = splits.stratified_rows(labels, 100, seed=0)
     assert len(np.unique(rows)) == 100
     counts = np.bincount(labels[rows])
     assert np.abs(counts - [60, 30, 10]).max() <= 1
-    assert not np.array_equal(rows, sources.stratified_rows(labels, 100, seed=1))
-    np.testing.assert_array_equal(sources.stratified_rows(labels, 5000, seed=0), np.arange(1000))
+    assert not np.array_equal(rows, splits.stratified_rows(labels, 100, seed=1))
+    np.testing.assert_array_equal(splits.stratified_rows(labels, 5000, seed=0), np.arange(1000))
 
 
 def test_num_train_cuts_the_training_split_only(tmp_path):

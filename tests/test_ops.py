@@ -196,7 +196,13 @@ def test_bootstrap_interval_has_the_textbook_width_and_widens_with_seeds():
     apart = np.stack([scores, scores - 0.3, scores + 0.3])
     wide_low, wide_high = ops.bootstrap_interval(apart)
     assert wide_high - wide_low > 0.3
-    assert ops.bootstrap_interval(np.ones(5)) == (1.0, 1.0)
+
+
+def test_an_interval_of_all_right_or_all_wrong_still_has_a_width():
+    low, high = ops.bootstrap_interval(np.ones(359))
+    assert (low, high) == (pytest.approx(stats.beta.ppf(0.025, 359, 1)), 1.0)
+    low, high = ops.bootstrap_interval(np.zeros((3, 40)))
+    assert (low, high) == (0.0, pytest.approx(stats.beta.ppf(0.975, 1, 40)))
 
 
 def test_position_selectivity_is_one_zero_or_in_between():

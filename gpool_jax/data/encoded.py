@@ -101,7 +101,7 @@ def main(name: str, dir: str, out: Path) -> None:
       dir: folder that holds prepared data sets.
       out: the .npz to write.
     """
-    from gpool_jax.data.sources import tfds_source
+    from gpool_jax.data.readers import tfds_source
 
     arrays = {}
     for split in ("train", "test"):

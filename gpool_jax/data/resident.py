@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.data.sources import Split
+from gpool_jax.data.splits import Split
 from gpool_jax.errors import InputError
 from gpool_jax.train import parallel
 

@@ -1,37 +1,17 @@
-"""Where images come from: each source gives uint8 arrays, checked once, here."""
+"""A data set by its config: read, checked, split, with the statistics to normalise it."""
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data import encoded
-from gpool_jax.data.cache import cached
+from gpool_jax.data import readers
+from gpool_jax.data.splits import Split, stratified_rows
 from gpool_jax.errors import InputError
 
 # Of the reference, rounded as it rounds them.
 _CIFAR_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-# Splits that a source does not bring are drawn once, the same for every run.
-_TEST_SPLIT_SEED = 20210
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images uint8 [N, H, W, C] and labels int32 [N]."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        """N."""
-        return len(self.labels)
-
-    def take(self, rows: np.ndarray) -> "Split":
-        """The given rows, in order."""
-        return Split(self.images[rows], self.labels[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +48,11 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
       InputError: one line that says what is missing or wrong, before any
         network access.
     """
-    reader = {"tfds": _read_tfds, "npz": _read_npz, "folder": _read_folder, "digits": _read_digits}
-    if config.source not in reader:
+    if config.source not in readers.READERS:
         raise InputError(
-            f"`data.source` must be one of {', '.join(reader)}; got {config.source!r}."
+            f"`data.source` must be one of {', '.join(readers.READERS)}; got {config.source!r}."
         )
-    arrays = reader[config.source](config, warn)
+    arrays = readers.READERS[config.source](config, warn)
     full = Split(arrays["images_train"], arrays["labels_train"].astype(np.int32))
     test = Split(arrays["images_test"], arrays["labels_test"].astype(np.int32))
     num_classes = int(max(full.labels.max(), test.labels.max())) + 1
@@ -96,21 +75,6 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
     return Dataset(name, train, full.take(val_rows), test, num_classes, mean, std)
 
 
-def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-    """Draw `count` rows, every class in its share (to within one), ascending."""
-    if count >= len(labels):
-        return np.arange(len(labels))
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(labels))
-    # The rank of a row within its class over the class's size: taking the
-    # smallest takes the same share of every class.
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        rank[rows] = (np.arange(len(rows)) + generator.random()) / len(rows)
-    return np.sort(np.argsort(rank, kind="stable")[:count])
-
-
 def _statistics(config: DataConfig, images: np.ndarray) -> tuple[tuple, tuple]:
     if config.source == "tfds" and config.name == "cifar10":
         return _CIFAR_STATISTICS
@@ -124,209 +88,3 @@ def _statistics(config: DataConfig, images: np.ndarray) -> tuple[tuple, tuple]:
     # A constant colour channel is only centred.
     std = np.where(std > 1e-4, std, 1.0)
     return tuple(float(m) for m in mean), tuple(float(s) for s in std)
-
-
-def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
-    """Open a prepared split of TensorFlow Datasets, without TensorFlow or a network.
-
-    Raises:
-      InputError: if the set is not prepared in that folder.
-    """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise InputError(
-            "`data.source` tfds needs tensorflow-datasets; install it, or use --data.source npz."
-        ) from None
-    where = f"{dir or '~/tensorflow_datasets'}"
-    howto = (
-        f"`data`: there is no prepared data set {name!r} in {where}; on a machine with a network "
-        f"run: python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
-        f"data_dir='{where}', file_format='array_record').download_and_prepare()\""
-    )
-    try:
-        # From the files alone: asking for a builder by name may go to the network.
-        builder = tfds.core.load.read_only_builder.builder_from_files(
-            name, data_dir=str(Path(where).expanduser())
-        )
-    except Exception:  # tfds raises several unrelated kinds
-        raise InputError(howto) from None
-    if split not in builder.info.splits:
-        raise InputError(f"`data.name`: {name!r} has no split {split!r}.")
-    decoders = None if decode else {"image": tfds.decode.SkipDecoding()}
-    try:
-        return builder.as_data_source(split=split, decoders=decoders)
-    except NotImplementedError:
-        raise InputError(
-            f"`data`: {name!r} in {where} is not in array_record format; prepare it with "
-            "file_format='array_record'."
-        ) from None
-
-
-def _read_tfds(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    sources = {s: tfds_source(config.name, config.dir, s) for s in ("train", "test")}
-    info = sources["train"].dataset_info
-    features = info.features
-    if "image" not in features or "label" not in features:
-        raise InputError(f"`data.name`: {config.name!r} has no `image` and `label`.")
-
-    def decode() -> dict[str, np.ndarray]:
-        arrays = {"num_classes": np.array(features["label"].num_classes)}
-        for split, source in sources.items():
-            images, labels = [], []
-            for start in range(0, len(source), 1000):
-                stop = min(start + 1000, len(source))
-                for row in source.__getitems__(range(start, stop)):
-                    images.append(row["image"])
-                    labels.append(row["label"])
-            names = [f"{config.name} {split}[{i}]" for i in range(len(images))]
-            arrays[f"images_{split}"] = encoded.stack(images, names)
-            arrays[f"labels_{split}"] = np.array(labels, np.int32)
-        return arrays
-
-    folder = Path(str(info.data_dir))
-    return cached(f"tfds {_fingerprint(folder.iterdir())}", decode, config.cache_dir, warn)
-
-
-def _fingerprint(paths) -> str:
-    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(paths)]
-    return repr(facts)
-
-
-def _need_path(config: DataConfig, kind: str) -> Path:
-    if config.path is None:
-        raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
-    return Path(config.path).expanduser()
-
-
-def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    path = _need_path(config, "an .npz file")
-    if not path.is_file():
-        raise InputError(f"`data.path`: there is no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds
-        raise InputError(f"`data.path`: {path} is not a readable .npz: {error}") from None
-    for name in ("images_train", "labels_train", "images_test", "labels_test"):
-        if name not in arrays:
-            raise InputError(
-                f"`data.path`: {path} has no array {name!r}; it has "
-                f"{', '.join(arrays) or 'no arrays at all'}."
-            )
-
-    def decode() -> dict[str, np.ndarray]:
-        return {
-            name: encoded.decode_vector(arrays[name], arrays[f"{name}_offsets"], name, config.side)
-            for name in ("images_train", "images_test")
-        }
-
-    if any(arrays[f"images_{s}"].ndim == 1 for s in ("train", "test")):
-        missing = [n for n in ("images_train", "images_test") if f"{n}_offsets" not in arrays]
-        if missing:
-            raise InputError(
-                f"`data.path`: {missing[0]} in {path} is a vector of bytes without "
-                f"{missing[0]}_offsets."
-            )
-        identity = f"npz {_fingerprint([path])} side {config.side}"
-        arrays |= cached(identity, decode, config.cache_dir, warn)
-    for split in ("train", "test"):
-        _check_arrays(path, arrays, split)
-    return arrays
-
-
-def _check_arrays(path: Path, arrays: dict[str, np.ndarray], split: str) -> None:
-    images, labels = arrays[f"images_{split}"], arrays[f"labels_{split}"]
-    what = None
-    if images.ndim != 4 or images.dtype != np.uint8:
-        what = f"images_{split} must be uint8 [N, H, W, C]; got {images.dtype} {images.shape}"
-    elif len(images) == 0:
-        what = f"images_{split} holds no image"
-    elif images.shape[-1] not in (1, 3):
-        what = f"images_{split} must have 1 or 3 colour channels last; got {images.shape}"
-    elif images.shape[1:] != arrays["images_train"].shape[1:]:
-        what = f"images_{split} {images.shape} differ in size from images_train"
-    elif labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        what = f"labels_{split} must be integers [{len(images)}]; got {labels.dtype} {labels.shape}"
-    elif labels.min() < 0:
-        what = f"labels_{split} must be at least 0; got {labels.min()}"
-    elif split == "test" and labels.max() > arrays["labels_train"].max():
-        what = (
-            f"labels_test has {labels.max()}, which is out of range: labels_train ends at "
-            f"{arrays['labels_train'].max()}"
-        )
-    if what is not None:
-        raise InputError(f"`data.path`: in {path}, {what}.")
-
-
-def _read_folder(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    root = _need_path(config, "a folder with one sub-folder per class")
-    if not root.is_dir():
-        raise InputError(f"`data.path`: there is no folder {root}.")
-    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
-    base = root / "train" if has_splits else root
-    classes = sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "none"
-        raise InputError(
-            f"`data.path`: {base} needs at least two sub-folders, one per class; has {found}."
-        )
-    splits = ("train", "test") if has_splits else ("all",)
-    files: dict[str, list[tuple[Path, int]]] = {split: [] for split in splits}
-    for split in splits:
-        for label, name in enumerate(classes):
-            folder = (root / split if has_splits else root) / name
-            images = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _IMAGE_SUFFIXES]
-            if not images:
-                raise InputError(
-                    f"`data.path`: {folder} holds no images ({', '.join(_IMAGE_SUFFIXES)})."
-                )
-            files[split] += [(p, label) for p in images]
-
-    def decode() -> dict[str, np.ndarray]:
-        arrays = {}
-        for split, entries in files.items():
-            decoded = [encoded.decode_image(p, str(p), config.side) for p, _ in entries]
-            arrays[f"images_{split}"] = encoded.stack(decoded, [str(p) for p, _ in entries])
-            arrays[f"labels_{split}"] = np.array([label for _, label in entries], np.int32)
-        return arrays
-
-    every = [p for entries in files.values() for p, _ in entries]
-    identity = f"folder {_fingerprint(every)} side {config.side}"
-    arrays = cached(identity, decode, config.cache_dir, warn)
-    if has_splits:
-        if arrays["images_train"].shape[1:] != arrays["images_test"].shape[1:]:
-            raise InputError(
-                f"`data.path`: {root} has other sizes in train/ than in test/; set `data.side`."
-            )
-        return arrays
-    return _split_off_test(arrays["images_all"], arrays["labels_all"])
-
-
-def _read_digits(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """1,797 handwritten digits of 8x8 pixels, enlarged to `side` (16) by repetition."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise InputError("`data.source` digits needs scikit-learn; install it.") from None
-    side = config.side or 16
-    if side % 8:
-        raise InputError(f"`data.side` must be a multiple of 8 for digits; got {side}.")
-    digits = load_digits()
-    images = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)
-    images = images.repeat(side // 8, axis=1).repeat(side // 8, axis=2)[..., None]
-    return _split_off_test(images, digits.target.astype(np.int32))
-
-
-def _split_off_test(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """A fifth of each class, the same for every run, for sources without a test split."""
-    test = stratified_rows(labels, round(len(labels) * 0.2), seed=_TEST_SPLIT_SEED)
-    train = np.setdiff1d(np.arange(len(labels)), test)
-    if len(test) == 0:
-        raise InputError(f"`data`: {len(labels)} images are too few to set a fifth aside for test.")
-    return {
-        "images_train": images[train],
-        "labels_train": labels[train],
-        "images_test": images[test],
-        "labels_test": labels[test],
-    }

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.data import resident, sources
+from gpool_jax.data import resident, splits
 from gpool_jax.experiments.position import Setup, draw_permutation
 from gpool_jax.train import parallel
 
@@ -36,12 +36,12 @@ class Answers:
     latent_square_sum: np.ndarray
 
 
-def test_split(setup: Setup) -> sources.Split:
+def test_split(setup: Setup) -> splits.Split:
     """The test images that the evaluation uses: all, or a stratified draw."""
     test, count = setup.dataset.test, setup.config.eval.num_images
     if count is None:
         return test
-    return test.take(sources.stratified_rows(test.labels, count, seed=setup.config.seed))
+    return test.take(splits.stratified_rows(test.labels, count, seed=setup.config.seed))
 
 
 def can_permute(setup: Setup) -> bool:

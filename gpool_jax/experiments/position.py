@@ -17,7 +17,7 @@ import optax
 from gpool_jax import config as configs
 from gpool_jax import models, ops
 from gpool_jax.config import PositionConfig
-from gpool_jax.data import resident, sources
+from gpool_jax.data import resident, sources, splits
 from gpool_jax.experiments import workdir
 from gpool_jax.models import Classifier
 from gpool_jax.train import loop, parallel
@@ -179,7 +179,7 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     config, dataset, model = setup.config, setup.dataset, setup.model
     rows = np.arange(len(dataset.val))
     if config.train.num_val is not None:
-        rows = sources.stratified_rows(dataset.val.labels, config.train.num_val, seed=config.seed)
+        rows = splits.stratified_rows(dataset.val.labels, config.train.num_val, seed=config.seed)
     split = dataset.val.take(rows)
     data = resident.put(split)
     devices = jax.local_device_count()

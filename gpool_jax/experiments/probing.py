@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.data import resident, sources
+from gpool_jax.data import resident, splits
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import Setup
 from gpool_jax.ops import probe
@@ -85,7 +85,7 @@ def run_probes(setup: Setup, variables: Any) -> list[dict[str, Any]]:
     cells = config.n**2
     stages = resolve_stages(setup)
     split = setup.dataset.test
-    rows = sources.stratified_rows(split.labels, config.probe.num_images, seed=config.seed)
+    rows = splits.stratified_rows(split.labels, config.probe.num_images, seed=config.seed)
     split = split.take(rows)
     pooled = _pool(setup, variables, split, stages)
     # Folds of images, every class spread over all of them.
@@ -145,7 +145,7 @@ def _cases(kinds: tuple[str, ...], targets: dict[str, Any]) -> list[tuple[str, s
 
 
 def _pool(
-    setup: Setup, variables: Any, split: sources.Split, stages: tuple[str, ...]
+    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     """Pooled features [N, cells, C] of every stage."""
     data, variables = resident.put(split), parallel.replicate(variables)

@@ -38,14 +38,22 @@ def bootstrap_interval(
       level: coverage.
       seed: of the draws.
 
+    Where every image has the same score 0 or 1, no draw differs and the
+    bootstrap knows no doubt; the exact binomial bound over images stands in.
+
     Returns:
       (low, high).
 
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
-    chapters 8 and 13.
+    References: Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapters 8 and 13; Clopper and Pearson, Biometrika 26, 1934.
     """
     scores = np.atleast_2d(np.asarray(per_image, np.float64))
     num_seeds, num_images = scores.shape
+    beyond = ((1.0 - level) / 2.0) ** (1.0 / num_images)
+    if np.all(scores == 1.0):
+        return beyond, 1.0
+    if np.all(scores == 0.0):
+        return 0.0, 1.0 - beyond
     generator = np.random.default_rng(seed)
     means = np.empty(num_draws)
     for draw in range(num_draws):

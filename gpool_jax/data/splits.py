@@ -1,0 +1,55 @@
+"""Splits of a labelled image set, drawn so that every class has its share."""
+
+import dataclasses
+
+import numpy as np
+
+from gpool_jax.errors import InputError
+
+# Splits that a source does not bring are drawn once, the same for every run.
+_TEST_SPLIT_SEED = 20210
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, H, W, C] and labels int32 [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """The given rows, in order."""
+        return Split(self.images[rows], self.labels[rows])
+
+
+def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Draw `count` rows, every class in its share (to within one), ascending."""
+    if count >= len(labels):
+        return np.arange(len(labels))
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(labels))
+    # The rank of a row within its class over the class's size: taking the
+    # smallest takes the same share of every class.
+    rank = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        rank[rows] = (np.arange(len(rows)) + generator.random()) / len(rows)
+    return np.sort(np.argsort(rank, kind="stable")[:count])
+
+
+def split_off_test(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """A fifth of each class, the same for every run, for sources without a test split."""
+    test = stratified_rows(labels, round(len(labels) * 0.2), seed=_TEST_SPLIT_SEED)
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    if len(test) == 0:
+        raise InputError(f"`data`: {len(labels)} images are too few to set a fifth aside for test.")
+    return {
+        "images_train": images[train],
+        "labels_train": labels[train],
+        "images_test": images[test],
+        "labels_test": labels[test],
+    }

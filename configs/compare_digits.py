@@ -8,10 +8,17 @@ frozen network from its latent, permuted latent and sorted latent.
 Expected time: @TIME compare_digits@
 """
 
-from gpool_jax.config import ComparisonConfig, ModelConfig, ProbeConfig, TrainConfig
+from gpool_jax.config import (
+    ComparisonConfig,
+    DataConfig,
+    ModelConfig,
+    ProbeConfig,
+    TrainConfig,
+)
 
 config = ComparisonConfig(
     num_seeds=3,
+    data=DataConfig(source="digits", flip=False),
     model=ModelConfig(name="resnet18", width=0.125),
     train=TrainConfig(steps=1200, eval_every=300, milestones=(300, 1200)),
     probe=ProbeConfig(num_images=300, kinds=("ridge", "mlp")),

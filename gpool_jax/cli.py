@@ -30,13 +30,15 @@ commands:
   evaluate --weights FILE --model NAME
                              measure a network imported from PyTorch
 
+{common}
+gpool --version prints the version.
+"""
+_COMMON = """\
 every command:
   --workdir DIR              where results.json and report.html go
   --tensorboard              (train) write TensorBoard events too
   --help                     all options of the command, with their defaults
   --compilation-cache DIR    where compiled programs are kept (none: off)
-
-gpool --version prints the version.
 """
 
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_HELP, end="")
+        print(_HELP.format(common=_COMMON), end="")
         return 0
     if arguments[0] == "--version":
         print(__version__)
@@ -190,7 +192,7 @@ def _override(config: Any, arguments: list[str], usage: str, show_help: bool) ->
     import tyro
 
     if show_help:
-        print(f"usage: {usage} [--FIELD VALUE ...]\n\n{_HELP.partition('every command:')[2]}")
+        print(f"usage: {usage} [--FIELD VALUE ...]\n\n{_COMMON}")
         tyro.cli(type(config), default=config, args=["--help"], prog="gpool")
     captured = io.StringIO()
     try:

@@ -21,17 +21,17 @@ class DataConfig:
     name: str = "cifar10"
     """Data set name, for source tfds: cifar10, cifar100, or any other with `image` and `label`."""
     dir: str | None = None
-    """Folder that holds prepared data sets, for source tfds (default: ~/tensorflow_datasets)."""
+    """Folder that holds prepared data sets, for source tfds; None: ~/tensorflow_datasets."""
     path: str | None = None
     """The .npz file, or the image folder (with train/ and test/, or classes directly)."""
     side: int | None = None
-    """Resize every image to this side in pixels (needed where a folder's images differ in size)."""
+    """Resize every image to this side in pixels (a folder's images may differ in size; digits take a multiple of 8); None: as they are, digits 16."""
     num_train: int | None = None
-    """Use only this many training images, a stratified draw fixed by the seed (default: all)."""
+    """Use only this many training images, a stratified draw fixed by the seed; None: all."""
     flip: bool = True
     """Mirror training images left to right at random."""
     cache_dir: str | None = None
-    """Where decoded arrays are kept (default: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax)."""
+    """Where decoded arrays are kept; None: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ModelConfig:
     padding: str = "zeros"
     """zeros, circular, reflect, replicate, partial, resize (the reference's "no padding")."""
     stem: str | None = None
-    """For resnet18..101: conv7 (7x7 stride 2, the reference), conv7_pool (torchvision), conv3."""
+    """For resnet18..101: conv7 (7x7 stride 2, the reference), conv7_pool (torchvision), conv3; None: conv7."""
     width: float = 1.0
     """Multiplies every channel count."""
     dtype: str = "float32"
@@ -75,7 +75,7 @@ class TrainConfig:
     eval_every: int = 200
     """Steps between validations; each one saves a checkpoint."""
     num_val: int | None = None
-    """Validation images used to pick the best checkpoint (default: the whole split)."""
+    """Validation images used to pick the best checkpoint; None: the whole split."""
     milestones: tuple[int, ...] = ()
     """Steps whose checkpoints are kept for good and evaluated beside the last."""
     keep: int = 2
@@ -93,7 +93,7 @@ class EvalConfig:
     """The exhaustive evaluation: every test image in every cell."""
 
     num_images: int | None = None
-    """Test images used, a stratified draw (default: all)."""
+    """Test images used, a stratified draw; None: all."""
     permutations: int = 8
     """Permutations drawn per image."""
     batch_size: int = 288
@@ -129,15 +129,10 @@ class PositionConfig:
     seed: int = 0
     """Of everything random."""
     data: DataConfig = DataConfig()
-    """Data."""
     model: ModelConfig = ModelConfig()
-    """Model."""
     train: TrainConfig = TrainConfig()
-    """Training."""
     eval: EvalConfig = EvalConfig()
-    """Evaluation."""
     probe: ProbeConfig = ProbeConfig()
-    """Probes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,20 +150,16 @@ class ComparisonConfig:
     seed: int = 0
     """The first seed."""
     data: DataConfig = DataConfig()
-    """Data."""
     model: ModelConfig = ModelConfig()
-    """Model (its head is set by `heads`)."""
     train: TrainConfig = TrainConfig()
-    """Training."""
     eval: EvalConfig = EvalConfig()
-    """Evaluation."""
     probe: ProbeConfig = ProbeConfig()
-    """Probes."""
 
 
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(
     heads=("gapnet", "permutenet"),
+    data=DataConfig(flip=False),  # a mirrored digit is another sign
     model=ModelConfig(name="resnet18", width=0.125),
     train=TrainConfig(steps=300, batch_size=48, eval_every=100, num_val=144),
     probe=ProbeConfig(num_images=120, kinds=("ridge",)),

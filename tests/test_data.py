@@ -134,6 +134,13 @@ def test_the_cache_is_used_and_its_damage_is_found(tmp_path):
     assert "is damaged" in warnings[0]
 
 
+def test_a_side_that_would_be_ignored_is_refused(tmp_path):
+    with pytest.raises(InputError, match="`data.side` resizes encoded images.*got 16"):
+        load(tmp_path, arrays(), side=16)
+    with pytest.raises(InputError, match="a prepared data set keeps its size"):
+        load(tmp_path, source="tfds", dir=str(tmp_path), side=16)
+
+
 def replaced(**changes):
     return arrays() | changes
 

@@ -57,6 +57,8 @@ def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
 
 
 def _read_tfds(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
+    if config.side is not None:
+        _refuse_side(config, "a prepared data set")
     sources = {s: tfds_source(config.name, config.dir, s) for s in ("train", "test")}
     info = sources["train"].dataset_info
     features = info.features
@@ -79,6 +81,13 @@ def _read_tfds(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.
 
     folder = Path(str(info.data_dir))
     return cached(f"tfds {_fingerprint(folder.iterdir())}", decode, config.cache_dir, warn)
+
+
+def _refuse_side(config: DataConfig, what: str) -> None:
+    raise InputError(
+        f"`data.side` resizes encoded images (npz, folder) and digits; {what} keeps its size; got "
+        f"{config.side}."
+    )
 
 
 def _fingerprint(paths) -> str:
@@ -114,7 +123,10 @@ def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.n
             for name in ("images_train", "images_test")
         }
 
-    if any(arrays[f"images_{s}"].ndim == 1 for s in ("train", "test")):
+    vectors = [arrays[f"images_{s}"].ndim == 1 for s in ("train", "test")]
+    if config.side is not None and not all(vectors):
+        _refuse_side(config, "an .npz of pixels")
+    if any(vectors):
         missing = [n for n in ("images_train", "images_test") if f"{n}_offsets" not in arrays]
         if missing:
             raise InputError(

@@ -3,7 +3,7 @@
     gpool train configs/compare_digits.py --workdir RUN
 
 Shows: GAPNet; a linear head; that head permuted at test only; PermuteNet; for
-location and recognition, after 300 and 1,200 steps, with read-outs of each
+location and recognition, after 300 and 900 steps, with read-outs of each
 frozen network from its latent, permuted latent and sorted latent.
 Expected time: @TIME compare_digits@
 """
@@ -20,6 +20,6 @@ config = ComparisonConfig(
     num_seeds=3,
     data=DataConfig(source="digits", flip=False),
     model=ModelConfig(name="resnet18", width=0.125),
-    train=TrainConfig(steps=1200, eval_every=300, milestones=(300, 1200)),
+    train=TrainConfig(steps=900, eval_every=300, milestones=(300, 900)),
     probe=ProbeConfig(num_images=300, kinds=("ridge", "mlp")),
 )

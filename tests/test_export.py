@@ -15,13 +15,13 @@ from tests.helpers import tiny
 REPLICATED, SPLIT = PartitionSpec(), PartitionSpec("data")
 
 
-def lower(fn, in_specs, out_specs, arguments) -> str:
-    """The program for both platforms, over eight devices with real collectives."""
+def lower(fn, in_specs, out_specs, arguments, platforms=("tpu", "cuda")) -> str:
+    """The program for these platforms, over eight devices with real collectives."""
     mesh = Mesh(np.array(jax.devices()), ("data",))
     mapped = jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-    exported = export.export(jax.jit(mapped), platforms=("tpu", "cuda"))(*arguments)
+    exported = export.export(jax.jit(mapped), platforms=platforms)(*arguments)
     assert exported.nr_devices == 8
-    assert set(exported.platforms) == {"tpu", "cuda"}
+    assert set(exported.platforms) == set(platforms)
     return exported.mlir_module()
 
 
@@ -40,7 +40,6 @@ def arguments(setup):
 @pytest.mark.parametrize(
     "model",
     [
-        {"name": "resnet18", "stem": "conv3", "width": 1.0},
         {"head": "permutenet", "dtype": "bfloat16"},
         {"head": "permutenet", "permute_at": "stage3", "permute_per": "example"},
         {"name": "cifar_resnet20", "head": "linear", "padding": "circular"},
@@ -57,10 +56,19 @@ def test_train_step_lowers(model):
     inputs = {"index": index, "position": index}
     text = lower(step, (REPLICATED, REPLICATED, SPLIT), REPLICATED, (state, data, inputs))
     assert "stablehlo.all_reduce" in text
-    if model.get("width") == 1.0:
-        # The matmul lowering is for CPU: accelerators keep every convolution, forward,
-        # and both gradients but the input's.
-        assert text.count("stablehlo.convolution") == 3 * 21 - 1
+
+
+@pytest.mark.parametrize(("platform", "convolutions"), [("tpu", 62), ("cuda", 62), ("cpu", 14)])
+def test_accelerators_keep_every_convolution_and_cpus_do_not(platform, convolutions):
+    # ResNet-18 and the head: 21 convolutions, three programs each but for the input's gradient.
+    setup = position.prepare(tiny(model={"name": "resnet18", "stem": "conv3", "width": 1.0}))
+    loss_fn = position.make_loss_fn(setup, setup.create_model("data"))
+    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, "data")
+    state, data, index = arguments(setup)
+    inputs = {"index": index, "position": index}
+    specs = (REPLICATED, REPLICATED, SPLIT)
+    text = lower(step, specs, REPLICATED, (state, data, inputs), (platform,))
+    assert text.count("stablehlo.convolution") == convolutions
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,23 @@ def probe_table(result: Result) -> str:
 def measured_on(result: Result) -> str:
     """One line: command, hardware, versions, wall time."""
     where = result.environment
+    batch_size = result.config["train"]["batch_size"]
+    minutes = [training_seconds(events, batch_size) / 60 for events in result.curves.values()]
     return (
         f"`{where['command']}`; {where['cpu']}, {where['device']}; jax "
-        f"{where['packages']['jax']}, Python {where['python']}; {where['wall_seconds'] / 60:.0f} "
-        "minutes."
+        f"{where['packages']['jax']}, Python {where['python']}; training "
+        f"{min(minutes):.1f} to {max(minutes):.1f} minutes a network."
     )
+
+
+def training_seconds(events: list[dict], batch_size: int) -> float:
+    """Time in the training loop, validation left out, from a run's metrics.jsonl."""
+    seconds, done = 0.0, 0
+    for event in events:
+        if "images_per_second" in event:
+            seconds += (event["step"] - done) * batch_size / event["images_per_second"]
+            done = event["step"]
+    return seconds
 
 
 def all_tables() -> dict[str, str]:

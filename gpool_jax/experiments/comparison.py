@@ -104,7 +104,7 @@ def _write(config, folder, out, results, seconds, warn) -> Result:
 def _is_finished(folder: Path, config: PositionConfig) -> bool:
     if not (folder / "results.json").exists() or not (folder / "per_image.npz").exists():
         return False
-    return not configs.differences(read_result(folder).config, configs.to_dict(config))
+    return not workdir.differences(read_result(folder).config, configs.to_dict(config))
 
 
 def combine(

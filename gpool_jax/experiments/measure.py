@@ -272,9 +272,8 @@ def evaluate(
 
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configs differ in more than how a run is measured."""
-    allowed = ("eval.", "probe.", *workdir.MACHINE_FIELDS)
-    found = configs.differences(configs.to_dict(trained), configs.to_dict(config))
-    refused = [d for d in found if not d.startswith(allowed)]
+    found = workdir.differences(configs.to_dict(trained), configs.to_dict(config))
+    refused = [d for d in found if not d.startswith(("eval.", "probe."))]
     if refused:
         raise InputError(
             "a finished run can be measured with other eval.*, probe.* and data.dir or data.path "

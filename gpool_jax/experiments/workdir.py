@@ -56,13 +56,18 @@ def check_run(folder: Path, config: Any) -> None:
     check_writable(folder)
     if not (folder / "config.json").exists():
         return
-    found = configs.differences(_read_json(folder), configs.to_dict(config))
-    found = [d for d in found if d.split(":")[0] not in MACHINE_FIELDS]
+    found = differences(_read_json(folder), configs.to_dict(config))
     if found:
         raise InputError(
             f"`workdir`: {folder} holds a run of another config ({'; '.join(found)}); "
             "use another folder, or the same config."
         )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Fields in which two plain configs ask for different results."""
+    found = configs.differences(old, new)
+    return [d for d in found if d.split(":")[0] not in MACHINE_FIELDS]
 
 
 def read_config(folder: Path) -> Any:

@@ -9,12 +9,10 @@ import re
 from pathlib import Path
 
 from gpool_jax.report import Result, read_result
-from gpool_jax.report.table import format_row, probe_lines
+from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-_ROW_HEADER = ("task", "arm", "checkpoint", "accuracy %", "95 % interval", "chance", "n", "seeds")
-_PROBE_HEADER = ("frozen network", "stage", "decoded", "chance", "latent", "permuted", "sorted")
 
 
 def _markdown(lines: list[tuple[str, ...]]) -> str:
@@ -26,13 +24,13 @@ def _markdown(lines: list[tuple[str, ...]]) -> str:
 def accuracy_table(result: Result) -> str:
     """Every arm at every stated length; the best checkpoint where no length is stated."""
     rows = [row for row in result.rows if row.checkpoint != "best"] or result.rows
-    return _markdown([_ROW_HEADER, *[format_row(row) for row in rows]])
+    return _markdown([HEADER, *[format_row(row) for row in rows]])
 
 
 def probe_table(result: Result) -> str:
     """Cell and class, read from each input."""
     lines = [line for line in probe_lines(result.probes) if line[2] in ("cell", "class")]
-    return _markdown([_PROBE_HEADER, *lines])
+    return _markdown([PROBE_HEADER, *lines])
 
 
 def measured_on(result: Result) -> str:

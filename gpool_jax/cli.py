@@ -204,7 +204,10 @@ def _override(config: Any, arguments: list[str], usage: str, show_help: bool) ->
         raise InputError(_one_line(captured.getvalue())) from None
     if unknown:
         name = next((word for word in unknown if word.startswith("-")), unknown[0])
+        if not name.startswith("-"):
+            raise InputError(f"`{name}` must come first, right after the command: {usage}.")
         known = [f"--{field}" for field in _field_names(configs.to_dict(config))]
+        known += ["--workdir", "--weights", "--model", "--compilation-cache", "--help"]
         raise InputError(f"unknown config field {name}.{_nearest(name, known)}")
     return new
 

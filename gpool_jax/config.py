@@ -5,6 +5,8 @@ that `gpool --help` answers at once.
 """
 
 import dataclasses
+import types
+import typing
 from typing import Any, Literal
 
 from gpool_jax.errors import InputError
@@ -30,6 +32,10 @@ class DataConfig:
     """Use only this many training images, a stratified draw fixed by the seed; None: all."""
     flip: bool = True
     """Mirror training images left to right at random."""
+    mean: tuple[float, ...] | None = None
+    """Of each colour channel in 0..1, to normalise with; None: stored in the .npz, the reference's for cifar10, else of the training images."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation, likewise."""
     cache_dir: str | None = None
     """Where decoded arrays are kept; None: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax."""
 
@@ -60,14 +66,28 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """The optimisation: Adam, as in the reference."""
+    """The optimisation; the defaults are the reference's: Adam at a constant rate."""
 
     steps: int = 1000
     """Optimiser steps."""
     batch_size: int = 48
     """Images per step, over all devices."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """adam (the reference), adamw, sgd."""
     learning_rate: float = 1e-3
-    """Of Adam; constant."""
+    """The highest learning rate."""
+    schedule: Literal["constant", "cosine", "poly"] = "constant"
+    """constant (the reference), cosine or poly (power 0.9) down to 0 at the last step."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate first rises from 0."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 0.0
+    """On kernels: in the gradient for adam and sgd, decoupled for adamw."""
+    label_smoothing: float = 0.0
+    """Share of each label spread evenly over all classes."""
+    ema_decay: float | None = None
+    """Validate and evaluate a moving average of the parameters with this decay; None: the parameters."""
     b1: float = 0.5
     """Adam's first decay rate."""
     b2: float = 0.999
@@ -177,25 +197,32 @@ def check(config: PositionConfig | ComparisonConfig) -> None:
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
+    _check_types(config, "")
     _require(config.n >= 2, f"`n` must be at least 2; got {config.n}.")
     _require(0 <= config.seed < 2**31, f"`seed` must be in [0, 2**31); got {config.seed}.")
     for section in ("train", "eval", "probe", "data"):
         for name, value in vars(getattr(config, section)).items():
-            # Counts: every int of these sections is at least 1, but for the automatic 0.
-            if type(value) is int and name != "steps_per_dispatch":
-                _require(value >= 1, f"`{section}.{name}` must be at least 1; got {value}.")
+            # Counts: every int of these sections is at least 1, but for those that may be 0.
+            least = 0 if name in ("steps_per_dispatch", "warmup_steps") else 1
+            if type(value) is int:
+                _require(
+                    value >= least, f"`{section}.{name}` must be at least {least}; got {value}."
+                )
     train, probe = config.train, config.probe
-    _require(
-        train.steps_per_dispatch >= 0,
-        f"`train.steps_per_dispatch` must be at least 0; got {train.steps_per_dispatch}.",
-    )
     _require(
         train.learning_rate > 0,
         f"`train.learning_rate` must be positive; got {train.learning_rate}.",
     )
-    for name in ("b1", "b2"):
+    for name in ("b1", "b2", "momentum", "label_smoothing", "ema_decay"):
         value = getattr(train, name)
-        _require(0 <= value < 1, f"`train.{name}` must be in [0, 1); got {value}.")
+        inside = value is None or 0 <= value < 1
+        _require(inside, f"`train.{name}` must be in [0, 1); got {value}.")
+    _require(
+        train.weight_decay >= 0,
+        f"`train.weight_decay` must be at least 0; got {train.weight_decay}.",
+    )
+    for value in config.data.std or ():
+        _require(value > 0, f"`data.std` must be positive; got {value}.")
     for step in train.milestones:
         _require(
             0 < step <= train.steps,
@@ -211,6 +238,34 @@ def check(config: PositionConfig | ComparisonConfig) -> None:
         _require(config.num_seeds >= 1, f"`num_seeds` must be at least 1; got {config.num_seeds}.")
         _require(len(config.heads) > 0, "`heads` must name at least one head; got none.")
         _require(len(config.tasks) > 0, "`tasks` must name at least one task; got none.")
+
+
+def _check_types(config: Any, prefix: str) -> None:
+    """Check every field against its annotation: configs also come from files and Python."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            _require(isinstance(value, hint), f"`{prefix}{field.name}` must be a {hint.__name__}.")
+            _check_types(value, f"{prefix}{field.name}.")
+            continue
+        allowed = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
+        what = ", ".join(map(str, allowed)) if allowed else str(getattr(hint, "__name__", hint))
+        _require(_fits(value, hint), f"`{prefix}{field.name}` must be {what}; got {value!r}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
+    if origin is types.UnionType:
+        return any(_fits(value, option) for option in args)
+    if hint is float:
+        return type(value) in (int, float)
+    # A bool is an int to Python, not to a person.
+    return type(value) is hint
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -240,6 +295,7 @@ def from_dict(values: dict[str, Any]) -> PositionConfig | ComparisonConfig:
     Raises:
       InputError: if the kind or a field is unknown.
     """
+    _require(isinstance(values, dict), f"a config must be a mapping; got {values!r}.")
     values = dict(values)
     kind = values.pop("kind", None)
     _require(kind in KINDS, f"`kind` must be one of {', '.join(KINDS)}; got {kind!r}.")

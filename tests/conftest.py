@@ -1,6 +1,7 @@
 """Eight virtual devices, strict shapes, a cache of their own: set before JAX starts."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -8,11 +9,11 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Shared by all runs of the suite on this machine: most of its time is compilation.
-jax.config.update(
-    "jax_compilation_cache_dir",
-    os.environ.get("GPOOL_TEST_XLA_CACHE", "/tmp/gpool_jax_test_xla_cache"),
-)
+# Compiled programs are shared between tests and runs of the suite, most of whose time is
+# compilation; in the environment too, for the command line and child processes.
+CACHE = str(Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
+jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "gpool_jax"
 ALLOWED = {
     "ops": set(),
     "models": {"ops", "errors"},
-    "data": {"config", "errors", "train"},
+    "data": {"config", "errors"},
     "train": {"config", "errors"},
     "report": {"__version__"},
     "experiments": {"config", "errors", "ops", "models", "data", "train", "report"},

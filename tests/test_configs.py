@@ -121,6 +121,14 @@ def test_plain_dicts_and_back():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"task": "locaton"}, "`task` must be location, recognition; got 'locaton'"),
+        ({"model": {"permutation": "Fixed"}}, "`model.permutation` must be redrawn, fixed"),
+        ({"train": {"batch_size": "48"}}, "`train.batch_size` must be int; got '48'"),
+        ({"train": {"steps": 300.5}}, "`train.steps` must be int; got 300.5"),
+        ({"train": {"milestones": (1.5,)}}, "`train.milestones` must be"),
+        ({"train": {"ema_decay": 1.0}}, r"`train.ema_decay` must be in \[0, 1\)"),
+        ({"train": {"weight_decay": -1.0}}, "`train.weight_decay` must be at least 0"),
+        ({"data": {"std": (0.0,)}}, "`data.std` must be positive; got 0.0"),
         ({"n": 1}, "`n` must be at least 2; got 1"),
         ({"seed": -1}, r"`seed` must be in \[0, 2\*\*31\); got -1"),
         ({"train": {"batch_size": 0}}, "`train.batch_size` must be at least 1; got 0"),

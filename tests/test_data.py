@@ -103,6 +103,20 @@ def test_stratified_rows_take_each_class_in_its_share():
     np.testing.assert_array_equal(splits.stratified_rows(labels, 5000, seed=0), np.arange(1000))
 
 
+def test_statistics_come_from_the_config_or_the_file(tmp_path):
+    content = arrays() | {"mean": np.array([0.1, 0.2, 0.3]), "std": np.array([0.5, 0.5, 0.5])}
+    assert load(tmp_path, content).mean == (0.1, 0.2, 0.3)
+    dataset = load(tmp_path, content, mean=(0.0, 0.0, 0.0))
+    assert (dataset.mean, dataset.std) == ((0.0,) * 3, (0.5,) * 3)
+
+
+def test_a_dangling_link_is_named(tmp_path):
+    write_folder(tmp_path / "a", splits=(".",))
+    (tmp_path / "a" / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"cat/gone.png cannot be read: No such file"):
+        load(tmp_path, source="folder", path=str(tmp_path / "a"))
+
+
 def test_num_train_cuts_the_training_split_only(tmp_path):
     dataset = load(tmp_path, arrays(), num_train=20)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [20, 4, 20]
@@ -167,14 +181,15 @@ BAD_NPZ = {
         r"labels_train must be integers \[40\]",
     ),
     "label type": (replaced(labels_train=np.zeros(40)), "must be integers .*got float64"),
-    "negative": (
-        replaced(labels_train=np.arange(40) - 1),
-        "labels_train must be at least 0; got -1",
-    ),
-    "range": (replaced(labels_test=np.full(20, 9)), "labels_test has 9, which is out of range"),
+    "negative": (replaced(labels_train=np.arange(40) % 4 - 1), "found -1 to 2"),
+    "range": (replaced(labels_test=np.full(20, 9)), "test label 9 is out of range"),
+    "hole": (replaced(labels_train=np.arange(40) % 4 * 10), "labelled 0 to 3; found 0 to 30"),
+    "huge": (replaced(labels_train=np.arange(40) % 4 + 5 * 10**9), "out of range"),
+    "no pixels": (replaced(images_train=np.zeros((40, 0, 8, 3), np.uint8)), "holds no image"),
+    "statistics": (replaced(mean=np.zeros(2)), r"`data.mean` must be 3 numbers"),
     "one class": (
-        replaced(labels_train=np.zeros(40, int), labels_test=np.zeros(20, int)),
-        "all images are of one class",
+        replaced(labels_train=np.full(40, 5), labels_test=np.full(20, 5)),
+        r"all training images are of one class \(5\)",
     ),
     "no offsets": (replaced(images_train=np.zeros(90, np.uint8)), "without images_train_offsets"),
     "bad offsets": (
@@ -236,7 +251,7 @@ def test_bad_folders_are_refused(tmp_path):
     refused("cat/3.png is a broken image", tmp_path / "broken")
     write_folder(tmp_path / "sizes", splits=(".",))
     (tmp_path / "sizes" / "dog" / "7.png").write_bytes(png(np.zeros((9, 5, 3), np.uint8)))
-    refused(r"dog/7.png is 5x9 pixels, .* is 8x8; set `data.side`", tmp_path / "sizes")
+    refused(r"dog/7.png is 5x9 pixels, .* is 8x8; all must have one size", tmp_path / "sizes")
     dataset = load(tmp_path, source="folder", path=str(tmp_path / "sizes"), side=6)
     assert dataset.train.images.shape[1:] == (6, 6, 3)
 
@@ -262,3 +277,5 @@ def test_cifar10_is_whole(data_dir, tmp_path):
     again = sources.load(packed, seed=0, warn=pytest.fail)
     np.testing.assert_array_equal(again.train.images, dataset.train.images)
     np.testing.assert_array_equal(again.test.labels, dataset.test.labels)
+    assert (again.mean, again.std) == (dataset.mean, dataset.std)
+    assert again.fingerprint == dataset.fingerprint

@@ -37,7 +37,7 @@ def test_every_image_in_every_cell_is_answered_as_one_by_one(task):
     setup, variables = prepared(
         task=task, model={"head": "linear"}, eval={"num_images": 21, "batch_size": 9}
     )
-    answers = exhaustive.evaluate(setup, variables)
+    answers = exhaustive.make_evaluate(setup)(variables)
     split = exhaustive.test_split(setup)
     assert answers.kept.shape == (21, 9)
     for i in (0, 8, 20):
@@ -50,7 +50,7 @@ def test_every_image_in_every_cell_is_answered_as_one_by_one(task):
 @pytest.mark.parametrize("model", [{"head": "permutenet"}, {"permute_at": "stage3"}])
 def test_answers_through_permutations_are_those_of_the_network_run_again(model):
     setup, variables = prepared(model=model, eval={"num_images": 8, "permutations": 3})
-    answers = exhaustive.evaluate(setup, variables)
+    answers = exhaustive.make_evaluate(setup)(variables)
     split = exhaustive.test_split(setup)
     assert answers.permuted.shape == (8, 9, 3)
     seen = set()
@@ -68,7 +68,7 @@ def test_answers_through_permutations_are_those_of_the_network_run_again(model):
 
 def test_sums_of_the_latent_leave_the_padding_out():
     setup, variables = prepared(eval={"num_images": 21, "batch_size": 9})
-    answers = exhaustive.evaluate(setup, variables)
+    answers = exhaustive.make_evaluate(setup)(variables)
     pooled = probing._pool(setup, variables, exhaustive.test_split(setup), ("gap",))["gap"]
     assert pooled.shape[0] == 21
     np.testing.assert_allclose(answers.latent_sum, pooled.sum(0), rtol=1e-4, atol=1e-5)
@@ -77,9 +77,9 @@ def test_sums_of_the_latent_leave_the_padding_out():
 
 def test_a_gapnet_has_no_permuted_arm_and_a_fixed_permutation_is_always_the_same():
     setup, variables = prepared()
-    assert exhaustive.evaluate(setup, variables).permuted is None
+    assert exhaustive.make_evaluate(setup)(variables).permuted is None
     setup, variables = prepared(model={"head": "permutenet", "permutation": "fixed"})
-    permuted = exhaustive.evaluate(setup, variables).permuted
+    permuted = exhaustive.make_evaluate(setup)(variables).permuted
     assert (permuted[..., 0] == permuted[..., 1]).all()
 
 
@@ -134,7 +134,10 @@ def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
             setup.config, probe=dataclasses.replace(setup.config.probe, kinds=("mlp",))
         ),
     )
-    found = {(r["input"], r["target"]): r["accuracy"] for r in probing.run_probes(setup, variables)}
+    found = {
+        (facts["input"], facts["target"]): scores.mean()
+        for facts, scores in probing.run_probes(setup, variables)
+    }
     assert found[("latent", "column")] > 0.95
     assert abs(found[("permuted latent", "column")] - 0.5) < 0.15
     assert abs(found[("sorted latent", "column")] - 0.5) < 0.15

@@ -1,5 +1,7 @@
 """Every train and evaluate program lowers for TPU and CUDA: the check a CPU can do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from gpool_jax.data import resident
 from gpool_jax.experiments import exhaustive, position, probing
+from gpool_jax.ops import probe
 from gpool_jax.train.step import make_train_step
 from tests.helpers import tiny
 
@@ -58,6 +61,31 @@ def test_train_step_lowers(model):
     assert "stablehlo.all_reduce" in text
 
 
+def test_many_steps_in_one_dispatch_lower():
+    setup = position.prepare(tiny())
+    loss_fn = position.make_loss_fn(setup, setup.create_model("data"))
+    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, "data")
+
+    def steps(state, data, inputs):
+        return jax.lax.scan(lambda carry, x: step(carry, data, x), state, inputs)
+
+    state, data, _ = arguments(setup)
+    index = jax.ShapeDtypeStruct((50, 16), jnp.int32)
+    specs = (REPLICATED, REPLICATED, PartitionSpec(None, "data"))
+    text = lower(steps, specs, REPLICATED, (state, data, {"index": index, "position": index}))
+    assert "stablehlo.while" in text
+
+
+@pytest.mark.parametrize("kind", probe.KINDS)
+def test_probes_lower(kind):
+    x = jax.ShapeDtypeStruct((90, 8), jnp.float32)
+    rows = jax.ShapeDtypeStruct((90,), jnp.int32)
+    fit = functools.partial(probe.cross_validate, kind=kind, num_classes=9, num_folds=3)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    exported = export.export(jax.jit(fit), platforms=("tpu", "cuda"))(key, x, rows, rows)
+    assert [a.shape for a in exported.out_avals] == [(90,), (3,)]
+
+
 @pytest.mark.parametrize(("platform", "convolutions"), [("tpu", 62), ("cuda", 62), ("cpu", 14)])
 def test_accelerators_keep_every_convolution_and_cpus_do_not(platform, convolutions):
     # ResNet-18 and the head: 21 convolutions, three programs each but for the input's gradient.
@@ -76,12 +104,13 @@ def test_accelerators_keep_every_convolution_and_cpus_do_not(platform, convoluti
     [{}, {"head": "permutenet"}, {"head": "linear", "permute_at": "stage2"}],
     ids=str,
 )
-def test_evaluation_lowers(model):
+def test_evaluation_and_validation_lower(model):
     setup = position.prepare(tiny(model=model))
     state, data, index = arguments(setup)
     inputs = {"index": index, "mask": jax.ShapeDtypeStruct((16,), jnp.bool_)}
     evaluate = exhaustive.make_evaluate_batch(setup)
     arguments_ = (state.variables, data, inputs)
     lower(evaluate, (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)
+    lower(position.make_validate_batch(setup), (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)
     pool = probing.make_pool_batch(setup, probing.resolve_stages(setup))
     lower(pool, (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)

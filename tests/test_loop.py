@@ -74,7 +74,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", {cache!r})
 from gpool_jax.experiments import position
-from gpool_jax.train import checkpoint, loop
+from gpool_jax.train import checkpoint
 from tests.helpers import tiny
 
 setup = position.prepare(tiny())
@@ -94,11 +94,14 @@ if moment == "save":
             os.kill(os.getpid(), number)
         save(self, step, state, accuracy)
     checkpoint.Checkpoints.save = dying_save
-try:
-    position.train(setup, Path(sys.argv[1]))
-except loop.Stopped as stopped:
-    print(stopped)
-    sys.exit(128 + stopped.signal)
+if moment == "sums":
+    replace = os.replace
+    def dying_replace(source, target):
+        if str(target).endswith("6.json"):
+            os.kill(os.getpid(), number)
+        replace(source, target)
+    checkpoint.os.replace = dying_replace
+position.train(setup, Path(sys.argv[1]))
 """
 
 
@@ -108,12 +111,13 @@ def run_child(folder: Path, moment: str, number: int) -> subprocess.CompletedPro
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("moment", ["step", "save"])
+@pytest.mark.parametrize("moment", ["step", "save", "sums"])
 def test_killed_hard_and_run_again_ends_with_the_same_bits(tmp_path, finished, moment):
     folder = tmp_path / "run"
     child = run_child(folder, moment, signal.SIGKILL)
     assert child.returncode == -signal.SIGKILL, child.stderr
-    assert Checkpoints(folder / "checkpoints").steps == [3]
+    saved = [3, 6] if moment == "sums" else [3]
+    assert Checkpoints(folder / "checkpoints").steps == saved
     state, warnings = train(folder)
     assert warnings == []
     assert bits(state) == bits(finished[1])
@@ -121,11 +125,41 @@ def test_killed_hard_and_run_again_ends_with_the_same_bits(tmp_path, finished, m
     assert steps == sorted(set(steps))
 
 
-def test_sigterm_saves_first_and_says_so(tmp_path, finished):
+def test_sigterm_through_the_command_line_saves_first_and_the_command_goes_on(tmp_path):
+    (tmp_path / "config.py").write_text(
+        "from tests.helpers import tiny\n"
+        "config = tiny(train={'steps': 3000, 'eval_every': 3000, 'num_val': 8})\n"
+    )
     folder = tmp_path / "run"
-    child = run_child(folder, "step", signal.SIGTERM)
-    assert child.returncode == 128 + signal.SIGTERM, child.stderr
-    assert "stopped by SIGTERM at step 5; the checkpoint is saved" in child.stdout
+    words = [sys.executable, "-m", "gpool_jax", "train", str(tmp_path / "config.py")]
+    words += ["--workdir", str(folder)]
+    child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(read_events(folder)) < 3:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM, errors
+    (step,) = Checkpoints(folder / "checkpoints").steps
+    assert f"gpool: stopped by SIGTERM at step {step}; the checkpoint is saved" in errors
+    assert "Traceback" not in errors
+
+
+def test_stopped_between_validations_and_run_again_ends_with_the_same_bits(
+    tmp_path, finished, monkeypatch
+):
+    folder = tmp_path / "run"
+    original = position.resident.inputs_at
+
+    def stopping(step, count, **kwargs):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(step, count, **kwargs)
+
+    monkeypatch.setattr(position.resident, "inputs_at", stopping)
+    with pytest.raises(loop.Stopped, match="stopped by SIGTERM at step 5"):
+        train(folder)
+    monkeypatch.undo()
     assert 5 in Checkpoints(folder / "checkpoints").steps
     state, _ = train(folder)
     assert bits(state) == bits(finished[1])
@@ -204,8 +238,29 @@ def test_a_failing_write_stops_the_run_and_leaves_the_last_good_checkpoint(tmp_p
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(RunError, match=r"the loss is .*`train.learning_rate`"):
+    message = r"step \d is not finite \(.*norm.*last good checkpoint is none.*`train.learning_rate`"
+    with pytest.raises(RunError, match=message):
         train(tmp_path / "run", train={"learning_rate": 1e30})
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps == []
+
+
+def test_the_first_bad_step_and_what_is_bad_in_it_are_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    per_step = {"loss": np.array([1.0, 2.0, np.nan]), "gradient_norm": np.array([1.0, np.inf, 1.0])}
+    with pytest.raises(RunError, match=r"^step 8 is not finite \(gradient_norm inf\)"):
+        loop._check_finite(per_step, 9, checkpoints)
+    loop._check_finite({"loss": np.array([1.0])}, 9, checkpoints)
+
+
+def test_a_folder_of_other_data_is_refused(finished, monkeypatch):
+    folder, _ = finished
+    setup = position.prepare(tiny())
+    images = setup.dataset.test.images.copy()
+    images[0, 0, 0] ^= 1
+    test = dataclasses.replace(setup.dataset.test, images=images)
+    other = dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, test=test))
+    with pytest.raises(InputError, match=r"was trained on other data \(test: 359 images, "):
+        position.train(other, folder)
 
 
 def test_a_folder_of_another_config_is_refused_with_the_fields(finished):
@@ -224,7 +279,7 @@ def test_latest_best_and_milestones_are_kept_across_a_restart(tmp_path):
 
     abstract = {"x": np.zeros(3, np.float32)}
     first = Checkpoints(tmp_path / "c", keep=2, milestones=(2,))
-    for step, accuracy in ((1, 0.9), (2, 0.1), (3, 0.2), (4, 0.3)):
+    for step, accuracy in ((1, 0.9), (2, 0.1), (3, 0.9), (4, 0.3)):
         save(first, step, accuracy)
     first.close()
     second = Checkpoints(tmp_path / "c", keep=2, milestones=(2,))
@@ -234,6 +289,8 @@ def test_latest_best_and_milestones_are_kept_across_a_restart(tmp_path):
     step, state = second.load_best(abstract, pytest.fail)
     assert (step, float(state["x"][0])) == (1, 1.0)
     assert second.load_latest(abstract, pytest.fail)[0] == 6
+    save(second, 7, 0.9)  # of equals the earliest stays the best
+    assert second.load_best(abstract, pytest.fail)[0] == 1
 
 
 def test_a_resumed_log_has_no_step_twice(tmp_path):

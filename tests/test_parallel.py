@@ -14,13 +14,14 @@ from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step
 from tests.helpers import tiny
 
-SGD = optax.sgd(0.05, momentum=0.9)
+# One step at rate 1 moves the parameters by the gradient itself.
+ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
 
 
-def one_device_steps(setup, state, inputs):
+def one_device_steps(setup, state, inputs, optimizer=SGD):
     """The same step under `vmap` over a data axis of one: the whole batch at once."""
     model = setup.create_model("one")
-    step = make_train_step(position.make_loss_fn(setup, model), SGD, resident.fetch, "one")
+    step = make_train_step(position.make_loss_fn(setup, model), optimizer, resident.fetch, "one")
     step = jax.jit(jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one"))
     split = setup.dataset.train
     data = {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)}
@@ -31,12 +32,12 @@ def one_device_steps(setup, state, inputs):
     return state, collected
 
 
-def eight_device_steps(setup, state, inputs, per_dispatch):
+def eight_device_steps(setup, state, inputs, per_dispatch, optimizer=SGD):
     model = setup.create_model(parallel.AXIS)
     loss_fn = position.make_loss_fn(setup, model)
-    step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
+    step = make_train_step(loss_fn, optimizer, resident.fetch, parallel.AXIS)
     mapped = parallel.map_train_step(step)
-    data = resident.put(setup.dataset.train)
+    data = parallel.replicate(resident.arrays(setup.dataset.train))
     state = parallel.replicate(jax.tree.map(np.array, state))
     collected = []
     for k in range(0, len(inputs["index"]), per_dispatch):
@@ -67,10 +68,10 @@ def start(**changes):
 def test_eight_devices_equal_one(model):
     setup, state, inputs = start(model=model)
     first = {name: v[:1] for name, v in inputs.items()}
-    one, metrics_one = one_device_steps(setup, state, first)
-    eight, metrics_eight = eight_device_steps(setup, state, first, 1)
+    fresh = state.replace(opt_state=ONE_STEP.init(state.params))
+    one, metrics_one = one_device_steps(setup, fresh, first, ONE_STEP)
+    eight, metrics_eight = eight_device_steps(setup, fresh, first, 1, ONE_STEP)
     chex.assert_trees_all_close(one.batch_stats, eight.batch_stats, atol=1e-5)
-    # One SGD step: the parameters' change is the gradient.
     chex.assert_trees_all_close(one.params, eight.params, atol=1e-5)
     chex.assert_trees_all_close(metrics_one, metrics_eight, rtol=1e-4)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, eight.params)
@@ -105,7 +106,8 @@ def test_the_step_is_compiled_once():
     model = setup.create_model(parallel.AXIS)
     loss_fn = chex.assert_max_traces(position.make_loss_fn(setup, model), n=1)
     step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
-    mapped, data = parallel.map_train_step(step), resident.put(setup.dataset.train)
+    mapped = parallel.map_train_step(step)
+    data = parallel.replicate(resident.arrays(setup.dataset.train))
     state = parallel.replicate(jax.tree.map(np.array, state))
     for k in range(3):
         chunk = {name: v[k : k + 1] for name, v in inputs.items()}
@@ -119,11 +121,15 @@ def test_shard_and_unshard_are_inverse():
 
 @pytest.mark.parametrize(
     ("batch_size", "message"),
-    [(12, "multiple of the 8 devices; got 12"), (800, "at most the 160 training images; got 800")],
+    [
+        (12, r"multiple of the 8 devices; got 12 \(the nearest are 8 and 16\)"),
+        (5, r"got 5 \(the nearest are 8\)"),
+        (800, "at most the 160 training images; got 800"),
+    ],
 )
 def test_batches_that_cannot_be_made_are_refused(batch_size, message):
     with pytest.raises(InputError, match=message):
-        resident.check_batch(batch_size, 160)
+        position.prepare(tiny(train={"batch_size": batch_size}))
 
 
 def test_every_epoch_visits_each_example_once_in_another_order():

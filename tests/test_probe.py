@@ -24,7 +24,7 @@ def correct(x, y, fold, kind, classes=4):
     answers = probe.cross_validate(
         KEY, x, jnp.asarray(y), jnp.asarray(fold), kind=kind, num_classes=classes, num_folds=5
     )
-    return np.asarray(answers)
+    return np.asarray(answers[0])
 
 
 @pytest.mark.parametrize("kind", probe.KINDS)

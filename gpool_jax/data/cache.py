@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +46,8 @@ def cached(
         folder.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: a killed run leaves no half file behind.
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            digest = {_CHECKSUM: np.array(_digest(arrays))}
-            np.savez(file, allow_pickle=False, **(arrays | digest))
+            content: dict[str, Any] = arrays | {_CHECKSUM: np.array(_digest(arrays))}
+            np.savez(file, **content)
         os.replace(file.name, path)
     except OSError as error:
         warn(f"decoded arrays are not cached: {error}.")

@@ -7,13 +7,11 @@ import jax
 import numpy as np
 
 from gpool_jax.data.splits import Split
-from gpool_jax.errors import InputError
-from gpool_jax.train import parallel
 
 
-def put(split: Split) -> dict[str, jax.Array]:
-    """Replicate a split over the devices: `images` uint8 [N,H,W,C], `labels` int32 [N]."""
-    return parallel.replicate({"images": split.images, "labels": split.labels})
+def arrays(split: Split) -> dict[str, np.ndarray]:
+    """A split as the tree that is put on the devices: `images` [N,H,W,C], `labels` [N]."""
+    return {"images": split.images, "labels": split.labels}
 
 
 def fetch(data: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -29,16 +27,6 @@ def fetch(data: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> dict[str,
         "labels": data["labels"][index],
         "position": inputs["position"],
     }
-
-
-def check_batch(batch_size: int, num_examples: int) -> None:
-    """Raise unless a batch can be made of the training split."""
-    parallel.check_batch(batch_size)
-    if batch_size > num_examples:
-        raise InputError(
-            f"`train.batch_size` must be at most the {num_examples} training images; "
-            f"got {batch_size}."
-        )
 
 
 def inputs_at(

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,9 @@ def run(config: ComparisonConfig, folder: Path, warn: Callable[[str], None] = pr
     workdir.open_run(folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
-        if _is_finished(folder / name, setup.config):
-            results[name] = read_result(folder / name)
+        finished = _read_finished(folder / name, setup.config)
+        if finished is not None:
+            results[name] = finished
             continue
         start = time.perf_counter()
         position.train(setup, folder / name, title=f"{number}/{len(setups)} {name}", warn=warn)
@@ -101,10 +103,15 @@ def _write(config, folder, out, results, seconds, warn) -> Result:
     return result
 
 
-def _is_finished(folder: Path, config: PositionConfig) -> bool:
-    if not (folder / "results.json").exists() or not (folder / "per_image.npz").exists():
-        return False
-    return not workdir.differences(read_result(folder).config, configs.to_dict(config))
+def _read_finished(folder: Path, config: PositionConfig) -> Result | None:
+    """The result of a run that was trained and measured as its config says; else None."""
+    try:
+        result = read_result(folder)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # not there, or cut short: measured again
+    complete = all((folder / name).exists() for name in ("per_image.npz", "report.html"))
+    same = not workdir.differences(result.config, configs.to_dict(config))
+    return result if complete and same else None
 
 
 def combine(
@@ -122,7 +129,7 @@ def combine(
         title=f"Does the order of the pooled channels carry position? {name}",
         config=configs.to_dict(config),
         rows=rows,
-        probes=_combine_probes(results),
+        probes=_combine_probes(config, out, results),
         maps=_pick_maps(config, results),
         curves={n: read_events(folder / n) for n in results if n.endswith(f"seed{config.seed}")},
         environment=environment(seconds)
@@ -132,14 +139,11 @@ def combine(
 
 
 def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Result]) -> list[Row]:
-    groups: dict[tuple[str, str, str], list[tuple[Row, np.ndarray]]] = {}
-    for name, result in results.items():
-        with np.load(folder / name / "per_image.npz") as scores:
-            for i, row in enumerate(result.rows):
-                key = (row.task, row.arm, row.checkpoint)
-                groups.setdefault(key, []).append((row, scores[str(i)]))
+    """Each arm at each checkpoint over its seeds, which saw the same test images."""
     combined = []
-    for (task, arm, checkpoint), members in groups.items():
+    for (task, arm, checkpoint), members in _group(
+        folder, results, "row", lambda r: r.rows, lambda row: (row.task, row.arm, row.checkpoint)
+    ).items():
         first = members[0][0]
         combined.append(
             measure.summarise_row(
@@ -149,7 +153,7 @@ def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Res
                 np.concatenate([scores for _, scores in members]),
                 steps=[step for row, _ in members for step in row.steps],
                 chance=first.chance,
-                predictions_per_image=first.num_predictions // first.num_images,
+                answers_per_image=first.num_predictions // first.num_images,
                 bootstrap=config.eval.bootstrap,
             )
         )
@@ -157,23 +161,44 @@ def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Res
     return sorted(combined, key=lambda row: tasks.index(row.task))
 
 
-def _combine_probes(results: dict[str, Result]) -> list[Probe]:
-    """Mean over seeds; with several, the interval is the range of the seeds' intervals."""
-    groups: dict[tuple[str, ...], list[Probe]] = {}
-    for result in results.values():
-        for probe in result.probes:
-            key = (probe.network, probe.stage, probe.input, probe.probe, probe.target)
-            groups.setdefault(key, []).append(probe)
-    return [
-        dataclasses.replace(
-            members[0],
-            accuracy=float(np.mean([p.accuracy for p in members])),
-            low=min(p.low for p in members),
-            high=max(p.high for p in members),
-            num_seeds=len(members),
+def _combine_probes(
+    config: ComparisonConfig, folder: Path, results: dict[str, Result]
+) -> list[Probe]:
+    names = ("network", "stage", "input", "probe", "target")
+    combined = []
+    for key, members in _group(
+        folder,
+        results,
+        "probe",
+        lambda r: r.probes,
+        lambda probe: tuple(getattr(probe, name) for name in names),
+    ).items():
+        facts = dict(zip(names, key, strict=True)) | {"chance": members[0][0].chance}
+        combined.append(
+            measure.summarise_probe(
+                facts,
+                np.concatenate([scores for _, scores in members]),
+                answers_per_image=config.n**2,
+                bootstrap=config.eval.bootstrap,
+            )
         )
-        for members in groups.values()
-    ]
+    return combined
+
+
+def _group(
+    folder: Path,
+    results: dict[str, Result],
+    kind: str,
+    lines: Callable[[Result], list],
+    key: Callable[[Any], tuple],
+) -> dict[tuple, list[tuple[Any, np.ndarray]]]:
+    """Lines of all runs that differ in nothing but the seed, each with its scores [1, N]."""
+    groups: dict[tuple, list[tuple[Any, np.ndarray]]] = {}
+    for name, result in results.items():
+        with np.load(folder / name / "per_image.npz") as scores:
+            for i, line in enumerate(lines(result)):
+                groups.setdefault(key(line), []).append((line, scores[f"{kind}{i}"]))
+    return groups
 
 
 def _pick_maps(config: ComparisonConfig, results: dict[str, Result]) -> dict:

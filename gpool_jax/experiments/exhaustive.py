@@ -1,6 +1,7 @@
 """Exact evaluation: every test image in every cell, many permutations, one backbone pass."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from gpool_jax.data import resident, splits
 from gpool_jax.experiments.position import Setup, draw_permutation
 from gpool_jax.train import parallel
 
+TEST_IMAGES_SEED = 0
 # Keeps test permutations apart from everything that training drew.
 _TEST_KEY = 0x7E57
 
@@ -37,11 +39,14 @@ class Answers:
 
 
 def test_split(setup: Setup) -> splits.Split:
-    """The test images that the evaluation uses: all, or a stratified draw."""
+    """The test images that the evaluation uses: all, or a stratified draw.
+
+    The same images for every training seed: intervals pair them.
+    """
     test, count = setup.dataset.test, setup.config.eval.num_images
     if count is None:
         return test
-    return test.take(splits.stratified_rows(test.labels, count, seed=setup.config.seed))
+    return test.take(splits.stratified_rows(test.labels, count, seed=TEST_IMAGES_SEED))
 
 
 def can_permute(setup: Setup) -> bool:
@@ -77,7 +82,7 @@ def make_evaluate_batch(setup: Setup):
 
         def through(draw: jax.Array) -> jax.Array:
             key = jax.random.fold_in(jax.random.key(config.seed ^ _TEST_KEY), draw)
-            permutation = draw_permutation(config, key, index, model.num_permutable, per="example")
+            permutation = draw_permutation(key, config, index, model.num_permutable, per="example")
             if permutation.ndim == 2:
                 permutation = jnp.repeat(permutation, cells, axis=0)
             if config.model.permute_at == "gap":
@@ -101,33 +106,41 @@ def make_evaluate_batch(setup: Setup):
     return evaluate_batch
 
 
-def evaluate(setup: Setup, variables: Any) -> Answers:
-    """Run a network on every test image in every cell.
+def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
+    """Compile once, put the test images on the devices once, evaluate any number of times.
 
     Args:
       setup: from `position.prepare`.
-      variables: `params` and `batch_stats`.
+
+    Returns:
+      `variables -> answers`: every test image in every cell.
     """
     config, split = setup.config, test_split(setup)
     cells = config.n * config.n
-    data, variables = resident.put(split), parallel.replicate(variables)
+    data = parallel.replicate(resident.arrays(split))
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
-    batch_size = per_device * jax.local_device_count()
+    batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
     run = parallel.map_batch(make_evaluate_batch(setup))
-    parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": []}
-    sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
-    for batch in resident.padded_batches(len(split), batch_size):
-        outputs = jax.device_get(run(variables, data, parallel.shard(batch)))
-        for name in sums:
-            # [devices, cells, C]: each device summed its own share.
-            sums[name] = sums[name] + outputs.pop(name).astype(np.float64).sum(axis=0)
-        for name, value in parallel.unshard(outputs).items():
-            parts[name].append(value[batch["mask"]].astype(np.int16))
-    kept = np.concatenate(parts["kept"])
     labels = np.arange(cells) if config.task == "location" else split.labels[:, None]
-    return Answers(
-        labels=np.broadcast_to(labels, kept.shape),
-        kept=kept,
-        permuted=np.concatenate(parts["permuted"]) if parts["permuted"] else None,
-        **sums,
-    )
+
+    def evaluate(variables: Any) -> Answers:
+        variables = parallel.replicate(variables)
+        parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": []}
+        sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
+        for batch in batches:
+            outputs = jax.device_get(run(variables, data, parallel.shard(batch)))
+            for name in sums:
+                # [devices, cells, C]: each device summed its own share.
+                sums[name] = sums[name] + outputs.pop(name).astype(np.float64).sum(axis=0)
+            for name, value in parallel.unshard(outputs).items():
+                parts[name].append(value[batch["mask"]].astype(np.int16))
+        kept = np.concatenate(parts["kept"])
+        return Answers(
+            labels=np.broadcast_to(labels, kept.shape),
+            kept=kept,
+            permuted=np.concatenate(parts["permuted"]) if parts["permuted"] else None,
+            latent_sum=sums["latent_sum"],
+            latent_square_sum=sums["latent_square_sum"],
+        )
+
+    return evaluate

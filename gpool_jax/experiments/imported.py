@@ -10,8 +10,9 @@ from gpool_jax.config import PositionConfig
 from gpool_jax.data import sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import measure, workdir
-from gpool_jax.experiments.position import Setup, make_optimizer
+from gpool_jax.experiments.position import Setup
 from gpool_jax.report import Result
+from gpool_jax.train.optimizer import make_optimizer
 
 _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 
@@ -61,7 +62,7 @@ def evaluate(
         config=config,
         dataset=dataset,
         model=model,
-        optimizer=make_optimizer(config),
+        optimizer=make_optimizer(config.train),
         input_shape=(1, config.n * height, config.n * width, channels),
     )
     has_head = found["num_outputs"] == setup.num_outputs

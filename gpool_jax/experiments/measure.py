@@ -17,7 +17,10 @@ from gpool_jax.experiments.exhaustive import Answers
 from gpool_jax.experiments.position import Setup
 from gpool_jax.report import Probe, Result, Row, write_report, write_result
 from gpool_jax.report.environment import environment
+from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import read_events
+from gpool_jax.train.optimizer import evaluated_variables
+from gpool_jax.train.state import TrainState
 
 _NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
 _NUM_TUNING_MAPS = 16
@@ -30,13 +33,19 @@ def network_name(config: PositionConfig) -> str:
     return name if config.model.permute_at == "gap" else f"{name} @ {config.model.permute_at}"
 
 
-def arms(config: PositionConfig, answers: Answers) -> dict[str, np.ndarray]:
-    """Per-image accuracy [N] of each way to test one network, the headline first."""
+def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray, int]]:
+    """Each way to test one network, the headline first.
+
+    Returns:
+      Name to (accuracy of each image [N], answers per image).
+    """
     name = network_name(config)
-    kept = (answers.kept == answers.labels).mean(axis=1)
+    cells = answers.kept.shape[1]
+    kept = ((answers.kept == answers.labels).mean(axis=1), cells)
     if answers.permuted is None:
         return {name: kept}
-    permuted = (answers.permuted == answers.labels[:, :, None]).mean(axis=(1, 2))
+    right = answers.permuted == answers.labels[:, :, None]
+    permuted = (right.mean(axis=(1, 2)), cells * right.shape[2])
     if position.is_permuted(config):
         return {name: permuted, f"{name}, order kept at test": kept}
     return {name: kept, f"{name}, permuted at test": permuted}
@@ -46,27 +55,19 @@ def make_rows(
     setup: Setup, answers: Answers, checkpoint: str, step: int
 ) -> list[tuple[Row, np.ndarray]]:
     """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
-    cells = setup.config.n**2
     rows = []
-    for arm, per_image in arms(setup.config, answers).items():
-        headline_permuted = position.is_permuted(setup.config) and "kept" not in arm
-        draws = setup.config.eval.permutations
-        repeated = draws if headline_permuted or "permuted" in arm else 1
-        rows.append(
-            (
-                summarise_row(
-                    arm,
-                    setup.config.task,
-                    checkpoint,
-                    per_image[None],
-                    steps=[step],
-                    chance=1.0 / setup.num_outputs,
-                    predictions_per_image=cells * repeated,
-                    bootstrap=setup.config.eval.bootstrap,
-                ),
-                per_image[None],
-            )
+    for arm, (per_image, answers_per_image) in arms(setup.config, answers).items():
+        row = summarise_row(
+            arm,
+            setup.config.task,
+            checkpoint,
+            per_image[None],
+            steps=[step],
+            chance=1.0 / setup.num_outputs,
+            answers_per_image=answers_per_image,
+            bootstrap=setup.config.eval.bootstrap,
         )
+        rows.append((row, per_image[None]))
     return rows
 
 
@@ -78,7 +79,7 @@ def summarise_row(
     *,
     steps: list[int],
     chance: float,
-    predictions_per_image: int,
+    answers_per_image: int,
     bootstrap: int,
 ) -> Row:
     """A row from per-image scores [S, N]."""
@@ -92,10 +93,26 @@ def summarise_row(
         high=high,
         chance=chance,
         num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * predictions_per_image,
+        num_predictions=scores.shape[1] * answers_per_image,
         num_seeds=scores.shape[0],
         per_seed=[float(s) for s in scores.mean(axis=1)],
         steps=steps,
+    )
+
+
+def summarise_probe(
+    facts: dict[str, Any], scores: np.ndarray, *, answers_per_image: int, bootstrap: int
+) -> Probe:
+    """A probe's line from per-image scores [S, N] and what it is of."""
+    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
+    return Probe(
+        **facts,
+        accuracy=float(scores.mean()),
+        low=low,
+        high=high,
+        num_images=scores.shape[1],
+        num_predictions=scores.shape[1] * answers_per_image,
+        num_seeds=scores.shape[0],
     )
 
 
@@ -167,21 +184,37 @@ def evaluate_run(
         if found is None:
             raise InputError(f"`run`: {run} has no checkpoints yet.")
         best_step, best = found
-        entries = []
-        for step in sorted({*config.train.milestones, config.train.steps}):
-            if step in checkpoints.steps and config.train.milestones:
-                entries.append((f"step {step}", step, checkpoints.load(step, state)))
+        entries = _load_milestones(checkpoints, config, state, warn)
         entries.append(("best", best_step, best))
+        last_step = checkpoints.steps[-1]
     finally:
         checkpoints.close()
+    evaluate = exhaustive.make_evaluate(setup)
     rows, cache = [], {}
     for name, step, loaded in entries:
         if step not in cache:
-            cache[step] = exhaustive.evaluate(setup, loaded.variables)
+            cache[step] = evaluate(evaluated_variables(loaded))
         rows += make_rows(setup, cache[step], name, step)
     notes = [_sentence(config, setup, [row for row, _ in rows])]
+    if last_step < config.train.steps:
+        notes.append(f"The training is not finished: {last_step} of {config.train.steps} steps.")
     curves = {network_name(config): read_events(run)}
-    return _finish(setup, best.variables, rows, cache[best_step], curves, notes, out, started, warn)
+    variables = evaluated_variables(best)
+    return _finish(setup, variables, rows, cache[best_step], curves, notes, out, started, warn)
+
+
+def _load_milestones(
+    checkpoints: Checkpoints, config: PositionConfig, state: TrainState, warn: Callable
+) -> list[tuple[str, int, TrainState]]:
+    """The checkpoints at the stated lengths that can be read, as (name, step, state)."""
+    entries = []
+    stated = {*config.train.milestones, config.train.steps} if config.train.milestones else set()
+    for step in sorted(stated & set(checkpoints.steps)):
+        try:
+            entries.append((f"step {step}", step, checkpoints.load(step, state)))
+        except InputError as error:
+            warn(f"{error}; its rows are left out.")
+    return entries
 
 
 def evaluate_weights(
@@ -208,7 +241,7 @@ def evaluate_weights(
     workdir.check_writable(out)
     if not has_head:
         return _finish(setup, variables, [], None, {}, notes, out, started, warn)
-    answers = exhaustive.evaluate(setup, variables)
+    answers = exhaustive.make_evaluate(setup)(variables)
     rows = make_rows(setup, answers, "imported", 0)
     return _finish(setup, variables, rows, answers, {}, notes, out, started, warn)
 
@@ -216,10 +249,19 @@ def evaluate_weights(
 def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) -> Result:
     config = setup.config
     probes = []
+    per_image = {f"row{i}": scores for i, (_, scores) in enumerate(rows)}
     if config.probe.enabled:
         network = f"{network_name(config)}, {config.task}"
-        for line in probing.run_probes(setup, variables):
-            probes.append(Probe(network=network, num_seeds=1, **line))
+        for i, (facts, scores) in enumerate(probing.run_probes(setup, variables)):
+            per_image[f"probe{i}"] = scores[None]
+            probes.append(
+                summarise_probe(
+                    facts | {"network": network},
+                    scores[None],
+                    answers_per_image=config.n**2,
+                    bootstrap=config.eval.bootstrap,
+                )
+            )
     result = Result(
         title=f"{network_name(config)}: {config.task} on {setup.dataset.name}, n = {config.n}",
         config=configs.to_dict(config),
@@ -231,7 +273,7 @@ def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) 
         notes=notes,
     )
     workdir.make(out)
-    write_result(result, out, {str(i): scores for i, (_, scores) in enumerate(rows)})
+    write_result(result, out, per_image)
     write_report(result, out, warn)
     return result
 

@@ -6,6 +6,7 @@ the network answers with the cell (location) or the image's class (recognition).
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from gpool_jax import config as configs
 from gpool_jax import models, ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.data import resident, sources, splits
+from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
 from gpool_jax.models import Classifier
 from gpool_jax.train import loop, parallel
 from gpool_jax.train.checkpoint import Checkpoints
+from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import make_train_step
 
@@ -57,7 +60,7 @@ class Setup:
     def init_state(self) -> TrainState:
         """A fresh state, the same for every run of the same seed."""
         key = jax.random.key(self.config.seed)
-        return create_state(self.model, self.optimizer, key, self.input_shape)
+        return create_state(key, self.model, self.optimizer, self.input_shape)
 
 
 def _create_model(config: PositionConfig, num_outputs: int, axis_name: str | None) -> Classifier:
@@ -96,6 +99,7 @@ def prepare(
     _create_model(config, config.n**2, None)
     if dataset is None:
         dataset = sources.load(config.data, seed=config.seed, warn=warn)
+    _check_training(config, len(dataset.train))
     height, width, channels = dataset.train.images.shape[1:]
     cells = config.n * config.n
     num_outputs = cells if config.task == "location" else dataset.num_classes
@@ -105,19 +109,25 @@ def prepare(
         config=config,
         dataset=dataset,
         model=model,
-        optimizer=make_optimizer(config),
+        optimizer=make_optimizer(config.train),
         input_shape=(1, config.n * height, config.n * width, channels),
     )
 
 
-def make_optimizer(config: PositionConfig) -> optax.GradientTransformation:
-    """Adam with the config's constants: no schedule, no weight decay."""
-    train = config.train
-    return optax.adam(train.learning_rate, b1=train.b1, b2=train.b2)
+def _check_training(config: PositionConfig, num_examples: int) -> None:
+    """Raise unless every device gets its share of a batch, and the logs can be written."""
+    parallel.check_batch(config.train.batch_size)
+    if config.train.batch_size > num_examples:
+        raise InputError(
+            f"`train.batch_size` must be at most the {num_examples} training images; "
+            f"got {config.train.batch_size}."
+        )
+    if config.train.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("`train.tensorboard` needs tensorboardX; install it, or leave it out.")
 
 
 def draw_permutation(
-    config: PositionConfig, key: jax.Array, index: jax.Array, num_channels: int, *, per: str
+    key: jax.Array, config: PositionConfig, index: jax.Array, num_channels: int, *, per: str
 ) -> jax.Array:
     """The permutation of a pass: redrawn or fixed, for the batch or per example.
 
@@ -132,8 +142,13 @@ def draw_permutation(
 
 
 def is_permuted(config: PositionConfig) -> bool:
-    """Whether the network is trained and tested through a permutation."""
-    return config.model.head == "permutenet" or config.model.permute_at != "gap"
+    """Whether the network is trained and tested through a permutation.
+
+    A linear head never is: it is the control. A GAPNet has no pooled vector to
+    permute, but may be permuted before a stage.
+    """
+    head, point = config.model.head, config.model.permute_at
+    return head == "permutenet" or (head == "gapnet" and point != "gap")
 
 
 def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
@@ -150,8 +165,8 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
         permutation = None
         if is_permuted(config):
             permutation = draw_permutation(
-                config,
                 permutation_key,
+                config,
                 position,
                 model.num_permutable,
                 per=config.model.permute_per,
@@ -164,7 +179,7 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
             mutable=["batch_stats"],
         )
         labels = cell if config.task == "location" else batch["labels"]
-        losses = ops.cross_entropy(logits, labels)
+        losses = ops.cross_entropy(logits, labels, label_smoothing=config.train.label_smoothing)
         metrics = {
             "loss": ops.masked_sum(losses),
             "accuracy": ops.masked_sum(logits.argmax(-1) == labels),
@@ -174,18 +189,11 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
     return loss_fn
 
 
-def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
-    """Validation of a state: every validation image in one cell, the same each time."""
+def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
+    """The device program: `(variables, data, inputs) -> loss and accuracy` of each image."""
     config, dataset, model = setup.config, setup.dataset, setup.model
-    rows = np.arange(len(dataset.val))
-    if config.train.num_val is not None:
-        rows = splits.stratified_rows(dataset.val.labels, config.train.num_val, seed=config.seed)
-    split = dataset.val.take(rows)
-    data = resident.put(split)
-    devices = jax.local_device_count()
-    batches = resident.padded_batches(len(split), devices * min(256, -(-len(split) // devices)))
 
-    def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
+    def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         index = inputs["index"]
         images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
         # Neighbouring rows share a class in some sources: spread cells by a prime.
@@ -194,7 +202,7 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
         if is_permuted(config):
             key = jax.random.key(config.seed)
             count = model.num_permutable
-            permutation = draw_permutation(config, key, index, count, per="example")
+            permutation = draw_permutation(key, config, index, count, per="example")
         logits, _ = model.apply(
             variables, ops.place(images, cell, config.n), permutation=permutation
         )
@@ -204,13 +212,26 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
             "accuracy": logits.argmax(-1) == labels,
         }
 
-    run = parallel.map_batch(validate_batch)
+    return validate_batch
+
+
+def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
+    """Validation of a state: every validation image in one cell, the same each time."""
+    config, val = setup.config, setup.dataset.val
+    if config.train.num_val is not None:
+        rows = splits.stratified_rows(val.labels, config.train.num_val, seed=config.seed)
+        val = val.take(rows)
+    data = parallel.replicate(resident.arrays(val))
+    devices = jax.local_device_count()
+    per_device = min(config.eval.batch_size, -(-len(val) // devices))
+    batches = resident.padded_batches(len(val), devices * per_device)
+    run = parallel.map_batch(make_validate_batch(setup))
 
     def validate(state: TrainState) -> dict[str, float]:
         parts = []
         for batch in batches:
-            outputs = run(state.variables, data, parallel.shard({"index": batch["index"]}))
-            outputs = parallel.unshard(outputs)
+            inputs = parallel.shard({"index": batch["index"]})
+            outputs = parallel.unshard(run(evaluated_variables(state), data, inputs))
             parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
         return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
 
@@ -233,8 +254,7 @@ def train(
     """
     config = setup.config
     num_examples = len(setup.dataset.train)
-    resident.check_batch(config.train.batch_size, num_examples)
-    workdir.open_run(folder, config)
+    workdir.open_run(folder, config, setup.dataset.fingerprint)
     model = setup.create_model(parallel.AXIS)
     step = make_train_step(
         make_loss_fn(setup, model), setup.optimizer, resident.fetch, parallel.AXIS
@@ -244,7 +264,7 @@ def train(
         return loop.fit(
             state=setup.init_state(),
             train_step=parallel.map_train_step(step),
-            data=resident.put(setup.dataset.train),
+            data=parallel.replicate(resident.arrays(setup.dataset.train)),
             inputs_at=functools.partial(
                 resident.inputs_at,
                 num_examples=num_examples,

@@ -1,5 +1,6 @@
 """Read-outs of a frozen network: what does its pooled vector carry, order or no order?"""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
+from gpool_jax.config import PositionConfig
 from gpool_jax.data import resident, splits
 from gpool_jax.errors import InputError
+from gpool_jax.experiments.exhaustive import TEST_IMAGES_SEED
 from gpool_jax.experiments.position import Setup
 from gpool_jax.ops import probe
+from gpool_jax.report.result import INPUTS
 from gpool_jax.train import parallel
-
-INPUTS = ("latent", "permuted latent", "sorted latent")
 
 
 def make_pool_batch(setup: Setup, stages: tuple[str, ...]) -> Callable:
@@ -70,7 +72,7 @@ def check(setup: Setup) -> None:
         )
 
 
-def run_probes(setup: Setup, variables: Any) -> list[dict[str, Any]]:
+def run_probes(setup: Setup, variables: Any) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Fit every probe on every input, stage and target.
 
     Args:
@@ -78,77 +80,88 @@ def run_probes(setup: Setup, variables: Any) -> list[dict[str, Any]]:
       variables: of the frozen network.
 
     Returns:
-      One dict per (stage, input, kind, target): `accuracy`, `low`, `high`,
-      `chance`, `num_images`, `num_predictions`.
+      One (facts, per-image accuracy [N]) per (stage, input, probe, target);
+      "selected" stands for whichever kind did best on each fold's picking fold.
     """
     config = setup.config
-    cells = config.n**2
     stages = resolve_stages(setup)
     split = setup.dataset.test
-    rows = splits.stratified_rows(split.labels, config.probe.num_images, seed=config.seed)
+    # The same images and folds for every training seed: intervals pair them.
+    rows = splits.stratified_rows(split.labels, config.probe.num_images, seed=TEST_IMAGES_SEED)
     split = split.take(rows)
     pooled = _pool(setup, variables, split, stages)
-    # Folds of images, every class spread over all of them.
-    order = np.lexsort((np.random.default_rng(config.seed).random(len(split)), split.labels))
-    fold = np.empty(len(split), np.int32)
-    fold[order] = np.arange(len(split)) % config.probe.folds
-    fold = np.repeat(fold, cells)
-    cell = np.tile(np.arange(cells), len(split))
-    targets = {
-        "cell": (cell, cells),
-        "row": (cell // config.n, config.n),
-        "column": (cell % config.n, config.n),
-        "class": (np.repeat(split.labels, cells), setup.dataset.num_classes),
-    }
-    key = jax.random.key(config.seed)
+    fold = np.repeat(_image_folds(split.labels, config.probe.folds), config.n**2)
+    key = jax.random.key(TEST_IMAGES_SEED)
     results = []
     for stage in stages:
         latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
-        inputs = {
-            "latent": latent,
-            "permuted latent": ops.permute_channels(latent, permutations),
-            "sorted latent": probe.sorted_latent(latent),
-        }
-        for name, kind, target in _cases(config.probe.kinds, targets):
-            answers, num_classes = targets[target]
-            correct = probe.cross_validate(
-                key,
-                inputs[name],
-                jnp.asarray(answers),
-                jnp.asarray(fold),
-                kind=kind,
-                num_classes=num_classes,
-                num_folds=config.probe.folds,
-            )
-            per_image = np.asarray(correct).reshape(len(split), cells).mean(axis=1)
-            low, high = ops.bootstrap_interval(per_image, num_draws=config.eval.bootstrap)
-            results.append(
-                {
-                    "stage": stage,
-                    "input": name,
-                    "probe": kind,
-                    "target": target,
-                    "accuracy": float(per_image.mean()),
-                    "low": low,
-                    "high": high,
-                    "chance": 1.0 / num_classes,
-                    "num_images": len(split),
-                    "num_predictions": len(split) * cells,
-                }
-            )
+        permuted = ops.permute_channels(latent, permutations)
+        inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
+        for name, target in itertools.product(inputs, _targets(setup, split)):
+            answers, num_classes = _targets(setup, split)[target]
+            for kind, correct in _fit_kinds(
+                key, config, inputs[name], answers, fold, num_classes
+            ).items():
+                facts = {"stage": stage, "input": name, "probe": kind, "target": target}
+                per_image = correct.reshape(len(split), -1).mean(axis=1)
+                results.append((facts | {"chance": 1.0 / num_classes}, per_image))
     return results
 
 
-def _cases(kinds: tuple[str, ...], targets: dict[str, Any]) -> list[tuple[str, str, str]]:
-    return [(name, kind, target) for name in INPUTS for kind in kinds for target in targets]
+def _fit_kinds(
+    key: jax.Array,
+    config: PositionConfig,
+    x: jax.Array,
+    answers: np.ndarray,
+    fold: np.ndarray,
+    num_classes: int,
+) -> dict[str, np.ndarray]:
+    """Held-out correctness [rows] of each kind of probe, and of the selected one."""
+    correct, picked = {}, []
+    for kind in config.probe.kinds:
+        held_out, on_picking = probe.cross_validate(
+            key,
+            x,
+            jnp.asarray(answers),
+            jnp.asarray(fold),
+            kind=kind,
+            num_classes=num_classes,
+            num_folds=config.probe.folds,
+        )
+        correct[kind] = np.asarray(held_out)
+        picked.append(np.asarray(on_picking))
+    best = np.argmax(picked, axis=0)[fold]
+    correct["selected"] = np.stack(list(correct.values()))[best, np.arange(len(fold))]
+    return correct
+
+
+def _image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
+    """A fold for each image, every class spread over all of them: int32 [N]."""
+    order = np.lexsort((np.random.default_rng(TEST_IMAGES_SEED).random(len(labels)), labels))
+    fold = np.empty(len(labels), np.int32)
+    fold[order] = np.arange(len(labels)) % num_folds
+    return fold
+
+
+def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, int]]:
+    """What is decoded: name to (answers [rows], number of classes)."""
+    n = setup.config.n
+    cell = np.tile(np.arange(n * n), len(split))
+    return {
+        "cell": (cell, n * n),
+        "row": (cell // n, n),
+        "column": (cell % n, n),
+        "class": (np.repeat(split.labels, n * n), setup.dataset.num_classes),
+    }
 
 
 def _pool(
     setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
     """Pooled features [N, cells, C] of every stage."""
-    data, variables = resident.put(split), parallel.replicate(variables)
+    data = parallel.replicate(resident.arrays(split))
+    variables = parallel.replicate(variables)
     per_device = max(1, setup.config.eval.batch_size // setup.config.n**2)
     run = parallel.map_batch(make_pool_batch(setup, stages))
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}

@@ -34,21 +34,38 @@ def make(folder: Path) -> None:
         raise InputError(f"`workdir`: {folder} cannot be made: {error.strerror}.") from None
 
 
-def open_run(folder: Path, config: Any) -> None:
-    """Make the folder of a run, or check that it is this config's.
+def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> None:
+    """Make the folder of a run, or check that it is this config's and this data's.
+
+    Args:
+      folder: of the run; gets config.json, and data.json if `data` is given.
+      config: of the run.
+      data: what tells one data set from another, wherever it lies.
 
     Raises:
-      InputError: naming the fields in which the configs differ.
+      InputError: naming the fields in which the configs or the data differ.
     """
     check_run(folder, config)
+    if data is not None and (folder / "data.json").exists():
+        found = configs.differences(_read_json(folder / "data.json"), data)
+        if found:
+            raise InputError(
+                f"`data`: {folder} was trained on other data ({'; '.join(found)}); use another "
+                "folder, or the same data."
+            )
     make(folder)
-    path = folder / "config.json"
+    _write_json(folder / "config.json", configs.to_dict(config))
+    if data is not None:
+        _write_json(folder / "data.json", data)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
     aside = path.with_suffix(".tmp")
     try:
-        aside.write_text(json.dumps(configs.to_dict(config), indent=1) + "\n")
+        aside.write_text(json.dumps(values, indent=1) + "\n")
         os.replace(aside, path)
     except OSError as error:
-        raise InputError(f"`workdir`: {folder} cannot be written: {error.strerror}.") from None
+        raise InputError(f"`workdir`: {path.parent} cannot be written: {error.strerror}.") from None
 
 
 def check_run(folder: Path, config: Any) -> None:
@@ -56,7 +73,7 @@ def check_run(folder: Path, config: Any) -> None:
     check_writable(folder)
     if not (folder / "config.json").exists():
         return
-    found = differences(_read_json(folder), configs.to_dict(config))
+    found = differences(configs.to_dict(read_config(folder)), configs.to_dict(config))
     if found:
         raise InputError(
             f"`workdir`: {folder} holds a run of another config ({'; '.join(found)}); "
@@ -78,11 +95,10 @@ def read_config(folder: Path) -> Any:
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"`run`: {folder} is not the folder of a training run (no config.json).")
-    return configs.from_dict(_read_json(folder))
+    return configs.from_dict(_read_json(folder / "config.json"))
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:

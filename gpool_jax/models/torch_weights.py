@@ -66,7 +66,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:  # torch raises many kinds for a bad file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"`weights`: {path} is not a readable checkpoint: {first}") from None
-    return {k: v.float().numpy() for k, v in _unwrap(loaded).items() if hasattr(v, "numpy")}
+    tensors = {k: v for k, v in _unwrap(loaded).items() if isinstance(v, torch.Tensor)}
+    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
 
 
 def normalise_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:

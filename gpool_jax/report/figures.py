@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.result import Probe, Result, Row
+from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
@@ -55,7 +55,7 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
         )
     if result.probes:
         add(
-            "Best read-out of the frozen network by input: the latent, its channels permuted "
+            "Read-out of the frozen network by input: the latent, its channels permuted "
             "per example, and sorted (the maximal permutation invariant). Dashed: chance.",
             _draw_probes,
             (8, 1.1 + 0.5 * len(_probe_groups(result.probes))),
@@ -140,17 +140,15 @@ def _draw_tuning(figure: Any, maps: dict[str, Any]) -> None:
 
 def _draw_probes(figure: Any, probes: list[Probe]) -> None:
     """One line of three bars per (network, stage): what each input gives away."""
-    best: dict[tuple[str, str, tuple[str, str]], Probe] = {}
-    for probe in probes:
-        key = (probe.target, probe.input, (probe.network, probe.stage))
-        if key not in best or probe.accuracy > best[key].accuracy:
-            best[key] = probe
+    chosen_probe = {
+        (p.target, p.input, (p.network, p.stage)): p for p in probes if p.probe == "selected"
+    }
     groups = _probe_groups(probes)
     targets = [t for t in ("cell", "class") if any(p.target == t for p in probes)]
     panels = np.atleast_1d(figure.subplots(1, len(targets), sharey=True))
     for axes, target in zip(panels, targets, strict=True):
-        for i, name in enumerate(("latent", "permuted latent", "sorted latent")):
-            chosen = [best[(target, name, group)] for group in groups]
+        for i, name in enumerate(INPUTS):
+            chosen = [chosen_probe[(target, name, group)] for group in groups]
             y = np.arange(len(groups)) + 0.26 * (i - 1)
             axes.barh(y, [100 * p.accuracy for p in chosen], 0.25, color=_PALETTE[i], label=name)
             for height, p in zip(y, chosen, strict=True):

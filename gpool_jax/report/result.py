@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# What a probe reads: the pooled vector, its channels permuted, its channels sorted.
+INPUTS = ("latent", "permuted latent", "sorted latent")
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -48,8 +51,9 @@ class Probe:
     Attributes:
       network: which network was frozen.
       stage: which feature was pooled.
-      input: "latent", "permuted latent" or "sorted latent".
-      probe: "ridge", "logistic" or "mlp".
+      input: one of `INPUTS`.
+      probe: "ridge", "logistic", "mlp", or "selected": whichever did best on data
+        that is neither fitted nor reported.
       target: "cell", "row", "column" or "class".
       accuracy, low, high, chance: as in `Row`.
       num_images: test images that the probe was cross-validated on.
@@ -77,7 +81,7 @@ class Result:
 
     Attributes:
       title: of the report.
-      config: plain config of the run; None for imported weights' defaults.
+      config: plain config of the run.
       rows: accuracies.
       probes: read-outs.
       maps: name to a nested list: `per_cell` [n, n], `confusion` [K, K] (rows:
@@ -102,7 +106,8 @@ def write_result(
 ) -> Path:
     """Write results.json, and per_image.npz (row number to scores [S, N]) beside it."""
     if per_image:
-        np.savez_compressed(folder / "per_image.npz", allow_pickle=False, **per_image)
+        content: dict[str, Any] = dict(per_image)
+        np.savez_compressed(folder / "per_image.npz", **content)
     path = folder / "results.json"
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")

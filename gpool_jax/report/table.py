@@ -1,6 +1,6 @@
 """The table of a result, as text for the terminal."""
 
-from gpool_jax.report.result import Probe, Result, Row
+from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 
 def format_row(row: Row) -> tuple[str, ...]:
@@ -18,27 +18,27 @@ def format_row(row: Row) -> tuple[str, ...]:
 
 
 HEADER = ("task", "arm", "checkpoint", "accuracy %", "95 % interval", "chance", "n", "seeds")
-PROBE_HEADER = ("network", "stage", "target", "chance", "latent", "permuted", "sorted")
+PROBE_HEADER = ("network", "stage", "decoded", "chance", *INPUTS, "n", "seeds")
 
 
 def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
-    """One line per (network, stage, target): the best probe of each input, in percent.
-
-    "Best" is over the kinds of probe: each is a lower bound on what is there.
-    """
-    best: dict[tuple[str, str, str], dict[str, Probe]] = {}
+    """One line per (network, stage, target): the selected probe of each input, in percent."""
+    groups: dict[tuple[str, str, str], dict[str, Probe]] = {}
     for probe in probes:
-        line = best.setdefault((probe.network, probe.stage, probe.target), {})
-        if probe.input not in line or probe.accuracy > line[probe.input].accuracy:
-            line[probe.input] = probe
+        if probe.probe == "selected":
+            key = (probe.network, probe.stage, probe.target)
+            groups.setdefault(key, {})[probe.input] = probe
     lines = []
-    for (network, stage, target), line in best.items():
+    for (network, stage, target), line in groups.items():
+        first = line[INPUTS[0]]
         cells = [
-            f"{100 * p.accuracy:.1f} ({100 * p.low:.1f} - {100 * p.high:.1f}) {p.probe}"
-            for p in (line[name] for name in ("latent", "permuted latent", "sorted latent"))
+            f"{100 * p.accuracy:.1f} ({100 * p.low:.1f} - {100 * p.high:.1f})"
+            for p in (line[name] for name in INPUTS)
         ]
-        chance = f"{100 * next(iter(line.values())).chance:.1f}"
-        lines.append((network, stage, target, chance, *cells))
+        n = f"{first.num_images} x {first.num_predictions // first.num_images}"
+        lines.append(
+            (network, stage, target, f"{100 * first.chance:.1f}", *cells, n, str(first.num_seeds))
+        )
     return lines
 
 
@@ -46,7 +46,7 @@ def format_table(result: Result) -> str:
     """The rows of a result under a header, columns aligned; then its probes."""
     text = _align([HEADER, *[format_row(row) for row in result.rows]])
     if result.probes:
-        text += "\n\nRead-outs of the frozen network, best probe of each input:\n"
+        text += "\n\nRead-outs of the frozen network, accuracy % (95 % interval) by input:\n"
         text += _align([PROBE_HEADER, *probe_lines(result.probes)])
     return text
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,13 +67,13 @@ class Checkpoints:
         """
         # NumPy copies: arrays under pmap may be local to this process.
         host = jax.tree.map(np.asarray, state)
-        metrics = {METRIC: -1.0 if accuracy is None else float(accuracy)}
+        metrics = {METRIC: -1.0 if accuracy is None else float(accuracy), "step": step}
+        last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
             # Overwrite: a truncated checkpoint that was passed over is written again.
             self._checkpointer.save(step, host, metrics=metrics, overwrite=step in self.steps)
             self._write_sums(step)
         except Exception as error:  # whatever the file system or Orbax raises
-            last = f"step {self.steps[-1]}" if self.steps else "none"
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise RunError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
@@ -84,11 +85,17 @@ class Checkpoints:
         """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
         Raises:
-          InputError: naming a file of it that is missing, cut short or changed.
+          InputError: naming it, and the file of it that is missing, cut short or changed.
         """
-        self._check_sums(step)
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
-        return self._checkpointer.load(step, template)
+        try:
+            self._check_sums(step)
+            return self._checkpointer.load(step, template)
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InputError(
+                f"checkpoint {self.directory}/{step} cannot be read: {reason}"
+            ) from None
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """Read the newest checkpoint that can be read, as (step, state); None if there is none.
@@ -109,9 +116,8 @@ class Checkpoints:
         for step in steps:
             try:
                 return step, self.load(step, abstract)
-            except Exception as error:  # Orbax and TensorStore raise many kinds
-                reason = " ".join(str(error).split())[:160]
-                warn(f"checkpoint {self.directory}/{step} cannot be read, trying another: {reason}")
+            except InputError as error:
+                warn(f"{error}; trying another.")
         if steps:
             raise InputError(
                 f"none of the checkpoints in {self.directory} can be read: {sorted(steps)}."
@@ -133,7 +139,9 @@ class Checkpoints:
         folder = Path(self.directory) / str(step)
         files = sorted(f for f in folder.rglob("*") if f.is_file())
         sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in files}
-        path.write_text(json.dumps(sums, indent=1) + "\n")
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps(sums, indent=1) + "\n")
+        os.replace(aside, path)
 
     def _check_sums(self, step: int) -> None:
         path, folder = self._sums_path(step), Path(self.directory) / str(step)
@@ -150,4 +158,6 @@ class Checkpoints:
 
 
 def _score(metrics: Any) -> float:
-    return float((metrics or {}).get(METRIC, -1.0))
+    """Accuracy, and of equals the earlier: the choice must not depend on when a run stopped."""
+    metrics = metrics or {}
+    return float(metrics.get(METRIC, -1.0)) - 1e-12 * float(metrics.get("step", 0))

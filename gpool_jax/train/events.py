@@ -56,8 +56,8 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 class Progress:
     """A progress bar over images, with images/s and time left, on stderr.
 
-    Without tqdm (a bare accelerator machine) or a terminal it stays silent but
-    for what `note` prints.
+    Without tqdm (a bare accelerator machine) it is silent; without a terminal it
+    is drawn every half minute.
     """
 
     def __init__(self, total_steps: int, first_step: int, batch_size: int, title: str):

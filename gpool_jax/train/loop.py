@@ -1,6 +1,5 @@
 """The loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
-import math
 import signal
 import threading
 import time
@@ -92,46 +91,86 @@ def fit(
       Stopped: after SIGTERM or SIGINT, with the state saved.
       RunError: if the loss is not finite or a checkpoint cannot be written.
     """
-    found = checkpoints.load_latest(state, warn)
-    first_step = 0
-    if found is not None:
-        first_step, state = found
+    first_step, state = checkpoints.load_latest(state, warn) or (0, state)
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
     chunk = config.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 50)
-    events = Events(folder, first_step=first_step, tensorboard=config.tensorboard)
-    progress = Progress(config.steps, first_step, config.batch_size, title)
-    pending: list[dict[str, Any]] = []
-    step, started = first_step, time.perf_counter()
+    log = _Log(folder, config, first_step, title, checkpoints)
+    step = first_step
     try:
         with StopRequest() as stop:
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
                 inputs = parallel.shard(inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
-                pending.append(metrics)
                 step += count
-                progress.advance(count)
                 at_stop = step == _next_stop(step - 1, config)
-                if at_stop or step // config.log_every > (step - count) // config.log_every:
-                    values = _summarise(pending, config.batch_size, started)
-                    pending, started = [], time.perf_counter()
-                    _check_finite(values["loss"], step, checkpoints)
-                    events.write(step, values)
-                    progress.note(loss=values["loss"], accuracy=values["accuracy"])
+                stopping = stop.received is not None
+                log.add(step, count, metrics, flush=at_stop or stopping)
                 if at_stop:
                     values = validate(state)
-                    events.write(step, {f"val_{k}": v for k, v in values.items()})
+                    log.validation(step, values)
                     checkpoints.save(step, state, values["accuracy"])
-                    started = time.perf_counter()
                 if stop.received is not None:
                     if not at_stop:
+                        log.flush(step)
                         checkpoints.save(step, state, None)
                     raise Stopped(stop.received, step)
     finally:
-        progress.close()
-        events.close()
+        log.close()
     return state
+
+
+class _Log:
+    """Metrics of the steps done since the last line, fetched from the device at once."""
+
+    def __init__(
+        self, folder: Path, config: TrainConfig, first_step: int, title: str, saved: Checkpoints
+    ):
+        self._every, self._batch_size = config.log_every, config.batch_size
+        self._events = Events(folder, first_step=first_step, tensorboard=config.tensorboard)
+        self._progress = Progress(config.steps, first_step, config.batch_size, title)
+        self._saved = saved
+        self._pending: list[dict[str, Any]] = []
+        self._started = time.perf_counter()
+
+    def add(self, step: int, count: int, metrics: dict[str, Any], *, flush: bool) -> None:
+        """Note the metrics of the `count` steps up to `step`."""
+        self._pending.append(metrics)
+        self._progress.advance(count)
+        if flush or step // self._every > (step - count) // self._every:
+            self.flush(step)
+
+    def flush(self, step: int) -> None:
+        """Write what is pending; stop the run if any of it is not finite."""
+        if not self._pending:
+            return
+        host = jax.device_get(self._pending)
+        seconds = time.perf_counter() - self._started
+        self._pending, self._started = [], time.perf_counter()
+        per_step = {}
+        for name, first in host[0].items():
+            if isinstance(first, tuple):  # (sum, count)
+                total, count = (np.concatenate([m[name][i] for m in host]) for i in (0, 1))
+                per_step[name] = total / count
+            else:
+                per_step[name] = np.concatenate([m[name] for m in host])
+        _check_finite(per_step, step, self._saved)
+        values = {name: float(np.mean(value)) for name, value in per_step.items()}
+        num_steps = len(per_step["loss"])
+        values["images_per_second"] = num_steps * self._batch_size / seconds
+        self._events.write(step, values)
+        self._progress.note(loss=values["loss"], accuracy=values["accuracy"])
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Write validation numbers; their time does not count as training."""
+        self._events.write(step, {f"val_{name}": value for name, value in values.items()})
+        self._started = time.perf_counter()
+
+    def close(self) -> None:
+        """Finish the bar and the files."""
+        self._progress.close()
+        self._events.close()
 
 
 def _next_stop(step: int, config: TrainConfig) -> int:
@@ -141,27 +180,17 @@ def _next_stop(step: int, config: TrainConfig) -> int:
     return min([regular, config.steps, *later])
 
 
-def _summarise(pending: list[dict], batch_size: int, started: float) -> dict[str, float]:
-    """Mean of (sum, count) pairs and of plain scalars over the pending steps."""
-    host = jax.device_get(pending)
-    seconds = time.perf_counter() - started
-    values, num_steps = {}, 0
-    for name, first in host[0].items():
-        if isinstance(first, tuple):
-            total, count = (sum(float(m[name][i].sum()) for m in host) for i in (0, 1))
-            values[name] = total / count
-        else:
-            stacked = np.concatenate([m[name] for m in host])
-            num_steps = len(stacked)
-            values[name] = float(stacked.mean())
-    values["images_per_second"] = num_steps * batch_size / seconds
-    return values
-
-
-def _check_finite(loss: float, step: int, checkpoints: Checkpoints) -> None:
-    if not math.isfinite(loss):
-        last = f"step {checkpoints.steps[-1]}" if checkpoints.steps else "none"
-        raise RunError(
-            f"the loss is {loss} by step {step}; the run stops. Last checkpoint: {last}. A lower "
-            "`train.learning_rate` is the usual cure."
-        )
+def _check_finite(per_step: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:
+    """Stop before anything that is not finite is saved, naming the first bad step."""
+    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in per_step.items()}
+    found = [(rows[0], name) for name, rows in bad.items() if len(rows)]
+    if not found:
+        return
+    row, _ = min(found)
+    first = step - len(per_step["loss"]) + 1 + int(row)
+    names = [f"{name} {per_step[name][row]}" for at, name in found if at == row]
+    last = f"step {checkpoints.steps[-1]}" if checkpoints.steps else "none"
+    raise RunError(
+        f"step {first} is not finite ({', '.join(sorted(names))}); the run stops. The last good "
+        f"checkpoint is {last}. A lower `train.learning_rate` is the usual cure."
+    )

@@ -17,8 +17,11 @@ def check_batch(batch_size: int) -> None:
     """Raise unless every device gets as many examples."""
     devices = jax.local_device_count()
     if batch_size % devices:
+        below = batch_size // devices * devices
+        nearest = f"{below} and {below + devices}" if below else str(devices)
         raise InputError(
-            f"`train.batch_size` must be a multiple of the {devices} devices; got {batch_size}."
+            f"`train.batch_size` must be a multiple of the {devices} devices; got {batch_size} "
+            f"(the nearest are {nearest})."
         )
 
 

@@ -33,14 +33,14 @@ class TrainState(struct.PyTreeNode):
 
 
 def create_state(
-    model: Any, optimizer: optax.GradientTransformation, key: jax.Array, input_shape: tuple
+    key: jax.Array, model: Any, optimizer: optax.GradientTransformation, input_shape: tuple
 ) -> TrainState:
     """Initialise a network and its optimiser.
 
     Args:
+      key: PRNG key; initialisation and every step derive from it.
       model: a Linen module.
       optimizer: any optax transformation.
-      key: PRNG key; initialisation and every step derive from it.
       input_shape: (B, H, W, C) of the network's input.
     """
     init_key, run_key = jax.random.split(key)

@@ -1,0 +1,91 @@
+"""The optimiser of a config: an optax chain, with a moving average of the parameters if asked."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gpool_jax.config import TrainConfig
+from gpool_jax.train.state import TrainState
+
+
+class AverageState(NamedTuple):
+    """Exponential moving average of the parameters, kept with the optimiser's state."""
+
+    average: Any
+
+
+def make_schedule(config: TrainConfig) -> float | optax.Schedule:
+    """The learning rate: a number, or a function of the step.
+
+    "cosine" and "poly" (power 0.9) fall to 0 at the last step; `warmup_steps`
+    rise linearly before any of them.
+    """
+    after = max(1, config.steps - config.warmup_steps)
+    if config.schedule == "cosine":
+        schedule = optax.cosine_decay_schedule(config.learning_rate, after)
+    elif config.schedule == "poly":
+        schedule = optax.polynomial_schedule(config.learning_rate, 0.0, 0.9, after)
+    elif config.warmup_steps == 0:
+        return config.learning_rate
+    else:
+        schedule = optax.constant_schedule(config.learning_rate)
+    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    return optax.join_schedules([warmup, schedule], [config.warmup_steps])
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Adam (the reference), AdamW or SGD with momentum, as the config says.
+
+    Weight decay acts on kernels only; it is part of the gradient under "adam"
+    and "sgd" (as in PyTorch) and decoupled from it under "adamw" (Loshchilov
+    and Hutter, 2019).
+    """
+    rate = make_schedule(config)
+    if config.optimizer == "adamw":
+        optimizer = optax.adamw(
+            rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay, mask=_kernels
+        )
+    else:
+        if config.optimizer == "sgd":
+            optimizer = optax.sgd(rate, momentum=config.momentum)
+        else:
+            optimizer = optax.adam(rate, b1=config.b1, b2=config.b2)
+        if config.weight_decay > 0:
+            decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
+            optimizer = optax.chain(decay, optimizer)
+    if config.ema_decay is not None:
+        optimizer = optax.chain(optimizer, track_average(config.ema_decay))
+    return optimizer
+
+
+def _kernels(params: Any) -> Any:
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def track_average(decay: float) -> optax.GradientTransformation:
+    """Average the parameters over steps without changing the updates; last in a chain.
+
+    average = decay * average + (1 - decay) * parameters, from the initial
+    parameters on (Polyak and Juditsky, 1992).
+    """
+
+    def init(params: Any) -> AverageState:
+        # Copies: the step donates its state, and one buffer cannot be given twice.
+        return AverageState(jax.tree.map(jnp.copy, params))
+
+    def update(updates: Any, state: AverageState, params: Any = None):
+        moved = optax.apply_updates(params, updates)
+        average = optax.incremental_update(moved, state.average, 1.0 - decay)
+        return updates, AverageState(average)
+
+    return optax.GradientTransformation(init, update)
+
+
+def evaluated_variables(state: TrainState) -> dict[str, Any]:
+    """What a state is judged by: its averaged parameters if it has them."""
+    average = optax.tree.get(state.opt_state, "average", None)
+    if average is None:
+        return state.variables
+    return state.variables | {"params": average}

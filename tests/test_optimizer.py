@@ -1,0 +1,77 @@
+"""Optimisers and schedules against their formulas."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpool_jax.config import TrainConfig
+from gpool_jax.train.optimizer import make_optimizer, make_schedule
+
+PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
+GRADS = {"kernel": jnp.array([[0.5, 0.1]]), "bias": jnp.array([-0.2])}
+
+
+def steps(config, count=3):
+    optimizer = make_optimizer(config)
+    params, state, path = PARAMS, optimizer.init(PARAMS), []
+    for _ in range(count):
+        updates, state = jax.jit(optimizer.update)(GRADS, state, params)
+        params = optax.apply_updates(params, updates)
+        path.append(params)
+    return path, state
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_is_the_references_with_decay_in_the_gradient(decay):
+    config = TrainConfig(weight_decay=decay)
+    path, _ = steps(config)
+    for name, own in (("kernel", decay), ("bias", 0.0)):
+        p, m, v = np.asarray(PARAMS[name], np.float64), 0.0, 0.0
+        for t in range(1, 4):
+            g = np.asarray(GRADS[name]) + own * p
+            m, v = 0.5 * m + 0.5 * g, 0.999 * v + 0.001 * g**2
+            p = p - 1e-3 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        np.testing.assert_allclose(path[-1][name], p, rtol=1e-6)
+
+
+def test_adamw_decays_kernels_apart_from_the_gradient():
+    with_decay, _ = steps(TrainConfig(optimizer="adamw", weight_decay=0.1), 1)
+    without, _ = steps(TrainConfig(optimizer="adamw"), 1)
+    lost = np.asarray(without[0]["kernel"] - with_decay[0]["kernel"])
+    np.testing.assert_allclose(lost, 1e-3 * 0.1 * np.asarray(PARAMS["kernel"]), atol=1e-7)
+    np.testing.assert_array_equal(without[0]["bias"], with_decay[0]["bias"])
+
+
+def test_sgd_has_momentum():
+    path, _ = steps(TrainConfig(optimizer="sgd", learning_rate=0.1, momentum=0.5), 2)
+    expected = np.asarray(PARAMS["bias"]) - 0.1 * -0.2 * (1 + 1.5)
+    np.testing.assert_allclose(path[-1]["bias"], expected, rtol=1e-6)
+
+
+def test_the_average_follows_its_formula_and_changes_no_update():
+    path, state = steps(TrainConfig(ema_decay=0.8))
+    plain, _ = steps(TrainConfig())
+    np.testing.assert_array_equal(path[-1]["kernel"], plain[-1]["kernel"])
+    expected = np.asarray(PARAMS["kernel"], np.float64)
+    for params in path:
+        expected = 0.8 * expected + 0.2 * np.asarray(params["kernel"])
+    average = optax.tree.get(state, "average")
+    np.testing.assert_allclose(average["kernel"], expected, rtol=1e-6)
+
+
+def test_schedules_rise_stay_and_fall():
+    base = TrainConfig(steps=110, learning_rate=0.2, warmup_steps=10)
+    constant = make_schedule(base)
+    cosine = make_schedule(dataclasses.replace(base, schedule="cosine"))
+    poly = make_schedule(dataclasses.replace(base, schedule="poly"))
+    for schedule in (constant, cosine, poly):
+        assert [float(schedule(s)) for s in (0, 5, 10)] == pytest.approx([0.0, 0.1, 0.2])
+    assert float(constant(110)) == pytest.approx(0.2)
+    assert float(cosine(60)) == pytest.approx(0.1)
+    assert float(poly(60)) == pytest.approx(0.2 * 0.5**0.9)
+    assert float(cosine(110)) == float(poly(110)) == pytest.approx(0.0, abs=1e-7)
+    assert make_schedule(TrainConfig()) == 1e-3

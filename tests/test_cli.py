@@ -98,7 +98,7 @@ def test_evaluate_imported_weights(gpool, tmp_path):
     assert "gapnet head with 9 outputs, width 0.0625, stem conv7" in text
     result = json.loads((out / "results.json").read_text())
     assert [r["arm"] for r in result["rows"]] == ["GAPNet"]
-    assert len(result["probes"]) == 12
+    assert len(result["probes"]) == 24
 
     code, text, _ = gpool(*words, *data, *small, "--task", "recognition", "--workdir", out)
     assert code == 0
@@ -136,7 +136,7 @@ BAD = {
     "head": (["--model.head", "gapnets"], r"`model.head` must be .*Did you mean 'gapnet'\?"),
     "canvas": (["--model.name", "vgg11", "--n", "2"], r"canvas of 16 pixels; .* needs at least 32"),
     "no data": (
-        ["--data.source", "tfds", "--data.dir", "/none"],
+        ["--data.source", "tfds", "--data.dir", "/none", "--data.side", "None"],
         r"no prepared data set 'cifar10' in /none",
     ),
     "no file": (

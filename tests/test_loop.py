@@ -252,14 +252,14 @@ def test_the_first_bad_step_and_what_is_bad_in_it_are_named(tmp_path):
     loop._check_finite({"loss": np.array([1.0])}, 9, checkpoints)
 
 
-def test_a_folder_of_other_data_is_refused(finished, monkeypatch):
+def test_a_folder_of_other_data_is_refused(finished):
     folder, _ = finished
     setup = position.prepare(tiny())
     images = setup.dataset.test.images.copy()
     images[0, 0, 0] ^= 1
     test = dataclasses.replace(setup.dataset.test, images=images)
     other = dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, test=test))
-    with pytest.raises(InputError, match=r"was trained on other data \(test: 359 images, "):
+    with pytest.raises(InputError, match=r"was trained on other data \(test: .359 images, "):
         position.train(other, folder)
 
 

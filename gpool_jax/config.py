@@ -315,7 +315,11 @@ def _build(cls: type, values: dict[str, Any]) -> Any:
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Fields in which two plain configs differ, as `name: old -> new`."""
+    """Fields in which two plain configs differ, as `name: old -> new`.
+
+    >>> differences({"n": 3, "model": {"width": 1.0}}, {"n": 5, "model": {"width": 1.0}})
+    ['n: 3 -> 5']
+    """
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
     found = []

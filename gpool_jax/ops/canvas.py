@@ -69,6 +69,9 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
 
     Returns:
       [B, n*H, n*W, C], the dtype of `images`.
+
+    >>> place(jnp.ones((1, 1, 1, 1)), jnp.array([2]), 2)[0, :, :, 0].tolist()
+    [[0.0, 0.0], [1.0, 0.0]]
     """
     batch, height, width, channels = images.shape
     one_hot = jax.nn.one_hot(cell, n * n, dtype=images.dtype).reshape(batch, n, 1, n, 1, 1)

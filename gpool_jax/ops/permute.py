@@ -41,6 +41,10 @@ def permute_channels(x: jax.Array, permutation: jax.Array) -> jax.Array:
 
     Raises:
       ValueError: if the shapes do not fit.
+
+    >>> import numpy as np
+    >>> permute_channels(np.array([[10, 20, 30]]), np.array([2, 0, 1])).tolist()
+    [[30, 10, 20]]
     """
     if permutation.shape == x.shape[-1:]:
         return jnp.take(x, permutation, axis=-1)

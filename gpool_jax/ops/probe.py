@@ -35,6 +35,9 @@ def sorted_latent(latent: jax.Array) -> jax.Array:
 
     Returns:
       [N, C], ascending.
+
+    >>> sorted_latent(jnp.array([[3.0, 1.0, 2.0]])).tolist()
+    [[1.0, 2.0, 3.0]]
     """
     return jnp.sort(latent, axis=-1)
 

@@ -10,7 +10,7 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.config import ComparisonConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import comparison, exhaustive, measure, position, probing
+from gpool_jax.experiments import comparison, exhaustive, position, probing, summary
 from gpool_jax.report import read_result
 from tests.helpers import TINY, tiny
 
@@ -94,13 +94,13 @@ def test_rows_and_maps_count_right_answers():
     setup, _ = prepared(n=2, model={"head": "linear"})
     kept = np.array([[0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 3, 3], [0, 1, 2, 3]])
     permuted = np.stack([kept, np.zeros_like(kept)], axis=-1)
-    rows = [r for r, _ in measure.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
+    rows = [r for r, _ in summary.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
     assert [r.arm for r in rows] == ["linear head", "linear head, permuted at test"]
     assert [r.accuracy for r in rows] == [14 / 16, (14 + 4) / 32]
     assert [r.num_predictions for r in rows] == [16, 32]
     assert rows[0].chance == 0.25
     assert rows[0].low < rows[0].accuracy < rows[0].high <= 1
-    maps = measure.make_maps(setup, hand_made_answers(kept, permuted))
+    maps = summary.make_maps(setup, hand_made_answers(kept, permuted))
     np.testing.assert_allclose(maps["per_cell"], [[1, 1], [0.75, 0.75]])
     np.testing.assert_allclose(maps["confusion"][3], [0.25, 0, 0, 0.75])
 
@@ -109,7 +109,7 @@ def test_the_headline_of_a_permutenet_is_the_permuted_answer():
     setup, _ = prepared(n=2, model={"head": "permutenet"})
     kept = np.tile(np.arange(4), (5, 1))
     permuted = np.zeros((5, 4, 2), int)
-    rows = [r for r, _ in measure.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
+    rows = [r for r, _ in summary.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
     assert [(r.arm, r.accuracy) for r in rows] == [
         ("PermuteNet", 0.25),
         ("PermuteNet, order kept at test", 1.0),

@@ -11,7 +11,7 @@ import numpy as np
 from gpool_jax import config as configs
 from gpool_jax.config import ComparisonConfig, PositionConfig
 from gpool_jax.data import sources
-from gpool_jax.experiments import measure, position, probing, workdir
+from gpool_jax.experiments import measure, position, probing, summary, workdir
 from gpool_jax.report import Probe, Result, Row, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train.events import read_events
@@ -146,7 +146,7 @@ def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Res
     ).items():
         first = members[0][0]
         combined.append(
-            measure.summarise_row(
+            summary.summarise_row(
                 arm,
                 task,
                 checkpoint,
@@ -175,7 +175,7 @@ def _combine_probes(
     ).items():
         facts = dict(zip(names, key, strict=True)) | {"chance": members[0][0].chance}
         combined.append(
-            measure.summarise_probe(
+            summary.summarise_probe(
                 facts,
                 np.concatenate([scores for _, scores in members]),
                 answers_per_image=config.n**2,

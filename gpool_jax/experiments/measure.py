@@ -6,141 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from gpool_jax import config as configs
-from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import exhaustive, position, probing, workdir
-from gpool_jax.experiments.exhaustive import Answers
+from gpool_jax.experiments import exhaustive, position, probing, summary, workdir
 from gpool_jax.experiments.position import Setup
-from gpool_jax.report import Probe, Result, Row, write_report, write_result
+from gpool_jax.report import Result, Row, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import read_events
 from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
-
-_NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
-_NUM_TUNING_MAPS = 16
-Scores = dict[str, np.ndarray]
-
-
-def network_name(config: PositionConfig) -> str:
-    """How to call a network in a table."""
-    name = _NAMES[config.model.head]
-    return name if config.model.permute_at == "gap" else f"{name} @ {config.model.permute_at}"
-
-
-def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray, int]]:
-    """Each way to test one network, the headline first.
-
-    Returns:
-      Name to (accuracy of each image [N], answers per image).
-    """
-    name = network_name(config)
-    cells = answers.kept.shape[1]
-    kept = ((answers.kept == answers.labels).mean(axis=1), cells)
-    if answers.permuted is None:
-        return {name: kept}
-    right = answers.permuted == answers.labels[:, :, None]
-    permuted = (right.mean(axis=(1, 2)), cells * right.shape[2])
-    if position.is_permuted(config):
-        return {name: permuted, f"{name}, order kept at test": kept}
-    return {name: kept, f"{name}, permuted at test": permuted}
-
-
-def make_rows(
-    setup: Setup, answers: Answers, checkpoint: str, step: int
-) -> list[tuple[Row, np.ndarray]]:
-    """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
-    rows = []
-    for arm, (per_image, answers_per_image) in arms(setup.config, answers).items():
-        row = summarise_row(
-            arm,
-            setup.config.task,
-            checkpoint,
-            per_image[None],
-            steps=[step],
-            chance=1.0 / setup.num_outputs,
-            answers_per_image=answers_per_image,
-            bootstrap=setup.config.eval.bootstrap,
-        )
-        rows.append((row, per_image[None]))
-    return rows
-
-
-def summarise_row(
-    arm: str,
-    task: str,
-    checkpoint: str,
-    scores: np.ndarray,
-    *,
-    steps: list[int],
-    chance: float,
-    answers_per_image: int,
-    bootstrap: int,
-) -> Row:
-    """A row from per-image scores [S, N]."""
-    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
-    return Row(
-        arm=arm,
-        task=task,
-        checkpoint=checkpoint,
-        accuracy=float(scores.mean()),
-        low=low,
-        high=high,
-        chance=chance,
-        num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
-        num_seeds=scores.shape[0],
-        per_seed=[float(s) for s in scores.mean(axis=1)],
-        steps=steps,
-    )
-
-
-def summarise_probe(
-    facts: dict[str, Any], scores: np.ndarray, *, answers_per_image: int, bootstrap: int
-) -> Probe:
-    """A probe's line from per-image scores [S, N] and what it is of."""
-    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
-    return Probe(
-        **facts,
-        accuracy=float(scores.mean()),
-        low=low,
-        high=high,
-        num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
-        num_seeds=scores.shape[0],
-    )
-
-
-def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
-    """Per-cell accuracy, confusion and channel tuning of one network."""
-    config = setup.config
-    given = answers.kept[:, :, None]
-    if position.is_permuted(config) and answers.permuted is not None:
-        given = answers.permuted
-    right = np.equal(given, answers.labels[:, :, None])
-    n = config.n
-    confusion = np.zeros((setup.num_outputs, setup.num_outputs))
-    truth = np.broadcast_to(answers.labels[:, :, None], given.shape)
-    np.add.at(confusion, (truth.ravel(), given.ravel()), 1)
-    count = len(answers.kept)
-    selectivity = ops.position_selectivity(answers.latent_sum, answers.latent_square_sum, count)
-    top = np.argsort(-selectivity, kind="stable")[:_NUM_TUNING_MAPS]
-    name = f"{network_name(config)}, {config.task}"
-    return {
-        "per_cell_of": name,
-        "per_cell": right.mean(axis=(0, 2)).reshape(n, n).tolist(),
-        "confusion_of": name,
-        "confusion": (confusion / np.maximum(confusion.sum(1, keepdims=True), 1)).tolist(),
-        "tuning_channels": top.tolist(),
-        "tuning_selectivity": selectivity[top].tolist(),
-        "tuning": (answers.latent_sum[:, top].T / count).reshape(-1, n, n).tolist(),
-        "selectivity": selectivity.tolist(),
-    }
 
 
 def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
@@ -194,11 +71,11 @@ def evaluate_run(
     for name, step, loaded in entries:
         if step not in cache:
             cache[step] = evaluate(evaluated_variables(loaded))
-        rows += make_rows(setup, cache[step], name, step)
+        rows += summary.make_rows(setup, cache[step], name, step)
     notes = [_sentence(config, setup, [row for row, _ in rows])]
     if last_step < config.train.steps:
         notes.append(f"The training is not finished: {last_step} of {config.train.steps} steps.")
-    curves = {network_name(config): read_events(run)}
+    curves = {summary.network_name(config): read_events(run)}
     variables = evaluated_variables(best)
     return _finish(setup, variables, rows, cache[best_step], curves, notes, out, started, warn)
 
@@ -242,7 +119,7 @@ def evaluate_weights(
     if not has_head:
         return _finish(setup, variables, [], None, {}, notes, out, started, warn)
     answers = exhaustive.make_evaluate(setup)(variables)
-    rows = make_rows(setup, answers, "imported", 0)
+    rows = summary.make_rows(setup, answers, "imported", 0)
     return _finish(setup, variables, rows, answers, {}, notes, out, started, warn)
 
 
@@ -251,23 +128,24 @@ def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) 
     probes = []
     per_image = {f"row{i}": scores for i, (_, scores) in enumerate(rows)}
     if config.probe.enabled:
-        network = f"{network_name(config)}, {config.task}"
+        network = f"{summary.network_name(config)}, {config.task}"
         for i, (facts, scores) in enumerate(probing.run_probes(setup, variables)):
             per_image[f"probe{i}"] = scores[None]
             probes.append(
-                summarise_probe(
+                summary.summarise_probe(
                     facts | {"network": network},
                     scores[None],
                     answers_per_image=config.n**2,
                     bootstrap=config.eval.bootstrap,
                 )
             )
+    name = summary.network_name(config)
     result = Result(
-        title=f"{network_name(config)}: {config.task} on {setup.dataset.name}, n = {config.n}",
+        title=f"{name}: {config.task} on {setup.dataset.name}, n = {config.n}",
         config=configs.to_dict(config),
         rows=[row for row, _ in rows],
         probes=probes,
-        maps={} if answers is None else make_maps(setup, answers),
+        maps={} if answers is None else summary.make_maps(setup, answers),
         curves=curves,
         environment=environment(time.perf_counter() - started),
         notes=notes,

@@ -69,8 +69,8 @@ def all_tables() -> dict[str, str]:
 def fill(text: str) -> str:
     """Replace what stands between `<!-- NAME -->` and `<!-- end -->` by the table of that name."""
     for name, table in all_tables().items():
-        pattern = rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)"
-        text = re.sub(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)
+        pattern = rf"(<!-- {re.escape(name)} -->\n)(?:(?!<!-- end).)*(<!-- end -->)"
+        text = re.sub(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.DOTALL)
     return text
 
 

@@ -6,7 +6,7 @@
 Shows: what the image shows, wherever it stands,
 read from maps that are pooled last;
 an eighth of the width and 1600 steps of the reference's protocol.
-Expected time: @TIME cifar10_vgg11_gapnet_recognition_cpu@
+Expected time: minutes; not measured.
 """
 
 from gpool_jax.config import DataConfig, EvalConfig, ModelConfig, PositionConfig, TrainConfig

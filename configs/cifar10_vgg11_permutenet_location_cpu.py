@@ -6,7 +6,7 @@
 Shows: where on the canvas the image stands,
 read from a pooled vector whose channels are permuted anew in each pass;
 an eighth of the width and 1600 steps of the reference's protocol.
-Expected time: @TIME cifar10_vgg11_permutenet_location_cpu@
+Expected time: minutes; not measured.
 """
 
 from gpool_jax.config import DataConfig, EvalConfig, ModelConfig, PositionConfig, TrainConfig

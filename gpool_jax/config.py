@@ -180,9 +180,10 @@ class ComparisonConfig:
 DEMO = ComparisonConfig(
     heads=("gapnet", "permutenet"),
     data=DataConfig(flip=False),  # a mirrored digit is another sign
-    model=ModelConfig(name="resnet18", width=0.125),
+    model=ModelConfig(name="vgg5", width=0.25),  # little to compile
     train=TrainConfig(steps=300, batch_size=48, eval_every=100, num_val=144),
-    probe=ProbeConfig(num_images=120, kinds=("ridge",)),
+    eval=EvalConfig(permutations=4),
+    probe=ProbeConfig(num_images=100, kinds=("ridge",)),
 )
 
 
@@ -210,8 +211,8 @@ def check(config: PositionConfig | ComparisonConfig) -> None:
                 )
     train, probe = config.train, config.probe
     _require(
-        train.learning_rate > 0,
-        f"`train.learning_rate` must be positive; got {train.learning_rate}.",
+        0 < train.learning_rate < float("inf"),
+        f"`train.learning_rate` must be positive and finite; got {train.learning_rate}.",
     )
     for name in ("b1", "b2", "momentum", "label_smoothing", "ema_decay"):
         value = getattr(train, name)

@@ -133,7 +133,7 @@ def test_plain_dicts_and_back():
         ({"seed": -1}, r"`seed` must be in \[0, 2\*\*31\); got -1"),
         ({"train": {"batch_size": 0}}, "`train.batch_size` must be at least 1; got 0"),
         ({"train": {"steps": -4}}, "`train.steps` must be at least 1; got -4"),
-        ({"train": {"learning_rate": 0.0}}, "`train.learning_rate` must be positive"),
+        ({"train": {"learning_rate": 0.0}}, "`train.learning_rate` must be positive and finite"),
         ({"train": {"b1": 1.0}}, r"`train.b1` must be in \[0, 1\)"),
         ({"train": {"milestones": (9,)}}, r"`train.milestones` must be in .* 6\]; got 9"),
         ({"eval": {"permutations": 0}}, "`eval.permutations` must be at least 1"),

@@ -273,6 +273,13 @@ def test_a_folder_of_another_config_is_refused_with_the_fields(finished):
     assert (folder / "config.json").read_text() == before
 
 
+def test_a_folder_that_saved_nothing_blocks_no_corrected_command(tmp_path):
+    with pytest.raises(RunError):
+        train(tmp_path / "run", train={"learning_rate": 1e30})
+    state, _ = train(tmp_path / "run")
+    assert int(state.step) == 6
+
+
 def test_latest_best_and_milestones_are_kept_across_a_restart(tmp_path):
     def save(checkpoints, step, accuracy):
         checkpoints.save(step, {"x": np.full(3, step, np.float32)}, accuracy)

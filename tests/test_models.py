@@ -182,4 +182,6 @@ def test_a_canvas_smaller_than_the_stride_is_refused():
         models.check_input_side(create("vgg11"), 24)
     with pytest.raises(InputError, match=r"padding 'reflect'\) needs at least 32"):
         models.check_input_side(create(padding="reflect"), 24)
+    with pytest.raises(InputError, match="canvas of 6400 pixels; at most 2048"):
+        models.check_input_side(create(), 6400)
     models.check_input_side(create(), 16)

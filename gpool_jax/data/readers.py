@@ -5,6 +5,7 @@ A reader takes the config and a function for warnings, and returns
 perhaps `mean` and `std`.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
         raise InputError(
             "`data.source` tfds needs tensorflow-datasets; install it, or use --data.source npz."
         ) from None
+    # Not about a faster decoder: what is decoded is cached.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     where = f"{dir or '~/tensorflow_datasets'}"
     howto = (
         f"`data`: there is no prepared data set {name!r} in {where}; on a machine with a network "
@@ -114,8 +117,10 @@ def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.n
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds
-        raise InputError(f"`data.path`: {path} is not a readable .npz: {error}") from None
+    except Exception:  # zipfile, zlib and numpy raise many kinds, some with bad advice
+        raise InputError(
+            f"`data.path`: {path} is not a readable .npz (a zip of plain arrays)."
+        ) from None
     for name in ("images_train", "labels_train", "images_test", "labels_test"):
         if name not in arrays:
             raise InputError(

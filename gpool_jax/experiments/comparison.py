@@ -107,10 +107,12 @@ def _read_finished(folder: Path, config: PositionConfig) -> Result | None:
     """The result of a run that was trained and measured as its config says; else None."""
     try:
         result = read_result(folder)
+        # Through the dataclass: a field added since then has its default.
+        measured = configs.to_dict(configs.from_dict(result.config))
     except (OSError, ValueError, TypeError, KeyError):
         return None  # not there, or cut short: measured again
     complete = all((folder / name).exists() for name in ("per_image.npz", "report.html"))
-    same = not workdir.differences(result.config, configs.to_dict(config))
+    same = not workdir.differences(measured, configs.to_dict(config))
     return result if complete and same else None
 
 
@@ -123,18 +125,19 @@ def combine(
 ) -> Result:
     """One result from those of the runs (trained in `folder`, measured in `out`)."""
     rows = _combine_rows(config, out, results)
+    probes = _combine_probes(config, out, results)
     first = next(iter(results.values()))
     name = first.title.split(" on ")[-1]
     return Result(
         title=f"Does the order of the pooled channels carry position? {name}",
         config=configs.to_dict(config),
         rows=rows,
-        probes=_combine_probes(config, out, results),
+        probes=probes,
         maps=_pick_maps(config, results),
         curves={n: read_events(folder / n) for n in results if n.endswith(f"seed{config.seed}")},
         environment=environment(seconds)
         | {"seconds_per_run": {n: r.environment["wall_seconds"] for n, r in results.items()}},
-        notes=_sentences(rows),
+        notes=_sentences(rows) + _probe_sentences(probes),
     )
 
 
@@ -220,5 +223,31 @@ def _sentences(rows: list[Row]) -> list[str]:
             f"{row.task.capitalize()}, {row.arm}: {100 * row.accuracy:.1f} % "
             f"({100 * row.low:.1f} to {100 * row.high:.1f}), {beyond} chance "
             f"({100 * row.chance:.1f} %)."
+        )
+    return sentences
+
+
+def _probe_sentences(probes: list[Probe]) -> list[str]:
+    """What each frozen network gives away with and without the order of its channels."""
+    found = {
+        (p.network, p.target, p.input): p
+        for p in probes
+        if p.probe == "selected" and p.stage == "gap"
+    }
+    networks = list(dict.fromkeys(p.network for p in probes if p.stage == "gap"))
+    sentences = [
+        f"Read from the frozen network ({network}), in order -> sorted, which has no order: "
+        + ", ".join(
+            f"{target} {100 * found[(network, target, 'latent')].accuracy:.0f} -> "
+            f"{100 * found[(network, target, 'sorted latent')].accuracy:.0f} %"
+            for target in ("cell", "class")
+        )
+        + "."
+        for network in networks
+    ]
+    if any("PermuteNet" in network for network in networks):
+        sentences.append(
+            "A PermuteNet learns slowly: after a short training its accuracy is a lower bound on "
+            "what can be learnt without the order."
         )
     return sentences

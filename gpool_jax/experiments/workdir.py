@@ -46,7 +46,7 @@ def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> N
       InputError: naming the fields in which the configs or the data differ.
     """
     check_run(folder, config)
-    if data is not None and (folder / "data.json").exists():
+    if data is not None and (folder / "data.json").exists() and _has_results(folder):
         found = configs.differences(_read_json(folder / "data.json"), data)
         if found:
             raise InputError(
@@ -71,7 +71,7 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 def check_run(folder: Path, config: Any) -> None:
     """Raise if the folder holds a run of another config, or cannot be written."""
     check_writable(folder)
-    if not (folder / "config.json").exists():
+    if not (folder / "config.json").exists() or not _has_results(folder):
         return
     found = differences(configs.to_dict(read_config(folder)), configs.to_dict(config))
     if found:
@@ -79,6 +79,12 @@ def check_run(folder: Path, config: Any) -> None:
             f"`workdir`: {folder} holds a run of another config ({'; '.join(found)}); "
             "use another folder, or the same config."
         )
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether anything would be lost: a run that never saved may be started anew."""
+    saved = folder.glob("**/checkpoints/[0-9]*")
+    return (folder / "results.json").exists() or any(saved)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

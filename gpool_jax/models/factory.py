@@ -159,8 +159,16 @@ def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any])
     return vgg.VGG(vgg.STAGE_SIZES[name], scaled(*vgg.STAGE_FEATURES), **shared)
 
 
+MAX_SIDE = 2048
+
+
 def check_input_side(model: Classifier, side: int) -> None:
-    """Raise if an input of `side` pixels would shrink to nothing inside the network."""
+    """Raise if an input of `side` pixels would shrink to nothing, or fill any memory."""
+    if side > MAX_SIDE:
+        raise InputError(
+            f"`n` times the image side gives a canvas of {side} pixels; at most {MAX_SIDE} are "
+            "allowed."
+        )
     # Reflection needs at least two pixels to reflect at the last stage.
     factor = 2 if model.backbone.padding == "reflect" else 1
     needed = model.backbone.total_stride * factor

@@ -96,10 +96,13 @@ def cut_down(config: PositionConfig) -> PositionConfig:
     )
 
 
-# One of each kind of program: the files of a kind differ in what is cut here.
+# One of each kind of program: the files of a kind differ in what is cut here, and beyond
+# GAPNet the task, which only chooses the labels (see test_position.py).
 KINDS = {}
 for path, name in zip(FILES, IDS, strict=True):
     for sub in position_configs(path):
+        if sub.model.head != "gapnet":
+            sub = dataclasses.replace(sub, task="location")
         KINDS.setdefault(cut_down(sub), name)
 
 

@@ -20,7 +20,7 @@ def test_gapnet_finds_the_cell_of_real_images(data_dir, tmp_path):
         "--data.dir",
         str(data_dir / "tfds"),
         *"--train.steps 60 --train.eval-every 60 --train.num-val 200".split(),
-        *"--eval.num-images 200 --no-probe.enabled".split(),
+        *"--eval.num-images 200 --probe.no-enabled".split(),
     ]
     assert cli.main(words) == 0
     (row,) = read_result(tmp_path / "run").rows

@@ -37,7 +37,6 @@ class Checkpoints:
 
         logging.getLogger("absl").setLevel(logging.ERROR)
         policies = ocp.training.preservation_policies
-        self._ocp = ocp
         self._checkpointer = ocp.training.Checkpointer(
             Path(self.directory).absolute(),
             preservation_policy=policies.AnyPreservationPolicy(

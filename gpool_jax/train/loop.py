@@ -105,8 +105,7 @@ def fit(
                 state, metrics = train_step(state, data, inputs)
                 step += count
                 at_stop = step == _next_stop(step - 1, config)
-                stopping = stop.received is not None
-                log.add(step, count, metrics, flush=at_stop or stopping)
+                log.add(step, count, metrics, flush=at_stop)
                 if at_stop:
                     values = validate(state)
                     log.validation(step, values)

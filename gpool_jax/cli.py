@@ -13,22 +13,32 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gpool_jax import __version__
-from gpool_jax import config as configs
-from gpool_jax.config import DEMO, PositionConfig
+from gpool_jax import config_values as configs
+from gpool_jax.config import (
+    DEMO,
+    KINDS,
+    ComparisonConfig,
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    PositionConfig,
+)
 from gpool_jax.errors import InputError, RunError
 
 _HELP = """\
 usage: gpool COMMAND ...
 
-How much position does a globally pooled vector carry, and does the order of its
-channels carry it?
+How much position does a globally pooled vector carry, does the order of its
+channels carry it, and how is it removed?
 
 commands:
   demo                       the main question on small real data, in minutes
   train CONFIG.py            train and evaluate what a config file asks for
+  invariance CONFIG.py       train shift augmentation, AugShift and BlurPool, and
+                             compare how much the networks mind a shift
   evaluate RUN               measure a training run again, otherwise
   evaluate --weights FILE --model NAME
                              measure a network imported from PyTorch
+  evaluate ... --consistency how consistent its answers are under shift
 
 {common}
 gpool --version prints the version.
@@ -59,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(__version__)
         return 0
-    commands = {"demo": _demo, "train": _train, "evaluate": _evaluate}
+    commands = {
+        "demo": _demo,
+        "train": _train,
+        "invariance": _invariance,
+        "evaluate": _evaluate,
+    }
     try:
         if arguments[0] not in commands:
             raise InputError(
@@ -82,14 +97,24 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    return _train_config("train", arguments, PositionConfig(), tuple(KINDS.values()))
+
+
+def _invariance(arguments: list[str]) -> int:
+    kinds = (InvarianceComparisonConfig, InvarianceConfig)
+    return _train_config("invariance", arguments, InvarianceComparisonConfig(), kinds)
+
+
+def _train_config(command: str, arguments: list[str], example: Any, kinds: tuple[type, ...]) -> int:
+    """Run a config file of one of these kinds; without a file, `--help` shows the example."""
     # The short name of the one switch that people look for.
     arguments = ["--train.tensorboard" if a == "--tensorboard" else a for a in arguments]
-    options, rest = _options("train", arguments, {"--workdir": None}, positional="config")
-    usage = "gpool train CONFIG.py --workdir RUN"
-    default = PositionConfig() if options.config is None else _load_config(options.config)
+    options, rest = _options(command, arguments, {"--workdir": None}, positional="config")
+    usage = f"gpool {command} CONFIG.py --workdir RUN"
+    default = example if options.config is None else _load_config(options.config, kinds)
     config = _override(default, rest, usage, options.help)
     if options.config is None:
-        raise InputError("`config`: train needs a config file, e.g. configs/demo.py.")
+        raise InputError(f"`config`: {command} needs a config file; there are some in configs/.")
     if options.workdir is None:
         raise InputError("`--workdir` must name the folder of the run; got none.")
     return _run(config, Path(options.workdir), options)
@@ -109,6 +134,8 @@ def _run(config: Any, folder: Path, options: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
+    # The bare word switches the measurement on; its fields are --consistency.*.
+    arguments = ["--consistency.enabled" if a == "--consistency" else a for a in arguments]
     options, rest = _options(
         "evaluate",
         arguments,
@@ -129,17 +156,26 @@ def _evaluate(arguments: list[str]) -> int:
     out = Path(options.workdir) if options.workdir else run / "evaluation"
     workdir.check_writable(out)
     _start_jax(options)
-    from gpool_jax.experiments import comparison, measure
+    from gpool_jax.experiments import (
+        comparison,
+        invariance_comparison,
+        invariance_measure,
+        measure,
+    )
 
-    if isinstance(config, PositionConfig):
-        result = measure.evaluate(trained, config, run, out, _warn)
-    else:
-        result = comparison.evaluate(trained, config, run, out, _warn)
-    return _show(result, out)
+    evaluate: dict[type, Any] = {
+        PositionConfig: measure.evaluate,
+        ComparisonConfig: comparison.evaluate,
+        InvarianceConfig: invariance_measure.evaluate,
+        InvarianceComparisonConfig: invariance_comparison.evaluate,
+    }
+    return _show(evaluate[type(config)](trained, config, run, out, _warn), out)
 
 
 def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) -> int:
-    default = PositionConfig()
+    # Consistency is a question about whole images, the others about canvases.
+    asked = any(word.startswith("--consistency") for word in rest)
+    default: Any = InvarianceConfig() if asked else PositionConfig()
     if options.model is not None:
         model = dataclasses.replace(default.model, name=options.model)
         default = dataclasses.replace(default, model=model)
@@ -239,8 +275,8 @@ def _one_line(box: str) -> str:
     return " ".join(message)
 
 
-def _load_config(name: str) -> Any:
-    """The `config` of a Python file."""
+def _load_config(name: str, kinds: tuple[type, ...]) -> Any:
+    """The `config` of a Python file, of one of these kinds."""
     path = Path(name)
     if not path.is_file():
         raise InputError(f"`config`: there is no file {path}.")
@@ -253,10 +289,10 @@ def _load_config(name: str) -> Any:
     except Exception as error:  # it is the user's code: any kind
         raise InputError(f"`config`: {path} cannot be loaded: {error!r}.") from None
     config = getattr(module, "config", None)
-    if type(config) not in configs.KINDS.values():
+    if type(config) not in kinds:
         raise InputError(
-            f"`config`: {path} must define `config`, one of {', '.join(configs.KINDS)}; "
-            f"got {type(config).__name__}."
+            f"`config`: {path} must define `config`, one of "
+            f"{', '.join(kind.__name__ for kind in kinds)}; got {type(config).__name__}."
         )
     return config
 

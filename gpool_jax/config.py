@@ -5,11 +5,7 @@ that `gpool --help` answers at once.
 """
 
 import dataclasses
-import types
-import typing
-from typing import Any, Literal
-
-from gpool_jax.errors import InputError
+from typing import Literal
 
 Task = Literal["location", "recognition"]
 
@@ -54,6 +50,8 @@ class ModelConfig:
     """For resnet18..101: conv7 (7x7 stride 2, the reference), conv7_pool (torchvision), conv3; None: conv7."""
     width: float = 1.0
     """Multiplies every channel count."""
+    antialias: Literal[0, 3, 5] = 0
+    """Taps of the BlurPool in every strided convolution and max-pool; 0: none."""
     dtype: str = "float32"
     """Of the computation: float32 or bfloat16."""
     permute_at: str = "gap"
@@ -139,6 +137,59 @@ class ProbeConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShiftConfig:
+    """Shifted views of each training image, and the loss that brings their latents together."""
+
+    augment: bool = True
+    """Shift the views; else they differ by their mirror image alone."""
+    views: int = 2
+    """Views of each image in a step."""
+    max_shift: int = 4
+    """Largest shift of a view in pixels, in each direction, itself included."""
+    mode: Literal["zeros", "reflect", "replicate", "circular", "crop"] = "zeros"
+    """What enters where content left; crop: views are crops, 2 * max_shift smaller than the image."""
+    weight: float = 1.0
+    """Of the invariance loss beside the cross-entropy; 0: augmentation alone."""
+    norm: Literal["l1", "l2", "smooth_l1", "cosine"] = "l2"
+    """Distance between the latents of two views."""
+    normalise: Literal["none", "length", "batch"] = "batch"
+    """none, length (each latent to unit root mean square), batch (each channel to unit variance over the batch)."""
+    warmup_steps: int = 0
+    """Steps over which the weight first rises from 0."""
+    stop_gradient: bool = False
+    """Move the later view of a pair only; else both."""
+    classify: Literal["all", "first"] = "all"
+    """Views that the cross-entropy sees."""
+
+
+Protocol = Literal["zeros", "reflect", "replicate", "circular", "fourier", "crop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistencyConfig:
+    """How the answers of a network to shifted copies of a test image are compared."""
+
+    enabled: bool = True
+    """Measure it at all."""
+    protocols: tuple[Protocol, ...] = ("zeros", "crop", "circular")
+    """zeros, reflect, replicate, circular: what enters; fourier: circular by half pixels too; crop: crops of the image."""
+    max_shift: int = 4
+    """Largest shift in pixels, in each direction, itself included."""
+    num_pairs: int = 8
+    """Random pairs of shifts per image; 0: all pairs of the grid."""
+    grid_step: int = 1
+    """Pixels between neighbouring shifts of the grid."""
+    crop: int | None = None
+    """Side of the crops of protocol crop; None: the image's less 2 * max_shift."""
+    num_images: int | None = None
+    """Test images used, a stratified draw; None: all."""
+    batch_size: int = 512
+    """Views per device and pass."""
+    bootstrap: int = 2000
+    """Bootstrap draws for the 95 % intervals."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PositionConfig:
     """Train and evaluate one network on one task: where is the image, or what is it?"""
 
@@ -153,6 +204,7 @@ class PositionConfig:
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     probe: ProbeConfig = ProbeConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig(enabled=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +228,55 @@ class ComparisonConfig:
     probe: ProbeConfig = ProbeConfig()
 
 
+Arm = Literal["baseline", "shift", "augshift", "blurpool", "augshift_blurpool"]
+
+
+@dataclasses.dataclass(frozen=True)
+class InvarianceConfig:
+    """Train one network on whole images, and measure how much it minds where they are."""
+
+    n: int = 3
+    """Cells per side of the canvases on which position is decoded afterwards."""
+    seed: int = 0
+    """Of everything random."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig(name="cifar_resnet20", head="linear")
+    train: TrainConfig = TrainConfig(b1=0.9)
+    shift: ShiftConfig = ShiftConfig()
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class InvarianceComparisonConfig:
+    """Train the arms for several seeds, and put accuracy, consistency and position in one table."""
+
+    arms: tuple[Arm, ...] = ("baseline", "shift", "augshift", "blurpool", "augshift_blurpool")
+    """baseline (mirrored views), shift (shifted views), augshift (and the loss), blurpool, augshift_blurpool."""
+    weights: tuple[float, ...] = ()
+    """More augshift arms, one for each of these weights of the loss."""
+    num_seeds: int = 3
+    """Training seeds: seed, seed + 1, ..."""
+    n: int = 3
+    """Cells per side of the canvases on which position is decoded afterwards."""
+    seed: int = 0
+    """The first seed."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig(name="cifar_resnet20", head="linear", antialias=3)
+    """Its antialias is that of the blurpool arms."""
+    train: TrainConfig = TrainConfig(b1=0.9)
+    shift: ShiftConfig = ShiftConfig()
+    """That of the augshift arms."""
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+
+KINDS = {
+    kind.__name__: kind
+    for kind in (PositionConfig, ComparisonConfig, InvarianceConfig, InvarianceComparisonConfig)
+}
+AnyConfig = PositionConfig | ComparisonConfig | InvarianceConfig | InvarianceComparisonConfig
+
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(
     heads=("gapnet", "permutenet"),
@@ -185,146 +286,3 @@ DEMO = ComparisonConfig(
     eval=EvalConfig(permutations=4),
     probe=ProbeConfig(num_images=100, kinds=("ridge",)),
 )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise InputError(message)
-
-
-def check(config: PositionConfig | ComparisonConfig) -> None:
-    """Check every number that needs no data and no network to be checked.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
-    _check_types(config, "")
-    _require(config.n >= 2, f"`n` must be at least 2; got {config.n}.")
-    _require(0 <= config.seed < 2**31, f"`seed` must be in [0, 2**31); got {config.seed}.")
-    for section in ("train", "eval", "probe", "data"):
-        for name, value in vars(getattr(config, section)).items():
-            # Counts: every int of these sections is at least 1, but for those that may be 0.
-            least = 0 if name in ("steps_per_dispatch", "warmup_steps") else 1
-            if type(value) is int:
-                _require(
-                    value >= least, f"`{section}.{name}` must be at least {least}; got {value}."
-                )
-    train, probe = config.train, config.probe
-    _require(
-        0 < train.learning_rate < float("inf"),
-        f"`train.learning_rate` must be positive and finite; got {train.learning_rate}.",
-    )
-    for name in ("b1", "b2", "momentum", "label_smoothing", "ema_decay"):
-        value = getattr(train, name)
-        inside = value is None or 0 <= value < 1
-        _require(inside, f"`train.{name}` must be in [0, 1); got {value}.")
-    _require(
-        train.weight_decay >= 0,
-        f"`train.weight_decay` must be at least 0; got {train.weight_decay}.",
-    )
-    for value in config.data.std or ():
-        _require(value > 0, f"`data.std` must be positive; got {value}.")
-    for step in train.milestones:
-        _require(
-            0 < step <= train.steps,
-            f"`train.milestones` must be in [1, train.steps = {train.steps}]; got {step}.",
-        )
-    _require(probe.folds >= 3, f"`probe.folds` must be at least 3; got {probe.folds}.")
-    for kind in probe.kinds:
-        _require(
-            kind in ("ridge", "logistic", "mlp"),
-            f"`probe.kinds` must be among ridge, logistic, mlp; got {kind!r}.",
-        )
-    if isinstance(config, ComparisonConfig):
-        _require(config.num_seeds >= 1, f"`num_seeds` must be at least 1; got {config.num_seeds}.")
-        _require(len(config.heads) > 0, "`heads` must name at least one head; got none.")
-        _require(len(config.tasks) > 0, "`tasks` must name at least one task; got none.")
-
-
-def _check_types(config: Any, prefix: str) -> None:
-    """Check every field against its annotation: configs also come from files and Python."""
-    hints = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            _require(isinstance(value, hint), f"`{prefix}{field.name}` must be a {hint.__name__}.")
-            _check_types(value, f"{prefix}{field.name}.")
-            continue
-        allowed = typing.get_args(hint) if typing.get_origin(hint) is Literal else None
-        what = ", ".join(map(str, allowed)) if allowed else str(getattr(hint, "__name__", hint))
-        _require(_fits(value, hint), f"`{prefix}{field.name}` must be {what}; got {value!r}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
-    if origin is types.UnionType:
-        return any(_fits(value, option) for option in args)
-    if hint is float:
-        return type(value) in (int, float)
-    # A bool is an int to Python, not to a person.
-    return type(value) is hint
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON types, with the name of its class under `kind`."""
-    return {"kind": type(config).__name__, **_plain(config)}
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return list(value) if isinstance(value, tuple) else value
-
-
-KINDS = {c.__name__: c for c in (PositionConfig, ComparisonConfig)}
-_SECTIONS = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "probe": ProbeConfig,
-}
-
-
-def from_dict(values: dict[str, Any]) -> PositionConfig | ComparisonConfig:
-    """The inverse of `to_dict`.
-
-    Raises:
-      InputError: if the kind or a field is unknown.
-    """
-    _require(isinstance(values, dict), f"a config must be a mapping; got {values!r}.")
-    values = dict(values)
-    kind = values.pop("kind", None)
-    _require(kind in KINDS, f"`kind` must be one of {', '.join(KINDS)}; got {kind!r}.")
-    return _build(KINDS[kind], values)
-
-
-def _build(cls: type, values: dict[str, Any]) -> Any:
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - known)
-    _require(not unknown, f"unknown config field {', '.join(unknown)} of {cls.__name__}.")
-    built = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            value = _build(_SECTIONS[name], value)
-        built[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**built)
-
-
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Fields in which two plain configs differ, as `name: old -> new`.
-
-    >>> differences({"n": 3, "model": {"width": 1.0}}, {"n": 5, "model": {"width": 1.0}})
-    ['n: 3 -> 5']
-    """
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{prefix}: {old!r} -> {new!r}"]
-    found = []
-    for name in sorted(set(old) | set(new)):
-        dotted = f"{prefix}.{name}" if prefix else name
-        found += differences(old.get(name), new.get(name), dotted)
-    return found

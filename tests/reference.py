@@ -112,3 +112,84 @@ def ridge_answers(x, targets, fitting, strength, num_classes):
     gram = z[fitting].T @ z[fitting] / fitting.sum() + strength * np.eye(x.shape[1])
     cross = z[fitting].T @ (one_hot[fitting] - offset) / fitting.sum()
     return (z @ np.linalg.solve(gram, cross) + offset).argmax(1)
+
+
+def shift(x, offsets, mode):
+    """Each image of [B, H, W, C] moved by its (dy, dx), pixel by pixel."""
+    out = np.zeros(x.shape)
+    for b, (dy, dx) in enumerate(offsets):
+        for i in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                out[b, i, j] = _outside(x[b].astype(np.float64), i - dy, j - dx, mode)
+    return out
+
+
+def blur_pool2d(x, taps, stride, mode):
+    """The binomial kernel as one two-dimensional convolution, channel by channel."""
+    line = np.array({3: [1, 2, 1], 5: [1, 4, 6, 4, 1]}[taps], np.float64)
+    weights = np.outer(line, line) / line.sum() ** 2
+    reach = taps // 2
+    outputs = []
+    for image in x.astype(np.float64):
+        height, width = image.shape[:2]
+        start = -reach
+        if mode == "resize":
+            image, start = bilinear(image, height + 2 * reach, width + 2 * reach), 0
+        out = np.zeros((-(-height // stride), -(-width // stride), image.shape[-1]))
+        for i, j in np.ndindex(*out.shape[:2]):
+            share = 0.0
+            for (a, b), weight in np.ndenumerate(weights):
+                y, z = i * stride + a + start, j * stride + b + start
+                inside = 0 <= y < image.shape[0] and 0 <= z < image.shape[1]
+                share += weight * inside
+                out[i, j] += weight * _outside(image, y, z, "zeros" if mode == "resize" else mode)
+            if mode == "partial":
+                out[i, j] /= share
+        outputs.append(out)
+    return np.stack(outputs)
+
+
+def consistency(answers, clean, labels, pairs):
+    """Shares over images and pairs of views, counted one by one."""
+    agree = right = both = worst = under = 0
+    for row, still, label in zip(answers, clean, labels, strict=True):
+        for i, j in pairs:
+            agree += row[i] == row[j]
+            right += row[i] == label
+            both += row[i] == label and row[j] == label
+        worst += still == label and all(answer == label for answer in row)
+        under += np.mean([answer == label for answer in row])
+    return {
+        "consistency": agree / (len(answers) * len(pairs)),
+        "consistency_given_correct": both / right,
+        "worst_case_accuracy": worst / len(answers),
+        "shifted_accuracy": under / len(answers),
+        "accuracy": np.mean(np.asarray(clean) == labels),
+    }
+
+
+def invariance_loss(latent, norm, normalise):
+    """Mean over pairs of views of [V, B, C]: one number per image."""
+    latent = latent.astype(np.float64)
+    if normalise == "length":
+        latent = latent / np.sqrt((latent**2).mean(-1, keepdims=True))
+    if normalise == "batch":
+        latent = (latent - latent.mean((0, 1))) / latent.std((0, 1))
+    views, batch, _ = latent.shape
+    out = np.zeros(batch)
+    for b in range(batch):
+        values = []
+        for i in range(views):
+            for j in range(i + 1, views):
+                x, y = latent[i, b], latent[j, b]
+                d = np.abs(x - y)
+                values.append(
+                    {
+                        "l1": d.mean(),
+                        "l2": (d**2).mean(),
+                        "smooth_l1": np.mean([e * e / 2 if e < 1 else e - 0.5 for e in d]),
+                        "cosine": 1 - x @ y / np.linalg.norm(x) / np.linalg.norm(y),
+                    }[norm]
+                )
+        out[b] = np.mean(values)
+    return out

@@ -10,12 +10,25 @@ import numpy as np
 import pytest
 
 from gpool_jax import cli
-from gpool_jax import config as configs
-from gpool_jax.config import ComparisonConfig, DataConfig, PositionConfig
+from gpool_jax import config_values as configs
+from gpool_jax.config import (
+    KINDS,
+    ComparisonConfig,
+    DataConfig,
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    PositionConfig,
+)
 from gpool_jax.data.sources import Dataset
 from gpool_jax.data.splits import Split
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import comparison, position
+from gpool_jax.experiments import (
+    comparison,
+    invariance,
+    invariance_comparison,
+    invariance_measure,
+    position,
+)
 from tests.helpers import TINY
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -34,11 +47,24 @@ def synthetic(side: int, channels: int) -> Dataset:
     )
 
 
-def position_configs(path) -> list[PositionConfig]:
-    config = cli._load_config(path)
+def single_configs(path) -> list[PositionConfig | InvarianceConfig]:
+    """The networks that a file trains, at one seed."""
+    config = cli._load_config(path, tuple(KINDS.values()))
     if isinstance(config, ComparisonConfig):
         return list(comparison.sub_configs(dataclasses.replace(config, num_seeds=1)).values())
+    if isinstance(config, InvarianceComparisonConfig):
+        return list(invariance_comparison.arm_configs(config).values())
     return [config]
+
+
+def experiment_of(config):
+    return invariance if isinstance(config, InvarianceConfig) else position
+
+
+def loss_of(setup):
+    if isinstance(setup.config, InvarianceConfig):
+        return invariance.make_loss_fn(setup, None)
+    return position.make_loss_fn(setup, setup.model)
 
 
 def test_there_are_configs():
@@ -55,18 +81,18 @@ def test_header_gives_command_purpose_and_time(path):
 
 
 @functools.cache
-def trace(config: PositionConfig, side: int, channels: int) -> dict:
+def trace(config: PositionConfig | InvarianceConfig, side: int, channels: int) -> dict:
     """The loss of a full batch, traced: shapes only, and once for configs that agree."""
-    setup = position.prepare(config, dataset=synthetic(side, channels))
+    setup = experiment_of(config).prepare(config, dataset=synthetic(side, channels))
     state = jax.eval_shape(setup.init_state)
     batch = {
         "images": jax.ShapeDtypeStruct((48, side, side, channels), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((48,), jnp.int32),
         "position": jax.ShapeDtypeStruct((48,), jnp.int32),
+        "step": jax.ShapeDtypeStruct((), jnp.int32),
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
-    loss_fn = position.make_loss_fn(setup, setup.model)
-    loss, aux = jax.eval_shape(loss_fn, state.params, state.batch_stats, batch, key)
+    loss, aux = jax.eval_shape(loss_of(setup), state.params, state.batch_stats, batch, key)
     assert loss.shape == ()
     assert jax.tree.map(jnp.shape, aux["batch_stats"]) == jax.tree.map(jnp.shape, state.batch_stats)
     return aux["metrics"]
@@ -74,16 +100,33 @@ def trace(config: PositionConfig, side: int, channels: int) -> dict:
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_traces_at_full_size_for_every_n(path):
-    for config in position_configs(path):
+    for config in single_configs(path):
         side, channels = (16, 1) if config.data.source == "digits" else (32, 3)
+        if config.data.stream:
+            side, channels = config.data.side, 3
+        # What the traced program depends on, and nothing else.
+        if isinstance(config, InvarianceConfig):
+            off = dataclasses.replace(config.probe, enabled=False)
+            bare = InvarianceConfig(model=config.model, shift=config.shift, probe=off)
+            names = set(trace(bare, side, channels))
+            assert names >= {"loss", "accuracy", "cross_entropy"}
+            assert ("invariance" in names) == (config.shift.views > 1)
+            continue
         for n in (3, 5, 7):
-            # What the traced program depends on, and nothing else.
             bare = PositionConfig(task=config.task, n=n, model=config.model)
             assert set(trace(bare, side, channels)) == {"loss", "accuracy"}
 
 
-def cut_down(config: PositionConfig) -> PositionConfig:
+def cut_down(config: PositionConfig | InvarianceConfig) -> PositionConfig | InvarianceConfig:
     """The config with width, batch, images, steps and side cut, and nothing else."""
+    extra = {}
+    if isinstance(config, PositionConfig):
+        extra["eval"] = dataclasses.replace(config.eval, num_images=8, permutations=2, bootstrap=20)
+    else:
+        extra["consistency"] = dataclasses.replace(
+            config.consistency, num_images=8, bootstrap=20, max_shift=3, crop=None
+        )
+        extra["shift"] = dataclasses.replace(config.shift, max_shift=3)
     return dataclasses.replace(
         config,
         data=DataConfig(source="digits", side=16, num_train=32),
@@ -91,31 +134,43 @@ def cut_down(config: PositionConfig) -> PositionConfig:
         train=dataclasses.replace(
             config.train, steps=1, batch_size=8, eval_every=1, num_val=8, milestones=()
         ),
-        eval=dataclasses.replace(config.eval, num_images=8, permutations=2, bootstrap=20),
         probe=dataclasses.replace(config.probe, enabled=False),
+        **extra,
     )
 
 
 # One of each kind of program: the files of a kind differ in what is cut here, and beyond
 # GAPNet the task, which only chooses the labels (see test_position.py).
-KINDS = {}
+PROGRAMS = {}
 for path, name in zip(FILES, IDS, strict=True):
-    for sub in position_configs(path):
-        if sub.model.head != "gapnet":
+    for sub in single_configs(path):
+        if isinstance(sub, PositionConfig) and sub.model.head != "gapnet":
             sub = dataclasses.replace(sub, task="location")
-        KINDS.setdefault(cut_down(sub), name)
+        if isinstance(sub, InvarianceConfig):
+            # A weight is a number to the program, not another program.
+            one = dataclasses.replace(sub.shift, weight=float(sub.shift.weight > 0))
+            sub = dataclasses.replace(sub, shift=one)
+        PROGRAMS.setdefault(cut_down(sub), name)
 
 
-@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.model.name}-{c.model.head}-{c.task}")
+def program_name(config) -> str:
+    last = (
+        config.task if isinstance(config, PositionConfig) else invariance_measure.arm_name(config)
+    )
+    return f"{config.model.name}-{config.model.head}-{last}"
+
+
+@pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
 def test_takes_one_real_step(config, tmp_path):
-    state = position.train(position.prepare(config), tmp_path / "run", warn=pytest.fail)
+    experiment = experiment_of(config)
+    state = experiment.train(experiment.prepare(config), tmp_path / "run", warn=pytest.fail)
     assert int(state.step) == 1
     assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
 
 
 def test_plain_dicts_and_back():
     for path in FILES:
-        config = cli._load_config(path)
+        config = cli._load_config(path, tuple(KINDS.values()))
         assert configs.from_dict(configs.to_dict(config)) == config
     with pytest.raises(InputError, match="unknown config field colour of PositionConfig"):
         configs.from_dict({"kind": "PositionConfig", "colour": 1})

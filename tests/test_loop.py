@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import position
+from gpool_jax.experiments import position, saved
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, read_events
@@ -214,7 +214,7 @@ def test_when_no_checkpoint_can_be_read_the_run_stops(tmp_path):
 def test_a_failing_write_stops_the_run_and_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     setup = position.prepare(tiny())
-    opened = position.open_checkpoints
+    opened = saved.open_checkpoints
 
     def failing(config, where):
         checkpoints = opened(config, where)
@@ -228,7 +228,7 @@ def test_a_failing_write_stops_the_run_and_leaves_the_last_good_checkpoint(tmp_p
         checkpoints._checkpointer.save = full_disk
         return checkpoints
 
-    monkeypatch.setattr(position, "open_checkpoints", failing)
+    monkeypatch.setattr(saved, "open_checkpoints", failing)
     with pytest.raises(RunError, match=r"step 6 could not be .*No space.*last good .* is step 3"):
         position.train(setup, folder)
     monkeypatch.undo()

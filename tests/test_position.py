@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax.experiments import measure, position
+from gpool_jax.data import splits
+from gpool_jax.experiments import measure, position, saved
 from gpool_jax.train.optimizer import evaluated_variables
 from tests import reference
 from tests.helpers import tiny
@@ -127,7 +128,7 @@ def test_validation_is_the_mean_over_every_image_in_its_cell():
     state = setup.init_state()
     found = position.make_validate(setup)(state)
     val = setup.dataset.val
-    rows = position.splits.stratified_rows(val.labels, 21, seed=0)
+    rows = splits.stratified_rows(val.labels, 21, seed=0)
     mean, std = np.array(setup.dataset.mean), np.array(setup.dataset.std)
     pixels = (val.images[rows] / 255.0 - mean) / std
     cells = np.arange(21) * 7919 % 9
@@ -173,7 +174,7 @@ def test_the_averaged_parameters_are_what_is_judged(learnt):
 
 def test_the_best_checkpoint_is_the_one_reported(tmp_path):
     setup = position.prepare(tiny(eval={"num_images": 8}))
-    checkpoints = position.open_checkpoints(setup.config, tmp_path)
+    checkpoints = saved.open_checkpoints(setup.config.train, tmp_path)
     plain = setup.init_state()
     for step, accuracy in ((2, 0.3), (3, 0.8), (5, 0.8), (6, 0.1)):
         checkpoints.save(step, plain.replace(step=jnp.int32(step)), accuracy)

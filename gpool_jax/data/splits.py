@@ -28,6 +28,10 @@ class Split:
         labels = zlib.crc32(np.ascontiguousarray(self.labels).data)
         return f"{zlib.crc32(np.ascontiguousarray(self.images).data, labels):08x}"
 
+    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """The given rows as `images` uint8 [B, H, W, C] and `labels` int32 [B]."""
+        return {"images": self.images[index], "labels": self.labels[index]}
+
     def take(self, rows: np.ndarray) -> "Split":
         """The given rows, in order."""
         return Split(self.images[rows], self.labels[rows])

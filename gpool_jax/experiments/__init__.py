@@ -10,14 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.config import ComparisonConfig, PositionConfig
+from gpool_jax.config import (
+    ComparisonConfig,
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    PositionConfig,
+)
 
 
 def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print):
     """Train what a config asks for, measure it, and write both into a folder.
 
     Args:
-      config: a `PositionConfig` or a `ComparisonConfig`.
+      config: one of the classes of `gpool_jax.config.KINDS`.
       workdir: gets config.json, metrics.jsonl, checkpoints/, results.json and
         report.html; called again, the run goes on where it was.
       warn: receives one line per damaged file that was passed over.
@@ -30,9 +35,19 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
       RunError: if the run had to stop.
     """
     # Imported here, so that naming a config does not load JAX.
-    from gpool_jax.experiments import comparison, measure
+    from gpool_jax.experiments import (
+        comparison,
+        invariance_comparison,
+        invariance_measure,
+        measure,
+    )
 
-    runners: dict[type, Callable] = {PositionConfig: measure.run, ComparisonConfig: comparison.run}
+    runners: dict[type, Callable] = {
+        PositionConfig: measure.run,
+        ComparisonConfig: comparison.run,
+        InvarianceConfig: invariance_measure.run,
+        InvarianceComparisonConfig: invariance_comparison.run,
+    }
     if type(config) not in runners:
         names = ", ".join(kind.__name__ for kind in runners)
         raise TypeError(f"`config` must be one of {names}; got {type(config).__name__}.")

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax import config as configs
+from gpool_jax import config_values as configs
 from gpool_jax.config import ComparisonConfig, PositionConfig
 from gpool_jax.data import sources
 from gpool_jax.experiments import measure, position, probing, summary, workdir
+from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Result, Row, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train.events import read_events
@@ -54,7 +55,7 @@ def run(config: ComparisonConfig, folder: Path, warn: Callable[[str], None] = pr
     workdir.open_run(folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
-        finished = _read_finished(folder / name, setup.config)
+        finished = read_finished(folder / name, setup.config)
         if finished is not None:
             results[name] = finished
             continue
@@ -83,9 +84,7 @@ def evaluate(
     return _write(config, folder, out, results, time.perf_counter() - started, warn)
 
 
-def _prepare_all(
-    config: ComparisonConfig, warn: Callable[[str], None]
-) -> dict[str, position.Setup]:
+def _prepare_all(config: ComparisonConfig, warn: Callable[[str], None]) -> dict[str, Setup]:
     """Check every network before the first is trained; runs of one seed share their data."""
     setups = {}
     datasets: dict[int, sources.Dataset] = {}
@@ -103,7 +102,7 @@ def _write(config, folder, out, results, seconds, warn) -> Result:
     return result
 
 
-def _read_finished(folder: Path, config: PositionConfig) -> Result | None:
+def read_finished(folder: Path, config: PositionConfig) -> Result | None:
     """The result of a run that was trained and measured as its config says; else None."""
     try:
         result = read_result(folder)
@@ -125,7 +124,7 @@ def combine(
 ) -> Result:
     """One result from those of the runs (trained in `folder`, measured in `out`)."""
     rows = _combine_rows(config, out, results)
-    probes = _combine_probes(config, out, results)
+    probes = combine_probes(results, out, config.n, config.eval.bootstrap)
     first = next(iter(results.values()))
     name = first.title.split(" on ")[-1]
     return Result(
@@ -164,9 +163,15 @@ def _combine_rows(config: ComparisonConfig, folder: Path, results: dict[str, Res
     return sorted(combined, key=lambda row: tasks.index(row.task))
 
 
-def _combine_probes(
-    config: ComparisonConfig, folder: Path, results: dict[str, Result]
-) -> list[Probe]:
+def combine_probes(results: dict[str, Result], folder: Path, n: int, bootstrap: int) -> list[Probe]:
+    """Each read-out of each network over its seeds.
+
+    Args:
+      results: of the runs, by the name of their sub-folder.
+      folder: of the sub-folders, which hold per_image.npz.
+      n: cells per side of the canvases.
+      bootstrap: draws.
+    """
     names = ("network", "stage", "input", "probe", "target")
     combined = []
     for key, members in _group(
@@ -181,8 +186,8 @@ def _combine_probes(
             summary.summarise_probe(
                 facts,
                 np.concatenate([scores for _, scores in members]),
-                answers_per_image=config.n**2,
-                bootstrap=config.eval.bootstrap,
+                answers_per_image=n**2,
+                bootstrap=bootstrap,
             )
         )
     return combined

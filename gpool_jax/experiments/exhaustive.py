@@ -10,7 +10,8 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.data import resident, splits
-from gpool_jax.experiments.position import Setup, draw_permutation
+from gpool_jax.experiments.position import draw_permutation
+from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
 
 TEST_IMAGES_SEED = 0

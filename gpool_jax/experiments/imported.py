@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from gpool_jax import config as configs
+from gpool_jax import config_values as configs
 from gpool_jax import models
-from gpool_jax.config import PositionConfig
+from gpool_jax.config import InvarianceConfig, ModelConfig, PositionConfig
 from gpool_jax.data import sources
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import measure, workdir
-from gpool_jax.experiments.position import Setup
+from gpool_jax.experiments import invariance_measure, measure, training, workdir
+from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Result
 from gpool_jax.train.optimizer import make_optimizer
 
@@ -18,16 +19,17 @@ _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 
 
 def evaluate(
-    config: PositionConfig, weights: Path, out: Path, warn: Callable[[str], None] = print
+    config: PositionConfig | InvarianceConfig,
+    weights: Path,
+    out: Path,
+    warn: Callable[[str], None] = print,
 ) -> Result:
     """Probe imported weights, and test their head if it answers the config's task.
 
-    The head, the number of outputs, the stem and the width are read off the
-    file; the network's name and its padding, which leave no trace in weights,
-    come from the config.
-
     Args:
-      config: data, task, canvas, network name and padding, probes.
+      config: data, task, network name and padding, what is measured: a
+        `PositionConfig` for images on canvases, an `InvarianceConfig` for how
+        much the network minds where whole images are.
       weights: .safetensors, or .pth with the `[torch]` extra.
       out: gets results.json and report.html.
       warn: receives one line about damaged cache files.
@@ -37,53 +39,66 @@ def evaluate(
     """
     configs.check(config)
     workdir.check_writable(out)
+    setup, variables, has_head, notes = load(config, weights, warn)
+    measure_weights: Callable = measure.evaluate_weights
+    if isinstance(config, InvarianceConfig):
+        measure_weights = invariance_measure.evaluate_weights
+    return measure_weights(setup, variables, out, has_head=has_head, notes=notes, warn=warn)
+
+
+def load(
+    config: PositionConfig | InvarianceConfig, weights: Path, warn: Callable[[str], None]
+) -> tuple[Setup, Any, bool, list[str]]:
+    """Read weights into the network of a config.
+
+    The head, the number of outputs, the stem and the width are read off the
+    file; the network's name, its padding and its antialiasing, which leave no
+    trace in weights, come from the config.
+
+    Returns:
+      The setup, the variables, whether the head answers the config's task, and
+      what was detected, in words.
+    """
     state_dict = models.read_state_dict(weights)
     found = models.describe(state_dict)
-    model_config = _fit_config(config, found)
-    config = dataclasses.replace(config, model=model_config)
-    model = models.create(
-        model_config.name,
-        num_outputs=found["num_outputs"],
-        head=model_config.head,
-        padding=model_config.padding,
-        stem=model_config.stem,
-        width=model_config.width,
-        permute_at=model_config.permute_at,
-        dtype=model_config.dtype,
-    )
+    config = dataclasses.replace(config, model=_fit_model(config.model, found))
+    model = training.create_model(config.model, found["num_outputs"])
     # A side that any network takes: weights are checked before data is read.
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
     height, width, channels = dataset.train.images.shape[1:]
-    models.check_input_side(model, config.n * min(height, width))
+    factor = config.n if isinstance(config, PositionConfig) else 1
+    models.check_input_side(model, factor * min(height, width))
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
+    located = isinstance(config, PositionConfig) and config.task == "location"
+    num_outputs = config.n**2 if located else dataset.num_classes
     setup = Setup(
         config=config,
         dataset=dataset,
         model=model,
         optimizer=make_optimizer(config.train),
-        input_shape=(1, config.n * height, config.n * width, channels),
+        input_shape=(1, factor * height, factor * width, channels),
+        num_outputs=num_outputs,
     )
-    has_head = found["num_outputs"] == setup.num_outputs
+    has_head = found["num_outputs"] == num_outputs
     notes = [
         f"Weights of {weights.name}: {found['head']} head with {found['num_outputs']} outputs, "
-        f"width {model_config.width:g}, stem {model_config.stem or 'of the network'}; padding "
-        f"{model_config.padding} as given (weights do not tell)."
+        f"width {config.model.width:g}, stem {config.model.stem or 'of the network'}; padding "
+        f"{config.model.padding} and antialias {config.model.antialias} as given (weights do not "
+        "tell)."
     ]
     if not has_head:
+        task = "location" if located else "recognition"
         notes.append(
-            f"The head has {found['num_outputs']} outputs and {config.task} needs "
-            f"{setup.num_outputs}: only the read-outs are measured."
+            f"The head has {found['num_outputs']} outputs and {task} needs {num_outputs}: only the "
+            "read-outs are measured."
         )
-    return measure.evaluate_weights(
-        setup, variables, out, has_head=has_head, notes=notes, warn=warn
-    )
+    return setup, variables, has_head, notes
 
 
-def _fit_config(config: PositionConfig, found: dict) -> configs.ModelConfig:
+def _fit_model(model: ModelConfig, found: dict[str, Any]) -> ModelConfig:
     """The model section with what the file says."""
-    model = config.model
     head = found["head"]
     # A linear head was trained through permutation or not: the file does not tell.
     if head == "linear" and model.head == "permutenet":

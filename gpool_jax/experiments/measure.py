@@ -5,19 +5,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from gpool_jax import config as configs
+from gpool_jax import config_values as configs
 from gpool_jax.config import PositionConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import exhaustive, position, probing, summary, workdir
-from gpool_jax.experiments.position import Setup
-from gpool_jax.report import Result, Row, write_report, write_result
+from gpool_jax.experiments import (
+    consistency,
+    exhaustive,
+    measured,
+    position,
+    probing,
+    saved,
+    summary,
+    workdir,
+)
+from gpool_jax.experiments.training import Setup
+from gpool_jax.report import Probe, Result, Row, write_report, write_result
 from gpool_jax.report.environment import environment
-from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import read_events
 from gpool_jax.train.optimizer import evaluated_variables
-from gpool_jax.train.state import TrainState
 
 
 def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
@@ -25,6 +30,7 @@ def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = prin
     started = time.perf_counter()
     setup = position.prepare(config, warn=warn)
     probing.check(setup)
+    consistency.check(setup)
     position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
     return evaluate_run(setup, folder, folder, started=started, warn=warn)
 
@@ -52,20 +58,9 @@ def evaluate_run(
     started = time.perf_counter() if started is None else started
     config = setup.config
     probing.check(setup)
-    if not (run / "checkpoints").is_dir():
-        raise InputError(f"`run`: {run} has no checkpoints yet.")
-    checkpoints = position.open_checkpoints(config, run)
-    try:
-        state = jax.eval_shape(setup.init_state)
-        found = checkpoints.load_best(state, warn)
-        if found is None:
-            raise InputError(f"`run`: {run} has no checkpoints yet.")
-        best_step, best = found
-        entries = _load_milestones(checkpoints, config, state, warn)
-        entries.append(("best", best_step, best))
-        last_step = checkpoints.steps[-1]
-    finally:
-        checkpoints.close()
+    consistency.check(setup)
+    entries, last_step = saved.load(setup, run, warn)
+    _, best_step, best = entries[-1]
     evaluate = exhaustive.make_evaluate(setup)
     rows, cache = [], {}
     for name, step, loaded in entries:
@@ -78,20 +73,6 @@ def evaluate_run(
     curves = {summary.network_name(config): read_events(run)}
     variables = evaluated_variables(best)
     return _finish(setup, variables, rows, cache[best_step], curves, notes, out, started, warn)
-
-
-def _load_milestones(
-    checkpoints: Checkpoints, config: PositionConfig, state: TrainState, warn: Callable
-) -> list[tuple[str, int, TrainState]]:
-    """The checkpoints at the stated lengths that can be read, as (name, step, state)."""
-    entries = []
-    stated = {*config.train.milestones, config.train.steps} if config.train.milestones else set()
-    for step in sorted(stated & set(checkpoints.steps)):
-        try:
-            entries.append((f"step {step}", step, checkpoints.load(step, state)))
-        except InputError as error:
-            warn(f"{error}; its rows are left out.")
-    return entries
 
 
 def evaluate_weights(
@@ -115,6 +96,7 @@ def evaluate_weights(
     """
     started = time.perf_counter()
     probing.check(setup)
+    consistency.check(setup)
     workdir.check_writable(out)
     if not has_head:
         return _finish(setup, variables, [], None, {}, notes, out, started, warn)
@@ -125,20 +107,25 @@ def evaluate_weights(
 
 def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) -> Result:
     config = setup.config
-    probes = []
     per_image = {f"row{i}": scores for i, (_, scores) in enumerate(rows)}
+    probes: list[Probe] = []
+    bootstrap = config.eval.bootstrap
     if config.probe.enabled:
-        network = f"{summary.network_name(config)}, {config.task}"
-        for i, (facts, scores) in enumerate(probing.run_probes(setup, variables)):
-            per_image[f"probe{i}"] = scores[None]
-            probes.append(
-                summary.summarise_probe(
-                    facts | {"network": network},
-                    scores[None],
-                    answers_per_image=config.n**2,
-                    bootstrap=config.eval.bootstrap,
-                )
-            )
+        probes, scores = probing.measure_probes(
+            setup,
+            variables,
+            f"{summary.network_name(config)}, {config.task}",
+            batch_size=config.eval.batch_size,
+            bootstrap=bootstrap,
+        )
+        per_image |= scores
+    measurements = []
+    if config.consistency.enabled:
+        tallies = consistency.measure(setup, variables)
+        per_image |= measured.to_arrays(tallies)
+        arm = summary.network_name(config)
+        measurements = measured.summarise(arm, tallies, bootstrap=bootstrap)
+        notes = notes + consistency.caveats(config)
     name = summary.network_name(config)
     result = Result(
         title=f"{name}: {config.task} on {setup.dataset.name}, n = {config.n}",
@@ -149,6 +136,7 @@ def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) 
         curves=curves,
         environment=environment(time.perf_counter() - started),
         notes=notes,
+        measurements=measurements,
     )
     workdir.make(out)
     write_result(result, out, per_image)
@@ -193,9 +181,9 @@ def evaluate(
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configs differ in more than how a run is measured."""
     found = workdir.differences(configs.to_dict(trained), configs.to_dict(config))
-    refused = [d for d in found if not d.startswith(("eval.", "probe."))]
+    refused = [d for d in found if not d.startswith(("eval.", "probe.", "consistency."))]
     if refused:
         raise InputError(
-            "a finished run can be measured with other eval.*, probe.* and data.dir or data.path "
-            f"only; got {'; '.join(refused)}."
+            "a finished run can be measured with other eval.*, probe.*, consistency.* and data.dir "
+            f"or data.path only; got {'; '.join(refused)}."
         )

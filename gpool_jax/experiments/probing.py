@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import PositionConfig
+from gpool_jax.config import ProbeConfig
 from gpool_jax.data import resident, splits
 from gpool_jax.errors import InputError
+from gpool_jax.experiments import summary
 from gpool_jax.experiments.exhaustive import TEST_IMAGES_SEED
-from gpool_jax.experiments.position import Setup
+from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
-from gpool_jax.report.result import INPUTS
+from gpool_jax.report.result import INPUTS, Probe
 from gpool_jax.train import parallel
 
 
@@ -72,12 +73,15 @@ def check(setup: Setup) -> None:
         )
 
 
-def run_probes(setup: Setup, variables: Any) -> list[tuple[dict[str, Any], np.ndarray]]:
+def run_probes(
+    setup: Setup, variables: Any, batch_size: int
+) -> list[tuple[dict[str, Any], np.ndarray]]:
     """Fit every probe on every input, stage and target.
 
     Args:
       setup: from `position.prepare`.
       variables: of the frozen network.
+      batch_size: canvases per device and pass.
 
     Returns:
       One (facts, per-image accuracy [N]) per (stage, input, probe, target);
@@ -89,8 +93,8 @@ def run_probes(setup: Setup, variables: Any) -> list[tuple[dict[str, Any], np.nd
     # The same images and folds for every training seed: intervals pair them.
     rows = splits.stratified_rows(split.labels, config.probe.num_images, seed=TEST_IMAGES_SEED)
     split = split.take(rows)
-    pooled = _pool(setup, variables, split, stages)
-    fold = np.repeat(_image_folds(split.labels, config.probe.folds), config.n**2)
+    pooled = _pool(setup, variables, split, stages, batch_size)
+    fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
     key = jax.random.key(TEST_IMAGES_SEED)
     results = []
     for stage in stages:
@@ -101,7 +105,7 @@ def run_probes(setup: Setup, variables: Any) -> list[tuple[dict[str, Any], np.nd
         for name, target in itertools.product(inputs, _targets(setup, split)):
             answers, num_classes = _targets(setup, split)[target]
             for kind, correct in _fit_kinds(
-                key, config, inputs[name], answers, fold, num_classes
+                key, config.probe, inputs[name], answers, fold, num_classes
             ).items():
                 facts = {"stage": stage, "input": name, "probe": kind, "target": target}
                 per_image = correct.reshape(len(split), -1).mean(axis=1)
@@ -109,9 +113,27 @@ def run_probes(setup: Setup, variables: Any) -> list[tuple[dict[str, Any], np.nd
     return results
 
 
+def measure_probes(
+    setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
+) -> tuple[list[Probe], dict[str, np.ndarray]]:
+    """Every probe's line, and its per-image scores [1, N] under `probe0`, `probe1`, ..."""
+    probes, per_image = [], {}
+    for i, (facts, scores) in enumerate(run_probes(setup, variables, batch_size)):
+        per_image[f"probe{i}"] = scores[None]
+        probes.append(
+            summary.summarise_probe(
+                facts | {"network": network},
+                scores[None],
+                answers_per_image=setup.config.n**2,
+                bootstrap=bootstrap,
+            )
+        )
+    return probes, per_image
+
+
 def _fit_kinds(
     key: jax.Array,
-    config: PositionConfig,
+    config: ProbeConfig,
     x: jax.Array,
     answers: np.ndarray,
     fold: np.ndarray,
@@ -119,7 +141,7 @@ def _fit_kinds(
 ) -> dict[str, np.ndarray]:
     """Held-out correctness [rows] of each kind of probe, and of the selected one."""
     correct, picked = {}, []
-    for kind in config.probe.kinds:
+    for kind in config.kinds:
         held_out, on_picking = probe.cross_validate(
             key,
             x,
@@ -127,7 +149,7 @@ def _fit_kinds(
             jnp.asarray(fold),
             kind=kind,
             num_classes=num_classes,
-            num_folds=config.probe.folds,
+            num_folds=config.folds,
         )
         correct[kind] = np.asarray(held_out)
         picked.append(np.asarray(on_picking))
@@ -136,7 +158,7 @@ def _fit_kinds(
     return correct
 
 
-def _image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
+def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
     """A fold for each image, every class spread over all of them: int32 [N]."""
     order = np.lexsort((np.random.default_rng(TEST_IMAGES_SEED).random(len(labels)), labels))
     fold = np.empty(len(labels), np.int32)
@@ -157,16 +179,16 @@ def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, i
 
 
 def _pool(
-    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...]
+    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
 ) -> dict[str, np.ndarray]:
     """Pooled features [N, cells, C] of every stage."""
     data = parallel.replicate(resident.arrays(split))
     variables = parallel.replicate(variables)
-    per_device = max(1, setup.config.eval.batch_size // setup.config.n**2)
+    per_device = max(1, batch_size // setup.config.n**2)
     run = parallel.map_batch(make_pool_batch(setup, stages))
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
-    batch_size = per_device * jax.local_device_count()
-    for batch in resident.padded_batches(len(split), batch_size):
+    rows = per_device * jax.local_device_count()
+    for batch in resident.padded_batches(len(split), rows):
         outputs = parallel.unshard(run(variables, data, parallel.shard({"index": batch["index"]})))
         for stage, value in outputs.items():
             parts[stage].append(value[batch["mask"]])

@@ -8,7 +8,7 @@ from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.experiments import position
 from gpool_jax.experiments.exhaustive import Answers
-from gpool_jax.experiments.position import Setup
+from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Row
 
 _NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}

@@ -93,6 +93,7 @@ def create(
     padding: str = "zeros",
     stem: str | None = None,
     width: float = 1.0,
+    antialias: int = 0,
     permute_at: str = "gap",
     dtype: str = "float32",
     axis_name: str | None = None,
@@ -107,6 +108,8 @@ def create(
       padding: one of `ops.PADDING_MODES`.
       stem: for ResNet-18..101, one of `STEMS` (default "conv7", the reference's).
       width: multiplies every channel count.
+      antialias: 0, or 3 or 5 taps of BlurPool in every strided convolution and
+        max-pool.
       permute_at: "gap", or the stage before which a permutation is applied.
       dtype: "float32" or "bfloat16", of the computation; parameters, batch
         statistics, pooling and logits are float32.
@@ -124,11 +127,17 @@ def create(
     check_choice("model.head", head, HEADS)
     check_choice("model.padding", padding, ops.PADDING_MODES)
     check_choice("model.dtype", dtype, DTYPES)
+    check_choice("model.antialias", antialias, (0, *ops.BLUR_TAPS))
     if num_outputs < 2:
         raise InputError(f"`num_outputs` must be at least 2; got {num_outputs}.")
     if not 0 < width <= 64:
         raise InputError(f"`model.width` must be in (0, 64]; got {width}.")
-    shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
+    shared = {
+        "padding": padding,
+        "antialias": antialias,
+        "dtype": DTYPES[dtype],
+        "axis_name": axis_name,
+    }
     backbone = _backbone(name, stem, width, shared)
     check_choice("model.permute_at", permute_at, tuple(backbone.channels))
     head_module: nn.Module

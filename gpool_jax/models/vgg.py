@@ -28,6 +28,7 @@ class VGG(nn.Module):
       stage_features: channels per stage.
       final_pool: whether a max-pool follows the last stage too.
       padding: one of `ops.PADDING_MODES`.
+      antialias: 0, or the taps of the BlurPool in every max-pool.
       dtype: of the computation.
       axis_name: mapped axis over which batch statistics are synchronised.
     """
@@ -36,6 +37,7 @@ class VGG(nn.Module):
     stage_features: tuple[int, ...]
     final_pool: bool = True
     padding: str = "zeros"
+    antialias: int = 0
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -83,7 +85,16 @@ class VGG(nn.Module):
                 x = nn.relu(norm(x))
                 features.setdefault("stem", x)
             if i < last or self.final_pool:
-                x = ops.max_pool2d(x, size=2, stride=2)
+                x = self._pool(x)
             features[stage] = x
         features["pre_gap"] = x
         return features
+
+    def _pool(self, x: jax.Array) -> jax.Array:
+        """Halve the map: by a 2x2 max-pool, or by one at stride 1 and a BlurPool."""
+        if not self.antialias:
+            return ops.max_pool2d(x, size=2, stride=2)
+        # One pixel after the last, so that the map keeps its size (and, under
+        # circular padding, its symmetry) until the blur subsamples it.
+        x = ops.max_pool2d(x, size=2, stride=1, amount=(0, 1), padding=self.padding)
+        return ops.blur_pool2d(x, taps=self.antialias, stride=2, padding=self.padding)

@@ -21,33 +21,36 @@ _NUMPY_MODE = {
 }
 
 
-def pad2d(x: jax.Array, amount: int, mode: str, *, stretch: int | None = None) -> jax.Array:
+def pad2d(
+    x: jax.Array, amount: int | tuple[int, int], mode: str, *, stretch: int | None = None
+) -> jax.Array:
     """Extend the two spatial dimensions.
 
     Args:
       x: [B, H, W, C].
-      amount: pixels on each side.
+      amount: pixels on each side, or (before, after).
       mode: one of `PADDING_MODES`. "resize" is the reference's "no padding":
         nothing is added, the map itself is stretched bilinearly (half-pixel
         centres).
-      stretch: pixels that "resize" adds per dimension in all; 2*amount if None.
+      stretch: pixels that "resize" adds per dimension in all; before + after if None.
 
     Returns:
-      [B, H + 2*amount, W + 2*amount, C], or + `stretch` for "resize".
+      [B, H + before + after, W + before + after, C], or + `stretch` for "resize".
 
     Raises:
       ValueError: if `mode` is unknown.
     """
     if mode not in PADDING_MODES:
         raise ValueError(f"`mode` must be one of {PADDING_MODES}; got {mode!r}.")
-    if amount == 0:
+    both = (amount, amount) if isinstance(amount, int) else amount
+    if sum(both) == 0:
         return x
     if mode == "resize":
         batch, height, width, channels = x.shape
-        extra = 2 * amount if stretch is None else stretch
+        extra = sum(both) if stretch is None else stretch
         shape = (batch, height + extra, width + extra, channels)
         return jax.image.resize(x, shape, method="bilinear")
-    pad = ((0, 0), (amount, amount), (amount, amount), (0, 0))
+    pad = ((0, 0), both, both, (0, 0))
     return jnp.pad(x, pad, _NUMPY_MODE[mode])
 
 
@@ -93,13 +96,28 @@ def conv2d(
 
 def _partial_ratio(sides: tuple[int, ...], size: int, stride: int, dilation: int) -> np.ndarray:
     """Taps in all over taps inside the image, for every output pixel: [H', W']."""
-    reach = dilation * (size // 2)
-    counts = []
-    for side in sides:
-        starts = np.arange(0, side, stride)[:, None] - reach
-        taps = starts + dilation * np.arange(size)[None, :]
-        counts.append(((taps >= 0) & (taps < side)).sum(axis=1))
-    return size * size / np.outer(*counts)
+    weights = np.full(size, 1.0 / size)
+    return 1.0 / np.outer(
+        *(tap_shares(s, weights, stride=stride, dilation=dilation) for s in sides)
+    )
+
+
+def tap_shares(side: int, weights: np.ndarray, *, stride: int, dilation: int) -> np.ndarray:
+    """Of the weight of all taps, what falls inside a dimension of `side` pixels.
+
+    Args:
+      side: pixels of the dimension.
+      weights: [k], of the taps, k odd, summing to 1.
+      stride: step between output pixels.
+      dilation: step between taps.
+
+    Returns:
+      float64 [ceil(side / stride)], for every output pixel.
+    """
+    size = len(weights)
+    starts = np.arange(0, side, stride)[:, None] - dilation * (size // 2)
+    taps = starts + dilation * np.arange(size)[None, :]
+    return ((taps >= 0) & (taps < side)) @ weights
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:

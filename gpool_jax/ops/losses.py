@@ -2,6 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+INVARIANCE_NORMS = ("l1", "l2", "smooth_l1", "cosine")
+LATENT_SCALES = ("none", "length", "batch")
 
 
 def cross_entropy(
@@ -21,3 +25,82 @@ def cross_entropy(
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
     return -((1.0 - label_smoothing) * chosen + label_smoothing * log_p.mean(axis=-1))
+
+
+def invariance_loss(
+    latent: jax.Array,
+    *,
+    norm: str = "l2",
+    normalise: str = "none",
+    stop_gradient: bool = False,
+    axis_name: str | None = None,
+) -> jax.Array:
+    r"""How far the latents of differently shifted views of one image lie apart.
+
+    With d the difference of two views' latents over C channels: "l1" is the mean
+    of \|d\|, "l2" the mean of d^2, "smooth_l1" the mean of d^2 / 2 where
+    \|d\| < 1 and \|d\| - 1/2 elsewhere (Huber), "cosine" one minus the cosine.
+    More than two views: the mean over all pairs. The paper names such a loss and
+    gives no formula; norm, scale and branches are choices to be measured.
+
+    Args:
+      latent: [V, B, C], V at least 2.
+      norm: one of `INVARIANCE_NORMS`.
+      normalise: one of `LATENT_SCALES`. "none": the latents as they are, which a
+        network can bring together by shrinking them; "length": each divided by
+        its root mean square ("l2" is then twice the cosine loss), which it can
+        by making the latents of all images alike; "batch": each channel brought
+        to zero mean and unit variance over the views and images of the batch,
+        so that only being close *compared with other images* counts.
+      stop_gradient: hold the earlier view of each pair fixed, and move the later
+        one only; else both move.
+      axis_name: mapped axis over which the batch's mean and variance are taken.
+
+    Returns:
+      float32 [B].
+
+    Raises:
+      ValueError: for fewer than two views, an unknown norm or an unknown scale.
+    """
+    if latent.shape[0] < 2:
+        raise ValueError(f"`latent` must hold at least 2 views; got {latent.shape[0]}.")
+    if norm not in INVARIANCE_NORMS:
+        raise ValueError(f"`norm` must be one of {INVARIANCE_NORMS}; got {norm!r}.")
+    if normalise not in LATENT_SCALES:
+        raise ValueError(f"`normalise` must be one of {LATENT_SCALES}; got {normalise!r}.")
+    latent = _rescale(latent.astype(jnp.float32), normalise, axis_name)
+    first, second = np.triu_indices(latent.shape[0], k=1)
+    anchor, moved = latent[first], latent[second]
+    if stop_gradient:
+        anchor = jax.lax.stop_gradient(anchor)
+    return jnp.mean(_distance(anchor, moved, norm), axis=0)
+
+
+def _rescale(latent: jax.Array, normalise: str, axis_name: str | None) -> jax.Array:
+    if normalise == "length":
+        mean_square = jnp.mean(latent**2, axis=-1, keepdims=True)
+        return latent * jax.lax.rsqrt(mean_square + 1e-12)
+    if normalise == "batch":
+
+        def mean(values: jax.Array) -> jax.Array:
+            values = jnp.mean(values, axis=(0, 1), keepdims=True)
+            return values if axis_name is None else jax.lax.pmean(values, axis_name)
+
+        latent = latent - mean(latent)
+        # A channel that is silent over the whole batch stays silent.
+        return latent * jax.lax.rsqrt(mean(latent**2) + 1e-6)
+    return latent
+
+
+def _distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
+    """[P, B, C] twice -> [P, B]."""
+    if norm == "cosine":
+        # Under the root, so that the gradient of a latent of zeros is finite.
+        squares = (a**2).sum(-1) * (b**2).sum(-1)
+        return 1.0 - (a * b).sum(-1) * jax.lax.rsqrt(squares + 1e-12)
+    gap = jnp.abs(a - b)
+    if norm == "l2":
+        gap = gap**2
+    elif norm == "smooth_l1":
+        gap = jnp.where(gap < 1.0, 0.5 * gap**2, gap - 0.5)
+    return gap.mean(-1)

@@ -1,11 +1,14 @@
-"""Pooling: global averages, and padded max-pools that obey the padding mode."""
+"""Pooling: global averages, and max-pools and blur-pools that obey the padding mode."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gpool_jax.ops.conv import pad2d
+from gpool_jax.ops.conv import pad2d, tap_shares
+
+# Rows of Pascal's triangle: repeated averages of two neighbours.
+BLUR_TAPS = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
 
 
 def global_average_pool(features: jax.Array) -> jax.Array:
@@ -21,7 +24,12 @@ def global_average_pool(features: jax.Array) -> jax.Array:
 
 
 def max_pool2d(
-    x: jax.Array, *, size: int, stride: int, amount: int = 0, padding: str = "zeros"
+    x: jax.Array,
+    *,
+    size: int,
+    stride: int,
+    amount: int | tuple[int, int] = 0,
+    padding: str = "zeros",
 ) -> jax.Array:
     """Largest value in each window.
 
@@ -29,18 +37,64 @@ def max_pool2d(
       x: [B, H, W, C].
       size: side of the window.
       stride: step between windows.
-      amount: pixels of padding on each side.
+      amount: pixels of padding on each side, or (before, after).
       padding: one of `PADDING_MODES`. Under "zeros" and "partial" the outside
         never wins (minus infinity, as in PyTorch); the others extend the map.
 
     Returns:
-      [B, H', W', C] with H' = (H + 2*amount - size) // stride + 1.
+      [B, H', W', C] with H' = (H + before + after - size) // stride + 1.
     """
     if amount and padding in ("zeros", "partial"):
-        pads = ((0, 0), (amount, amount), (amount, amount), (0, 0))
+        both = (amount, amount) if isinstance(amount, int) else amount
+        pads = ((0, 0), both, both, (0, 0))
     else:
         x = pad2d(x, amount, padding)
         pads = ((0, 0),) * 4
     # A constant, not a traced array: JAX must see that this is a maximum to differentiate it.
     low = np.array(-np.inf, x.dtype)
     return lax.reduce_window(x, low, lax.max, (1, size, size, 1), (1, stride, stride, 1), pads)
+
+
+def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros") -> jax.Array:
+    """Low-pass filter with a binomial kernel, then subsample: BlurPool.
+
+    Put between a layer at stride 1 and the subsampling that used to be part of
+    it, so that less of what is subsampled aliases. An average pool is the
+    two-tap case of it.
+
+    Args:
+      x: [B, H, W, C].
+      taps: 3 or 5, per dimension: (1, 2, 1) / 4 or (1, 4, 6, 4, 1) / 16.
+      stride: step between output pixels.
+      padding: one of `PADDING_MODES`. "partial" divides by the weight that falls
+        inside the image; "resize" stretches the map by taps - 1 pixels first.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), C], the dtype of `x`.
+
+    Raises:
+      ValueError: for another number of taps.
+
+    Reference: Zhang, "Making convolutional networks shift-invariant again",
+    2019, section 3.2 (whose code pads by reflection; here the padding is the
+    network's).
+    """
+    if taps not in BLUR_TAPS:
+        raise ValueError(f"`taps` must be one of {tuple(BLUR_TAPS)}; got {taps}.")
+    weights = np.array(BLUR_TAPS[taps]) / sum(BLUR_TAPS[taps])
+    out = pad2d(x, taps // 2, padding)
+    # One dimension after the other, as sums of shifted slices: XLA's CPU
+    # convolutions with one channel per group are slow.
+    for axis in (1, 2):
+        side = x.shape[axis]
+        slices = (
+            lax.slice_in_dim(out, i, i + side, stride, axis) * weight.astype(x.dtype)
+            for i, weight in enumerate(weights)
+        )
+        out = sum(slices)
+        if padding == "partial":
+            shape = [1, 1, 1, 1]
+            shape[axis] = -1
+            shares = tap_shares(side, weights, stride=stride, dilation=1)
+            out = out / jnp.asarray(shares, x.dtype).reshape(shape)
+    return out

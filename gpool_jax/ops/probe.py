@@ -97,6 +97,48 @@ def cross_validate(
     return jnp.any(correct, axis=0), picked
 
 
+@functools.partial(jax.jit, static_argnames="num_folds")
+def cross_validate_regression(
+    inputs: jax.Array, targets: jax.Array, fold: jax.Array, *, num_folds: int
+) -> jax.Array:
+    """Held-out predictions of a ridge regression, its penalty picked as in `cross_validate`.
+
+    Args:
+      inputs: float [N, D].
+      targets: float [N, T].
+      fold: int [N] in [0, num_folds): the same for all rows of an image.
+      num_folds: F, at least 3.
+
+    Returns:
+      float32 [N, T]: what the regression that never saw the row's image says of it.
+    """
+    if num_folds < 3:
+        raise ValueError(f"`num_folds` must be at least 3; got {num_folds}.")
+    targets = targets.astype(jnp.float32)
+
+    def one_fold(k: jax.Array) -> jax.Array:
+        picking = (fold == (k + 1) % num_folds).astype(jnp.float32)
+        fitting = ((fold != k) & (picking == 0)).astype(jnp.float32)
+        x = _standardise(inputs.astype(jnp.float32), fitting)
+        predicted = jax.vmap(lambda strength: _least_squares(x, targets, fitting, strength))(
+            jnp.array(STRENGTHS, jnp.float32)
+        )
+        errors = ((predicted - targets[None]) ** 2).sum(axis=-1) * picking[None, :]
+        return predicted[jnp.argmin(errors.sum(axis=1))] * (fold == k)[:, None]
+
+    return jax.vmap(one_fold)(jnp.arange(num_folds)).sum(axis=0)
+
+
+def _least_squares(
+    x: jax.Array, targets: jax.Array, weight: jax.Array, strength: jax.Array
+) -> jax.Array:
+    """Predictions [N, T] of a ridge regression on standardised inputs, in closed form."""
+    share = (weight / weight.sum())[:, None]
+    offset = (targets * share).sum(axis=0, keepdims=True)
+    gram = x.T @ (x * share) + strength * jnp.eye(x.shape[1])
+    return x @ jnp.linalg.solve(gram, x.T @ ((targets - offset) * share)) + offset
+
+
 def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
     """Zero mean and unit variance per column, over the weighted rows."""
     weight = (weight / weight.sum())[:, None]
@@ -108,13 +150,9 @@ def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _ridge(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
-    """Least squares to centred one-hot targets with an L2 penalty, in closed form."""
+    """Least squares to one-hot targets."""
     del key
-    share = (weight / weight.sum())[:, None]
-    one_hot = jax.nn.one_hot(targets, num_classes)
-    offset = (one_hot * share).sum(axis=0, keepdims=True)
-    gram = x.T @ (x * share) + strength * jnp.eye(x.shape[1])
-    return x @ jnp.linalg.solve(gram, x.T @ ((one_hot - offset) * share)) + offset
+    return _least_squares(x, jax.nn.one_hot(targets, num_classes), weight, strength)
 
 
 def _penalised(

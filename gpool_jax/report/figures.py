@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gpool_jax.report import shift_figures
 from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
@@ -60,6 +61,31 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
             _draw_probes,
             (8, 1.1 + 0.5 * len(_probe_groups(result.probes))),
             result.probes,
+        )
+    shifted = shift_figures.protocols(result.measurements)
+    if shifted:
+        size = (max(4.2, 2.9 * len(shifted)), 3.6)
+        add(
+            "Accuracy against consistency under each protocol, with 95 % intervals: up and to the "
+            "right is better.",
+            shift_figures.draw_pareto,
+            size,
+            result.measurements,
+        )
+        add(
+            "How often the answer to the shifted image is that to the unshifted one, by distance.",
+            shift_figures.draw_distance,
+            size,
+            result.measurements,
+        )
+    if any(m.quantity in ("cell_decoding", "shift_r2") for m in result.measurements):
+        arms = len({m.arm for m in result.measurements})
+        add(
+            "Position read from the latent: the cell of a canvas, and the shift of a whole image. "
+            "Dashed: a guess.",
+            shift_figures.draw_position,
+            (9, 1.0 + 0.35 * arms),
+            result.measurements,
         )
     if any(result.curves.values()):
         add("Training: loss, and accuracy.", _draw_curves, (8, 3.4), result.curves)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from gpool_jax.report import figures, table
+from gpool_jax.report import figures, quantities, table
 from gpool_jax.report.result import Result
 
 
@@ -37,6 +37,7 @@ def write_report(result: Result, folder: Path, warn: Callable[[str], None] = pri
         result=result,
         header=table.HEADER,
         rows=[table.format_row(row) for row in result.rows],
+        blocks=quantities.measurement_blocks(result.measurements),
         probe_header=table.PROBE_HEADER,
         probe_rows=table.probe_lines(result.probes),
         figures=[(caption, base64.b64encode(png).decode()) for caption, png in drawn],

@@ -76,6 +76,39 @@ class Probe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One quantity under shift, of one arm or of one arm less another.
+
+    Attributes:
+      arm: which network.
+      versus: the arm that was taken away; None for the quantity itself.
+      protocol: how inputs were shifted; "canvas" for what is read from canvases.
+      quantity: see `report.quantities`.
+      value: over all seeds and images.
+      low, high: 95 % interval, bootstrap over images (and seeds), paired where
+        an arm was taken away.
+      chance: value of a guess, where there is one.
+      num_images: test images.
+      num_answers: answers per seed.
+      num_seeds: training seeds.
+      per_seed: each seed's value.
+    """
+
+    arm: str
+    versus: str | None
+    protocol: str
+    quantity: str
+    value: float
+    low: float
+    high: float
+    chance: float | None
+    num_images: int
+    num_answers: int
+    num_seeds: int
+    per_seed: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """Everything one command measured.
 
@@ -89,6 +122,7 @@ class Result:
       curves: name of a network to its metrics.jsonl.
       environment: versions, hardware, command, wall time.
       notes: sentences that belong beside the numbers.
+      measurements: what was measured under shift.
     """
 
     title: str
@@ -99,12 +133,13 @@ class Result:
     curves: dict[str, list[dict[str, Any]]]
     environment: dict[str, Any]
     notes: list[str]
+    measurements: list[Measurement] = dataclasses.field(default_factory=list)
 
 
 def write_result(
     result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
 ) -> Path:
-    """Write results.json, and per_image.npz (row number to scores [S, N]) beside it."""
+    """Write results.json, and per_image.npz (name of a row, probe or tally to scores) beside it."""
     if per_image:
         content: dict[str, Any] = dict(per_image)
         np.savez_compressed(folder / "per_image.npz", **content)
@@ -120,4 +155,5 @@ def read_result(folder: Path) -> Result:
     values = json.loads((folder / "results.json").read_text())
     values["rows"] = [Row(**row) for row in values["rows"]]
     values["probes"] = [Probe(**probe) for probe in values["probes"]]
+    values["measurements"] = [Measurement(**m) for m in values.get("measurements", ())]
     return Result(**values)

@@ -1,5 +1,6 @@
 """The table of a result, as text for the terminal."""
 
+from gpool_jax.report.quantities import measurement_blocks
 from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 
@@ -43,12 +44,18 @@ def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
 
 
 def format_table(result: Result) -> str:
-    """The rows of a result under a header, columns aligned; then its probes."""
-    text = _align([HEADER, *[format_row(row) for row in result.rows]])
+    """The rows of a result under a header, columns aligned; then measurements and probes."""
+    parts = []
+    if result.rows:
+        parts.append(_align([HEADER, *[format_row(row) for row in result.rows]]))
+    for title, header, lines in measurement_blocks(result.measurements):
+        parts.append(f"Under shift, {title} (95 % interval):\n{_align([header, *lines])}")
     if result.probes:
-        text += "\n\nRead-outs of the frozen network, accuracy % (95 % interval) by input:\n"
-        text += _align([PROBE_HEADER, *probe_lines(result.probes)])
-    return text
+        parts.append(
+            "Read-outs of the frozen network, accuracy % (95 % interval) by input:\n"
+            + _align([PROBE_HEADER, *probe_lines(result.probes)])
+        )
+    return "\n\n".join(parts)
 
 
 def _align(lines: list[tuple[str, ...]]) -> str:

@@ -23,7 +23,8 @@ def make_train_step(
     Args:
       loss_fn: `(params, batch_stats, batch, key) -> (loss, aux)`; `loss` is the
         mean over the device's examples, `aux` holds `batch_stats` and `metrics`,
-        a dict of name to (sum, count). `key` is the same on every device.
+        a dict of name to (sum, count). `batch` is what `fetch` returns, and
+        `step`. `key` is the same on every device.
       optimizer: an optax transformation.
       fetch: `(data, inputs) -> batch`: how the device gets its examples (rows of
         a resident data set, or what a stream brought).
@@ -37,7 +38,7 @@ def make_train_step(
 
     def step(state: TrainState, data: Any, inputs: Any) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        batch = fetch(data, inputs)
+        batch = fetch(data, inputs) | {"step": state.step}
         grad_fn = jax.grad(loss_fn, has_aux=True)
         # The gradient of the *local* loss, averaged afterwards: a mean over
         # devices inside the loss would be differentiated wrongly.

@@ -1,0 +1,118 @@
+"""From the (sum, count) of each image to measurements with intervals, alone or compared."""
+
+import dataclasses
+
+import numpy as np
+
+from gpool_jax import ops
+from gpool_jax.report import Measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """One quantity of one network, image by image.
+
+    Attributes:
+      sums: [N], or [S, N] over seeds.
+      counts: the same shape, answers behind each sum.
+      chance: value of a guess, where there is one.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+    chance: float | None = None
+
+    @property
+    def per_seed(self) -> np.ndarray:
+        """[S]: total over total of each seed."""
+        sums, counts = np.atleast_2d(self.sums), np.atleast_2d(self.counts)
+        total = counts.sum(axis=1)
+        return np.divide(sums.sum(axis=1), total, out=np.full(len(sums), np.nan), where=total > 0)
+
+
+# By (protocol, quantity).
+Tallies = dict[tuple[str, str], Tally]
+
+
+def stack(members: list[Tallies]) -> Tallies:
+    """Join the tallies of several seeds: [N] each, to [S, N]."""
+    return {
+        key: Tally(
+            np.stack([member[key].sums for member in members]),
+            np.stack([member[key].counts for member in members]),
+            tally.chance,
+        )
+        for key, tally in members[0].items()
+    }
+
+
+def summarise(arm: str, tallies: Tallies, *, bootstrap: int) -> list[Measurement]:
+    """Every quantity of one arm, with its interval."""
+    return [
+        _measurement(arm, key, tally, tally.per_seed, None, bootstrap)
+        for key, tally in tallies.items()
+    ]
+
+
+def compare(
+    arm: str, tallies: Tallies, versus: str, others: Tallies, *, bootstrap: int
+) -> list[Measurement]:
+    """Every quantity of one arm less another's, paired by seed and image."""
+    return [
+        _measurement(
+            arm, key, tally, tally.per_seed - others[key].per_seed, (versus, others[key]), bootstrap
+        )
+        for key, tally in tallies.items()
+    ]
+
+
+def _measurement(
+    arm: str,
+    key: tuple[str, str],
+    tally: Tally,
+    per_seed: np.ndarray,
+    other: tuple[str, Tally] | None,
+    bootstrap: int,
+) -> Measurement:
+    sums, counts = np.atleast_2d(tally.sums), np.atleast_2d(tally.counts)
+    versus = None
+    if other is not None:
+        versus = np.atleast_2d(other[1].sums), np.atleast_2d(other[1].counts)
+    low, high = ops.bootstrap_ratio(sums, counts, versus=versus, num_draws=bootstrap)
+    value = _ratio(sums, counts) - (_ratio(*versus) if versus is not None else 0.0)
+    return Measurement(
+        arm=arm,
+        versus=None if other is None else other[0],
+        protocol=key[0],
+        quantity=key[1],
+        value=value,
+        low=low,
+        high=high,
+        chance=tally.chance if other is None else None,
+        num_images=sums.shape[1],
+        num_answers=round(float(counts.sum()) / len(counts)),
+        num_seeds=len(sums),
+        per_seed=[float(v) for v in per_seed],
+    )
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> float:
+    total = counts.sum()
+    return float(sums.sum() / total) if total > 0 else float("nan")
+
+
+def to_arrays(tallies: Tallies) -> dict[str, np.ndarray]:
+    """As stored beside a result: `PROTOCOL/QUANTITY` to [2, N], sums and counts."""
+    return {
+        f"{protocol}/{quantity}": np.stack([tally.sums, tally.counts]).astype(np.float32)
+        for (protocol, quantity), tally in tallies.items()
+    }
+
+
+def from_arrays(arrays: dict[str, np.ndarray], measurements: list[Measurement]) -> Tallies:
+    """The inverse of `to_arrays`, with the chances of the measurements made from them."""
+    tallies = {}
+    for m in measurements:
+        sums, counts = arrays[f"{m.protocol}/{m.quantity}"].astype(np.float64)
+        tallies[(m.protocol, m.quantity)] = Tally(sums, counts, m.chance)
+    return tallies

@@ -1,0 +1,191 @@
+"""What every experiment shares: a checked setup, and training it in a folder."""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from gpool_jax import models
+from gpool_jax.config import ModelConfig, TrainConfig
+from gpool_jax.data import resident, sources, splits
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import saved, workdir
+from gpool_jax.models import Classifier
+from gpool_jax.train import loop, parallel
+from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
+from gpool_jax.train.state import TrainState, create_state
+from gpool_jax.train.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What training and evaluation share: a checked config, its data and its network.
+
+    Attributes:
+      config: of the run.
+      dataset: three splits.
+      model: without a data axis, for evaluation.
+      optimizer: of the config.
+      input_shape: (1, H, W, C) of the network's input.
+      num_outputs: classes of the task.
+    """
+
+    config: Any
+    dataset: sources.Dataset
+    model: Classifier
+    optimizer: optax.GradientTransformation
+    input_shape: tuple[int, ...]
+    num_outputs: int
+
+    def create_model(self, axis_name: str | None) -> Classifier:
+        """The network of the config, with or without a data axis."""
+        return create_model(self.config.model, self.num_outputs, axis_name)
+
+    def init_state(self) -> TrainState:
+        """A fresh state, the same for every run of the same seed."""
+        key = jax.random.key(self.config.seed)
+        return create_state(key, self.model, self.optimizer, self.input_shape)
+
+
+def create_model(config: ModelConfig, num_outputs: int, axis_name: str | None = None) -> Classifier:
+    """The network of a config; see `models.create`."""
+    return models.create(
+        config.name,
+        num_outputs=num_outputs,
+        head=config.head,
+        padding=config.padding,
+        stem=config.stem,
+        width=config.width,
+        antialias=config.antialias,
+        permute_at=config.permute_at,
+        dtype=config.dtype,
+        axis_name=axis_name,
+    )
+
+
+def make_setup(
+    config: Any, dataset: sources.Dataset, *, num_outputs: int, side_factor: int = 1
+) -> Setup:
+    """Put a checked config and its data together, and check what depends on both.
+
+    Args:
+      config: of the run, with `model` and `train`.
+      dataset: loaded.
+      num_outputs: classes of the task.
+      side_factor: the network's input is so many image sides wide.
+
+    Raises:
+      InputError: if the batch or the canvas does not fit.
+    """
+    _check_training(config.train, len(dataset.train))
+    height, width, channels = dataset.train.images.shape[1:]
+    model = create_model(config.model, num_outputs)
+    models.check_input_side(model, side_factor * min(height, width))
+    return Setup(
+        config=config,
+        dataset=dataset,
+        model=model,
+        optimizer=make_optimizer(config.train),
+        input_shape=(1, side_factor * height, side_factor * width, channels),
+        num_outputs=num_outputs,
+    )
+
+
+def _check_training(config: TrainConfig, num_examples: int) -> None:
+    """Raise unless every device gets its share of a batch, and the logs can be written."""
+    parallel.check_batch(config.batch_size)
+    if config.batch_size > num_examples:
+        raise InputError(
+            f"`train.batch_size` must be at most the {num_examples} training images; "
+            f"got {config.batch_size}."
+        )
+    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise InputError("`train.tensorboard` needs tensorboardX; install it, or leave it out.")
+
+
+ValidateBatch = Callable[[Any, dict, dict], dict[str, jax.Array]]
+
+
+def make_validate(
+    setup: Setup, validate_batch: ValidateBatch, batch_size: int
+) -> Callable[[TrainState], dict[str, float]]:
+    """Validation of a state on every validation image, the same each time.
+
+    Args:
+      setup: of the run.
+      validate_batch: `(variables, data, {"index"}) -> loss and accuracy` of each image.
+      batch_size: images per device and pass, at most.
+    """
+    config, val = setup.config, setup.dataset.val
+    if config.train.num_val is not None:
+        rows = splits.stratified_rows(val.labels, config.train.num_val, seed=config.seed)
+        val = val.take(rows)
+    data = parallel.replicate(resident.arrays(val))
+    devices = jax.local_device_count()
+    per_device = min(batch_size, -(-len(val) // devices))
+    batches = resident.padded_batches(len(val), devices * per_device)
+    run = parallel.map_batch(validate_batch)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        parts = []
+        for batch in batches:
+            inputs = parallel.shard({"index": batch["index"]})
+            outputs = parallel.unshard(run(evaluated_variables(state), data, inputs))
+            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
+        return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+
+    return validate
+
+
+def train(
+    setup: Setup,
+    folder: Path,
+    *,
+    loss_fn: Callable,
+    validate: Callable[[TrainState], dict[str, float]],
+    title: str,
+    warn: Callable[[str], None],
+) -> TrainState:
+    """Train in a folder, or go on with what is in it.
+
+    Args:
+      setup: of the run.
+      folder: gets config.json, metrics.jsonl and checkpoints/.
+      loss_fn: of a model with data axis `parallel.AXIS`; see `make_train_step`.
+      validate: from `make_validate`.
+      title: of the progress bar.
+      warn: receives one line per damaged file that was passed over.
+
+    Raises:
+      InputError: if the folder holds a run of another config.
+    """
+    config = setup.config
+    workdir.open_run(folder, config, setup.dataset.fingerprint)
+    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, parallel.AXIS)
+    checkpoints = saved.open_checkpoints(config.train, folder)
+    try:
+        return loop.fit(
+            state=setup.init_state(),
+            train_step=parallel.map_train_step(step),
+            data=parallel.replicate(resident.arrays(setup.dataset.train)),
+            inputs_at=functools.partial(
+                resident.inputs_at,
+                num_examples=len(setup.dataset.train),
+                batch_size=config.train.batch_size,
+                seed=config.seed,
+            ),
+            validate=validate,
+            config=config.train,
+            folder=folder,
+            checkpoints=checkpoints,
+            title=title,
+            warn=warn,
+        )
+    finally:
+        checkpoints.close()

@@ -1,0 +1,171 @@
+"""Translations of images: what enters on one side as content leaves on the other.
+
+An offset is (dy, dx) in pixels: content moves down by dy and right by dx.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpool_jax.ops.keys import example_keys
+
+SHIFT_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.Array:
+    """Move each image by its own whole number of pixels; the size stays.
+
+    Args:
+      images: [B, H, W, C].
+      offset: int [B, 2], (dy, dx).
+      mode: what enters: "zeros", "reflect" (the image mirrored at its edge
+        pixels, which are not repeated), "replicate" (the edge pixels) or
+        "circular" (what left on the other side).
+
+    Returns:
+      [B, H, W, C], the dtype of `images`.
+
+    Raises:
+      ValueError: if `mode` is unknown.
+
+    >>> row = jnp.array([1, 2, 3]).reshape(1, 1, 3, 1)
+    >>> shift(row, jnp.array([[0, 1]]), mode="circular").ravel().tolist()
+    [3, 1, 2]
+    """
+    if mode not in SHIFT_MODES:
+        raise ValueError(f"`mode` must be one of {SHIFT_MODES}; got {mode!r}.")
+    height, width = images.shape[1:3]
+
+    def move(image: jax.Array, by: jax.Array) -> jax.Array:
+        rows, row_inside = _source(height, by[0], mode)
+        columns, column_inside = _source(width, by[1], mode)
+        moved = image[rows][:, columns]
+        inside = row_inside[:, None] & column_inside[None, :]
+        return jnp.where(inside[:, :, None], moved, jnp.zeros_like(moved))
+
+    return jax.vmap(move)(images, offset)
+
+
+def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
+    """For every pixel of one dimension: which pixel comes here, and whether one does."""
+    wanted = jnp.arange(side) - by
+    everywhere = jnp.ones(side, bool)
+    if mode == "circular":
+        return wanted % side, everywhere
+    if mode == "reflect":
+        # A reflected image repeats after going there and back, edges counted once.
+        period = max(2 * (side - 1), 1)
+        there = wanted % period
+        return jnp.minimum(there, period - there), everywhere
+    inside = (wanted >= 0) & (wanted < side)
+    nearest = jnp.clip(wanted, 0, side - 1)
+    return nearest, everywhere if mode == "replicate" else inside
+
+
+def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
+    """Cut a square out of each larger image, at its own place.
+
+    Between two crops content has moved, and real content has entered.
+
+    Args:
+      images: [B, H, W, C].
+      corner: int [B, 2], row and column of the crop's first pixel, each in
+        [0, H - side] and [0, W - side].
+      side: of the crop.
+
+    Returns:
+      [B, side, side, C].
+
+    Raises:
+      ValueError: if the crop is larger than the images.
+    """
+    if side > min(images.shape[1:3]):
+        raise ValueError(f"`side` must be at most {min(images.shape[1:3])}; got {side}.")
+
+    def cut(image: jax.Array, at: jax.Array) -> jax.Array:
+        zero = jnp.zeros_like(at[0])
+        return jax.lax.dynamic_slice(image, (at[0], at[1], zero), (side, side, image.shape[-1]))
+
+    return jax.vmap(cut)(images, corner)
+
+
+def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
+    """Move each image circularly by any fraction of a pixel: the ideal band-limited shift.
+
+    Each frequency f of a dimension with N pixels is turned by
+    exp(-2 pi i f d / N). The highest frequency of an even N has no sign, so it
+    keeps only the real part, cos(pi d): whole shifts are exact, and shifting
+    back after a fraction loses that one frequency.
+
+    Args:
+      images: float [B, H, W, C].
+      offset: float [B, 2], (dy, dx) in pixels.
+
+    Returns:
+      float32 [B, H, W, C].
+    """
+    moved = jnp.fft.fft2(images.astype(jnp.float32), axes=(1, 2))
+    for axis in (0, 1):
+        turn = _phase(images.shape[1 + axis], offset[:, axis])
+        shape = [len(images), 1, 1, 1]
+        shape[1 + axis] = -1
+        moved = moved * turn.reshape(shape)
+    return jnp.fft.ifft2(moved, axes=(1, 2)).real.astype(jnp.float32)
+
+
+def _phase(side: int, distance: jax.Array) -> jax.Array:
+    """Complex [B, side]: the turn of every frequency."""
+    frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
+    angle = 2.0 * jnp.pi / side * distance[:, None].astype(jnp.float32) * frequency[None, :]
+    turn = jnp.exp(-1j * angle)
+    unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
+    return jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
+
+
+def draw_shifts(key: jax.Array, index: jax.Array, max_shift: int) -> jax.Array:
+    """Draw one shift per example, uniformly over the square of shifts.
+
+    Args:
+      key: PRNG key.
+      index: int [B], global index of each example.
+      max_shift: largest shift in pixels; both ends, -max_shift and max_shift,
+        are drawn.
+
+    Returns:
+      int32 [B, 2].
+    """
+    return draw_offsets(key, index, -max_shift, max_shift)
+
+
+def draw_offsets(key: jax.Array, index: jax.Array, low: int, high: int) -> jax.Array:
+    """Draw one offset per example, uniformly over [low, high] in both dimensions.
+
+    Args:
+      key: PRNG key.
+      index: int [B], global index of each example.
+      low: smallest offset.
+      high: largest offset, itself drawn too.
+
+    Returns:
+      int32 [B, 2].
+    """
+    draw = jax.vmap(lambda k: jax.random.randint(k, (2,), low, high + 1))
+    return draw(example_keys(key, index))
+
+
+def shift_grid(max_shift: int, step: int = 1) -> np.ndarray:
+    """All shifts of a square grid that is centred on no shift at all.
+
+    Args:
+      max_shift: largest shift in pixels; the grid reaches it if `step` divides it.
+      step: pixels between neighbouring shifts.
+
+    Returns:
+      int32 [S, 2], row-major.
+
+    >>> shift_grid(1)[:4].tolist()
+    [[-1, -1], [-1, 0], [-1, 1], [0, -1]]
+    """
+    reach = max_shift // step * step
+    line = np.arange(-reach, reach + 1, step, dtype=np.int32)
+    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,0 +1,63 @@
+"""What is measured under shift: names, units, and the tables of measurements."""
+
+from gpool_jax.report.result import Measurement
+
+# Quantity to (title, unit): "%" is shown times 100.
+QUANTITIES = {
+    "accuracy": ("accuracy, unshifted", "%"),
+    "shifted_accuracy": ("accuracy under shift", "%"),
+    "worst_case_accuracy": ("accuracy, worst shift", "%"),
+    "consistency": ("consistency", "%"),
+    "consistency_given_correct": ("consistency given correct", "%"),
+    "probability_change": ("change of top probability", "%"),
+    "latent_distance": ("latent distance", ""),
+    "latent_cosine": ("latent cosine", ""),
+    "shift_r2": ("shift read from latent, R2", ""),
+    "cell_decoding": ("cell read from latent", "%"),
+}
+Block = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+
+
+def measurement_blocks(measurements: list[Measurement]) -> list[Block]:
+    """Tables of measurements: a line for each quantity, a column for each arm.
+
+    Returns:
+      (title, header, lines) for each protocol, first of the arms themselves,
+      then of their differences.
+    """
+    groups: dict[tuple[str, str | None], list[Measurement]] = {}
+    for m in measurements:
+        if m.quantity in QUANTITIES:
+            groups.setdefault((m.protocol, m.versus), []).append(m)
+    ordered = sorted(groups.items(), key=lambda item: item[0][1] is not None)
+    return [_block(protocol, versus, group) for (protocol, versus), group in ordered]
+
+
+def _block(protocol: str, versus: str | None, group: list[Measurement]) -> Block:
+    arms = list(dict.fromkeys(m.arm for m in group))
+    found = {(m.quantity, m.arm): m for m in group}
+    what = "cells of a canvas" if protocol == "canvas" else f"protocol {protocol}"
+    title = what if versus is None else f"{what}: difference from {versus}"
+    lines = []
+    for quantity, (name, unit) in QUANTITIES.items():
+        members = [found[(quantity, arm)] for arm in arms if (quantity, arm) in found]
+        if not members:
+            continue
+        label = f"{name}, {unit}" if unit else name
+        if members[0].chance:
+            label += f" (chance {_number(members[0].chance, unit)})"
+        cells = [_cell(found.get((quantity, arm)), unit) for arm in arms]
+        lines.append((label, *cells, str(members[0].num_images), str(members[0].num_seeds)))
+    return title, ("quantity", *arms, "images", "seeds"), lines
+
+
+def _cell(m: Measurement | None, unit: str) -> str:
+    if m is None:
+        return "-"
+    value, low, high = (_number(v, unit, m.versus is not None) for v in (m.value, m.low, m.high))
+    return f"{value} ({low} to {high})"
+
+
+def _number(value: float, unit: str, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.1f}" if unit == "%" else f"{value:{sign}.3f}"

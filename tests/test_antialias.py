@@ -28,9 +28,9 @@ def run(model, images, variables=None):
     return compiled(variables, images)
 
 
-def drawn(model, side):
+def drawn(model, side, channels=3):
     """Random parameters, of unit gain."""
-    shapes = jax.eval_shape(model.init, KEY, jnp.zeros((1, side, side, 3)))
+    shapes = jax.eval_shape(model.init, KEY, jnp.zeros((1, side, side, channels)))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

@@ -105,6 +105,17 @@ def test_evaluate_imported_weights(gpool, tmp_path):
     assert "has 9 outputs and recognition needs 4: only the read-outs" in text
     assert json.loads((out / "results.json").read_text())["rows"] == []
 
+    content |= {k: np.tile(v, (1, 2, 2, 1)) for k, v in content.items() if "images" in k}
+    larger = tmp_path / "larger.npz"  # than the network's stride
+    np.savez(larger, **content)
+    shifted = ["--consistency", "--consistency.num-pairs", "2", "--consistency.max-shift", "1"]
+    code, _, errors = gpool(
+        *words, *data, *small, *shifted, "--data.path", larger, "--workdir", tmp_path / "no"
+    )
+    assert (code, len(errors)) == (2, 1)
+    assert "has 9 outputs and recognition needs 4" in errors[0]
+    assert not (tmp_path / "no").exists()
+
     code, _, errors = gpool(*words[:3], "--model", "vgg11", *data, "--workdir", tmp_path / "no")
     assert code == 2
     assert len(errors) == 1
@@ -134,7 +145,10 @@ BAD = {
     "model": (["--model.name", "resnet20"], r"`model.name` must be one of .*got 'resnet20'"),
     "padding": (["--model.padding", "mirror"], r"`model.padding` must be one of .*got 'mirror'"),
     "head": (["--model.head", "gapnets"], r"`model.head` must be .*Did you mean 'gapnet'\?"),
-    "canvas": (["--model.name", "vgg11", "--n", "2"], r"canvas of 16 pixels; .* needs at least 32"),
+    "canvas": (
+        ["--model.name", "vgg11", "--n", "2"],
+        r"a canvas of `n` = 2 images a side is 16 pixels wide; .* needs at least 32",
+    ),
     "no data": (
         ["--data.source", "tfds", "--data.dir", "/none", "--data.side", "None"],
         r"no prepared data set 'cifar10' in /none",
@@ -252,3 +266,80 @@ def test_python_m_and_the_script_are_the_same_program():
         [sys.executable, "-m", "gpool_jax", "--version"], capture_output=True, text=True, check=True
     )
     assert re.fullmatch(r"\d+\.\d+\.\d+", out.stdout.strip())
+
+
+INVARIANCE = """
+from tests.helpers import tiny_arms
+config = tiny_arms(num_seeds=1)
+"""
+
+
+def test_invariance_and_consistency_from_the_command_line(gpool, tmp_path):
+    from safetensors.numpy import save_file
+
+    config, run = tmp_path / "arms.py", tmp_path / "run"
+    config.write_text(INVARIANCE)
+    small = ["--train.steps", "2", "--probe.num-images", "12"]
+    code, out, errors = gpool("invariance", config, "--workdir", run, *small)
+    assert (code, errors) == (0, [])
+    assert "protocol zeros: difference from baseline" in out
+    assert (run / "report.html").exists()
+
+    code, out, errors = gpool(
+        "evaluate", run, "--consistency.protocols", "circular", "--probe.no-enabled"
+    )
+    assert (code, errors) == (0, [])
+    assert "not guaranteed" in out
+    found = json.loads((run / "evaluation" / "results.json").read_text())["measurements"]
+    assert {m["protocol"] for m in found} == {"circular"}
+
+    # An imported network whose head answers the classes of the data.
+    weights = state_dict("reference_resnet18_gapnet")
+    weights["pre_classifier.weight"] = weights["pre_classifier.weight"][:4]
+    weights["pre_classifier.bias"] = weights["pre_classifier.bias"][:4]
+    save_file(weights, tmp_path / "w.safetensors")
+    rng = np.random.default_rng(0)
+    content = {}
+    for split, count in (("train", 40), ("test", 16)):
+        content[f"images_{split}"] = rng.integers(0, 256, (count, 16, 16, 3), np.uint8)
+        content[f"labels_{split}"] = np.arange(count) % 4
+    np.savez(tmp_path / "set.npz", **content)
+    words = ["evaluate", "--weights", tmp_path / "w.safetensors", "--model", "resnet18"]
+    words += ["--data.source", "npz", "--data.path", tmp_path / "set.npz"]
+    words += ["--probe.num-images", "12", "--probe.folds", "3", "--probe.kinds", "ridge"]
+    words += ["--consistency", "--consistency.protocols", "zeros", "--consistency.num-pairs", "2"]
+    code, out, errors = gpool(*words, "--workdir", tmp_path / "out")
+    assert (code, errors) == (0, [])
+    assert "gapnet head with 4 outputs" in out
+    assert "consistency, %" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shift.max-shift", "16"], "must be smaller than the image side 16; got 16"),
+        (["--shift.weight", "-1"], "`shift.weight` must be at least 0"),
+        (["--shift.views", "1"], "`shift.views` must be at least 2 for an invariance loss"),
+        (["--shift.norm", "l3"], "invalid choice 'l3' for argument '--shift.norm'"),
+        (["--num-seeds", "0"], "`num_seeds` must be at least 1; got 0"),
+        (["--arms", "basline"], "invalid choice 'basline'"),
+        (["--consistency.protocols", "roll"], "invalid choice 'roll'"),
+        (["--consistency.crop", "40"], r"must be in .1, 16., the side of the images; got 40"),
+        (["--train.batch-size", "480"], "at most the 160 training images"),
+    ],
+)
+def test_bad_input_to_invariance_is_one_line(gpool, tmp_path, words, message):
+    (tmp_path / "arms.py").write_text(INVARIANCE)
+    run = tmp_path / "run"
+    if words[0] == "--consistency.crop":
+        words = ["--consistency.protocols", "crop", *words]
+    code, out, errors = gpool("invariance", tmp_path / "arms.py", "--workdir", run, *words)
+    assert (code, out, len(errors)) == (2, "", 1), errors
+    assert re.search(message, errors[0]), errors[0]
+    assert not run.exists()
+
+
+def test_invariance_refuses_the_config_of_another_question(gpool, tmp_path):
+    code, _, errors = gpool("invariance", tmp_path / "config.py", "--workdir", tmp_path / "run")
+    assert (code, len(errors)) == (2, 1)
+    assert "one of InvarianceComparisonConfig, InvarianceConfig; got PositionConfig" in errors[0]

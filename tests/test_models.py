@@ -178,10 +178,10 @@ def test_bad_options_are_refused(options, message):
 
 
 def test_a_canvas_smaller_than_the_stride_is_refused():
-    with pytest.raises(InputError, match=r"canvas of 24 pixels; .* needs at least 32"):
-        models.check_input_side(create("vgg11"), 24)
+    with pytest.raises(InputError, match=r"a canvas is 24 pixels wide; .* needs at least 32"):
+        models.check_input_side(create("vgg11"), 24, "a canvas")
     with pytest.raises(InputError, match=r"padding 'reflect'\) needs at least 32"):
-        models.check_input_side(create(padding="reflect"), 24)
-    with pytest.raises(InputError, match="canvas of 6400 pixels; at most 2048"):
-        models.check_input_side(create(), 6400)
-    models.check_input_side(create(), 16)
+        models.check_input_side(create(padding="reflect"), 24, "a canvas")
+    with pytest.raises(InputError, match="a canvas is 6400 pixels wide; at most 2048"):
+        models.check_input_side(create(), 6400, "a canvas")
+    models.check_input_side(create(), 16, "a canvas")

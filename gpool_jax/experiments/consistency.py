@@ -39,7 +39,7 @@ def check(setup: Setup) -> None:
             raise InputError(
                 f"`consistency.crop` must be in [1, {side}], the side of the images; got {crop}."
             )
-        models.check_input_side(setup.model, crop)
+        models.check_input_side(setup.model, crop, "a crop of `consistency.crop`")
     for protocol in config.protocols:
         low, high = views.offset_range(setup, protocol)
         if config.num_pairs == 0 and config.grid_step > max(high, -low):

@@ -68,7 +68,8 @@ def load(
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
     height, width, channels = dataset.train.images.shape[1:]
     factor = config.n if isinstance(config, PositionConfig) else 1
-    models.check_input_side(model, factor * min(height, width))
+    what = "the image" if factor == 1 else f"a canvas of `n` = {factor} images a side"
+    models.check_input_side(model, factor * min(height, width), what)
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
     located = isinstance(config, PositionConfig) and config.task == "location"

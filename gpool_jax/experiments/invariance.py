@@ -67,10 +67,13 @@ def check(setup: Setup) -> None:
                 f"`shift.max_shift` must be less than half the image side {side} for crops; got "
                 f"{shift.max_shift}."
             )
-        models.check_input_side(setup.model, side - 2 * shift.max_shift)
+        models.check_input_side(
+            setup.model, side - 2 * shift.max_shift, "a crop (the image less 2 `shift.max_shift`)"
+        )
     consistency.check(setup)
     if setup.config.probe.enabled:
-        models.check_input_side(setup.model, setup.config.n * side)
+        n = setup.config.n
+        models.check_input_side(setup.model, n * side, f"a canvas of `n` = {n} images a side")
     probing.check(setup)
 
 

@@ -86,7 +86,8 @@ def make_setup(
     _check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.images.shape[1:]
     model = create_model(config.model, num_outputs)
-    models.check_input_side(model, side_factor * min(height, width))
+    what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
+    models.check_input_side(model, side_factor * min(height, width), what)
     return Setup(
         config=config,
         dataset=dataset,

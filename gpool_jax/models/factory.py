@@ -171,19 +171,22 @@ def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any])
 MAX_SIDE = 2048
 
 
-def check_input_side(model: Classifier, side: int) -> None:
-    """Raise if an input of `side` pixels would shrink to nothing, or fill any memory."""
+def check_input_side(model: Classifier, side: int, what: str) -> None:
+    """Raise if an input of `side` pixels would shrink to nothing, or fill any memory.
+
+    Args:
+      model: the network.
+      side: of its input, in pixels.
+      what: the input, in the words of an error: "a canvas of n = 3 images a side".
+    """
     if side > MAX_SIDE:
-        raise InputError(
-            f"`n` times the image side gives a canvas of {side} pixels; at most {MAX_SIDE} are "
-            "allowed."
-        )
+        raise InputError(f"{what} is {side} pixels wide; at most {MAX_SIDE} are allowed.")
     # Reflection needs at least two pixels to reflect at the last stage.
     factor = 2 if model.backbone.padding == "reflect" else 1
     needed = model.backbone.total_stride * factor
     if side < needed:
         raise InputError(
-            f"`n` times the image side gives a canvas of {side} pixels; this network "
-            f"(total stride {model.backbone.total_stride}, padding {model.backbone.padding!r}) "
-            f"needs at least {needed}."
+            f"{what} is {side} pixels wide; this network (total stride "
+            f"{model.backbone.total_stride}, padding {model.backbone.padding!r}) needs at least "
+            f"{needed}."
         )

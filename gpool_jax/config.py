@@ -23,15 +23,25 @@ class DataConfig:
     path: str | None = None
     """The .npz file, or the image folder (with train/ and test/, or classes directly)."""
     side: int | None = None
-    """Resize every image to this side in pixels (a folder's images may differ in size; digits take a multiple of 8); None: as they are, digits 16."""
+    """Resize every image to this side in pixels (a folder's images may differ in size; digits take a multiple of 8); None: as they are, digits 16. With `stream`, the side of the crops, and needed."""
     num_train: int | None = None
-    """Use only this many training images, a stratified draw fixed by the seed; None: all."""
+    """Use only this many training images, a stratified draw (of a stream: a plain one) fixed by the seed; None: all."""
     flip: bool = True
     """Mirror training images left to right at random."""
     mean: tuple[float, ...] | None = None
-    """Of each colour channel in 0..1, to normalise with; None: stored in the .npz, the reference's for cifar10, else of the training images."""
+    """Of each colour channel in 0..1, to normalise with; None: stored in the .npz, the reference's for cifar10, the usual for imagenet2012, else of the training images (of a stream: of 1,000)."""
     std: tuple[float, ...] | None = None
     """Standard deviation, likewise."""
+    stream: bool = False
+    """Read the images from disk while training, for a set larger than memory (source tfds or folder): random crops to train on, centre crops to validate and test on."""
+    workers: int = 2
+    """Processes that read and decode a stream; 0: this one. The images do not depend on it."""
+    resize: int | None = None
+    """Of a stream: the shorter side, before validation and test images are cut from the centre; None: 8/7 of `side`, as 256 is of 224."""
+    eval_side: int | None = None
+    """Of a stream: the side of validation and test images; None: `side`."""
+    min_scale: float = 0.08
+    """Of a stream: a training crop is at least this share of its image's area."""
     cache_dir: str | None = None
     """Where decoded arrays are kept; None: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax."""
 

@@ -26,6 +26,7 @@ def _require(condition: bool, message: str) -> None:
 
 # Counts that may be 0; every other whole number of a section is at least 1.
 _MAY_BE_ZERO = (
+    "data.workers",
     "train.steps_per_dispatch",
     "train.warmup_steps",
     "shift.max_shift",
@@ -54,6 +55,8 @@ def check(config: AnyConfig) -> None:
                 _require(value >= least, f"`{field}` must be at least {least}; got {value}.")
     for value in config.data.std or ():
         _require(value > 0, f"`data.std` must be positive; got {value}.")
+    scale = config.data.min_scale
+    _require(0 < scale <= 1, f"`data.min_scale` must be in (0, 1]; got {scale}.")
     _check_train(config.train)
     _check_probe(config.probe)
     if isinstance(config, ComparisonConfig):

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from gpool_jax.data import resident
 from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import position, saved
 from gpool_jax.train import loop
@@ -73,6 +74,7 @@ from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", {cache!r})
+from gpool_jax.data import resident
 from gpool_jax.experiments import position
 from gpool_jax.train import checkpoint
 from tests.helpers import tiny
@@ -81,18 +83,18 @@ setup = position.prepare(tiny())
 moment, number = sys.argv[2], int(sys.argv[3])
 original = setup.dataset
 if moment == "step":
-    inputs_at = position.resident.inputs_at
+    inputs_at = resident.inputs_at
     def dying(step, count, **kwargs):
         if step == 4:
             os.kill(os.getpid(), number)
         return inputs_at(step, count, **kwargs)
-    position.resident.inputs_at = dying
+    resident.inputs_at = dying
 if moment == "save":
     save = checkpoint.Checkpoints.save
-    def dying_save(self, step, state, accuracy):
+    def dying_save(self, step, state, accuracy, **kwargs):
         if step == 6:
             os.kill(os.getpid(), number)
-        save(self, step, state, accuracy)
+        save(self, step, state, accuracy, **kwargs)
     checkpoint.Checkpoints.save = dying_save
 if moment == "sums":
     replace = os.replace
@@ -149,14 +151,14 @@ def test_stopped_between_validations_and_run_again_ends_with_the_same_bits(
     tmp_path, finished, monkeypatch
 ):
     folder = tmp_path / "run"
-    original = position.resident.inputs_at
+    original = resident.inputs_at
 
     def stopping(step, count, **kwargs):
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(step, count, **kwargs)
 
-    monkeypatch.setattr(position.resident, "inputs_at", stopping)
+    monkeypatch.setattr(resident, "inputs_at", stopping)
     with pytest.raises(loop.Stopped, match="stopped by SIGTERM at step 5"):
         train(folder)
     monkeypatch.undo()

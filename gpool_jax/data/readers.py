@@ -17,11 +17,11 @@ from gpool_jax.data.cache import cached
 from gpool_jax.data.splits import split_off_test
 from gpool_jax.errors import InputError
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
-    """Open a prepared split of TensorFlow Datasets, without TensorFlow or a network.
+def tfds_builder(name: str, dir: str | None):
+    """Find a prepared data set of TensorFlow Datasets, without TensorFlow or a network.
 
     Raises:
       InputError: if the set is not prepared in that folder.
@@ -42,11 +42,22 @@ def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
     )
     try:
         # From the files alone: asking for a builder by name may go to the network.
-        builder = tfds.core.load.read_only_builder.builder_from_files(
+        return tfds.core.load.read_only_builder.builder_from_files(
             name, data_dir=str(Path(where).expanduser())
         )
     except Exception:  # tfds raises several unrelated kinds
         raise InputError(howto) from None
+
+
+def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
+    """Open a prepared split; see `tfds_builder`.
+
+    Raises:
+      InputError: if the set, or the split, is not prepared in that folder.
+    """
+    builder = tfds_builder(name, dir)
+    import tensorflow_datasets as tfds
+
     if split not in builder.info.splits:
         raise InputError(f"`data.name`: {name!r} has no split {split!r}.")
     decoders = None if decode else {"image": tfds.decode.SkipDecoding()}
@@ -54,7 +65,7 @@ def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
         return builder.as_data_source(split=split, decoders=decoders)
     except NotImplementedError:
         raise InputError(
-            f"`data`: {name!r} in {where} is not in array_record format; prepare it with "
+            f"`data`: {builder.info.data_dir} is not in array_record format; prepare it with "
             "file_format='array_record'."
         ) from None
 
@@ -168,27 +179,38 @@ def _check_arrays(path: Path, arrays: dict[str, np.ndarray], split: str) -> None
         raise InputError(f"`data.path`: in {path}, {what}.")
 
 
-def _read_folder(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
+def folder_root(config: DataConfig) -> Path:
+    """The image folder of a config, which must be there."""
     root = _need_path(config, "a folder with one sub-folder per class")
     if not root.is_dir():
         raise InputError(f"`data.path`: there is no folder {root}.")
-    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
-    base = root / "train" if has_splits else root
+    return root
+
+
+def folder_classes(base: Path) -> list[str]:
+    """Names of the sub-folders, sorted; at least two."""
     classes = sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "none"
         raise InputError(
             f"`data.path`: {base} needs at least two sub-folders, one per class; has {found}."
         )
+    return classes
+
+
+def _read_folder(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
+    root = folder_root(config)
+    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
+    classes = folder_classes(root / "train" if has_splits else root)
     splits = ("train", "test") if has_splits else ("all",)
     files: dict[str, list[tuple[Path, int]]] = {split: [] for split in splits}
     for split in splits:
         for label, name in enumerate(classes):
             folder = (root / split if has_splits else root) / name
-            images = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in _IMAGE_SUFFIXES]
+            images = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
             if not images:
                 raise InputError(
-                    f"`data.path`: {folder} holds no images ({', '.join(_IMAGE_SUFFIXES)})."
+                    f"`data.path`: {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})."
                 )
             files[split] += [(p, label) for p in images]
 

@@ -57,6 +57,39 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
     return generator.permutation(num_examples).astype(np.int32)
 
 
+class ResidentFeed:
+    """What `train.loop.fit` trains on: a split that fits on the devices.
+
+    Attributes:
+      data: the whole split, to be put on every device once.
+      steps_per_dispatch: at most so many steps in one call, unless the config says.
+    """
+
+    steps_per_dispatch = 50
+
+    def __init__(self, split: Split, *, batch_size: int, seed: int):
+        self.data = arrays(split)
+        self._options = {"num_examples": len(split), "batch_size": batch_size, "seed": seed}
+
+    @staticmethod
+    def fetch(data: Any, inputs: Any) -> dict[str, jax.Array]:
+        """See the function of this name."""
+        return fetch(data, inputs)
+
+    def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """See the function of this name."""
+        return inputs_at(step, count, **self._options)
+
+    def state(self) -> None:
+        """None: the inputs are a function of the step alone."""
+
+    def restore(self, state: Any, step: int) -> None:
+        """Nothing to restore: the step says it all."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def padded_batches(num_examples: int, batch_size: int) -> list[dict[str, Any]]:
     """Every row once, in order, in batches of one size.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,36 @@ class Split:
         labels = zlib.crc32(np.ascontiguousarray(self.labels).data)
         return f"{zlib.crc32(np.ascontiguousarray(self.images).data, labels):08x}"
 
-    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """The given rows as `images` uint8 [B, H, W, C] and `labels` int32 [B]."""
-        return {"images": self.images[index], "labels": self.labels[index]}
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
 
     def take(self, rows: np.ndarray) -> "Split":
         """The given rows, in order."""
         return Split(self.images[rows], self.labels[rows])
+
+    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """`images` [B, H, W, C] and `labels` [B] of the given rows, as `Records` gives them."""
+        return {"images": self.images[index], "labels": self.labels[index]}
+
+    def load(self) -> "Split":
+        """Itself: it is in memory. `Records` decode themselves here."""
+        return self
+
+
+def draw_rows(split: Any, count: int | None, *, seed: int) -> np.ndarray:
+    """Draw `count` rows of a split, ascending; None: all.
+
+    Every class has its share where labels are in memory (`Split`); of `Records`,
+    whose labels lie on disk beside the images, the draw is plain.
+    """
+    if count is None or count >= len(split):
+        return np.arange(len(split))
+    if isinstance(split, Split):
+        return stratified_rows(split.labels, count, seed=seed)
+    return np.sort(np.random.default_rng(seed).permutation(len(split))[:count])
 
 
 def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:

@@ -40,14 +40,12 @@ class Answers:
 
 
 def test_split(setup: Setup) -> splits.Split:
-    """The test images that the evaluation uses: all, or a stratified draw.
+    """The test images that the evaluation uses, in memory: all, or a stratified draw.
 
     The same images for every training seed: intervals pair them.
     """
     test, count = setup.dataset.test, setup.config.eval.num_images
-    if count is None:
-        return test
-    return test.take(splits.stratified_rows(test.labels, count, seed=TEST_IMAGES_SEED))
+    return test.take(splits.draw_rows(test, count, seed=TEST_IMAGES_SEED)).load()
 
 
 def can_permute(setup: Setup) -> bool:

@@ -14,6 +14,7 @@ from gpool_jax import config_values as configs
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.data import sources
+from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import Classifier
@@ -42,6 +43,11 @@ def prepare(
     training.create_model(config.model, config.n**2)
     if dataset is None:
         dataset = sources.load(config.data, seed=config.seed, warn=warn)
+    if config.data.stream and config.eval.num_images is None:
+        raise InputError(
+            "`eval.num_images` must be given with data.stream: the test images that are used are "
+            f"held in memory (there are {len(dataset.test)}); got None."
+        )
     cells = config.n * config.n
     num_outputs = cells if config.task == "location" else dataset.num_classes
     return training.make_setup(config, dataset, num_outputs=num_outputs, side_factor=config.n)
@@ -116,14 +122,15 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         index = inputs["index"]
+        example = inputs.get("example", index)
         images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
         # Neighbouring rows share a class in some sources: spread cells by a prime.
-        cell = index * 7919 % (config.n * config.n)
+        cell = example * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
             key = jax.random.key(config.seed)
             count = model.num_permutable
-            permutation = draw_permutation(key, config, index, count, per="example")
+            permutation = draw_permutation(key, config, example, count, per="example")
         logits, _ = model.apply(
             variables, ops.place(images, cell, config.n), permutation=permutation
         )

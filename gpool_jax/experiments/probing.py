@@ -89,10 +89,10 @@ def run_probes(
     """
     config = setup.config
     stages = resolve_stages(setup)
-    split = setup.dataset.test
+    test = setup.dataset.test
     # The same images and folds for every training seed: intervals pair them.
-    rows = splits.stratified_rows(split.labels, config.probe.num_images, seed=TEST_IMAGES_SEED)
-    split = split.take(rows)
+    rows = splits.draw_rows(test, config.probe.num_images, seed=TEST_IMAGES_SEED)
+    split = test.take(rows).load()
     pooled = _pool(setup, variables, split, stages, batch_size)
     fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
     key = jax.random.key(TEST_IMAGES_SEED)

@@ -1,19 +1,21 @@
 """What every experiment shares: a checked setup, and training it in a folder."""
 
 import dataclasses
-import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from gpool_jax import models
 from gpool_jax.config import ModelConfig, TrainConfig
 from gpool_jax.data import resident, sources, splits
+from gpool_jax.data.records import Records
+from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.models import Classifier
@@ -84,7 +86,7 @@ def make_setup(
       InputError: if the batch or the canvas does not fit.
     """
     _check_training(config.train, len(dataset.train))
-    height, width, channels = dataset.train.images.shape[1:]
+    height, width, channels = dataset.train.image_shape
     model = create_model(config.model, num_outputs)
     what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
     models.check_input_side(model, side_factor * min(height, width), what)
@@ -120,13 +122,14 @@ def make_validate(
 
     Args:
       setup: of the run.
-      validate_batch: `(variables, data, {"index"}) -> loss and accuracy` of each image.
+      validate_batch: `(variables, data, {"index"}) -> loss and accuracy` of each image,
+        given its row in `data`; and perhaps `example`, its row in the split.
       batch_size: images per device and pass, at most.
     """
     config, val = setup.config, setup.dataset.val
-    if config.train.num_val is not None:
-        rows = splits.stratified_rows(val.labels, config.train.num_val, seed=config.seed)
-        val = val.take(rows)
+    val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
+    if isinstance(val, Records):
+        return _validate_records(val, validate_batch, batch_size)
     data = parallel.replicate(resident.arrays(val))
     devices = jax.local_device_count()
     per_device = min(batch_size, -(-len(val) // devices))
@@ -142,6 +145,49 @@ def make_validate(
         return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
 
     return validate
+
+
+def _validate_records(
+    val: Records, validate_batch: ValidateBatch, batch_size: int
+) -> Callable[[TrainState], dict[str, float]]:
+    """Validation on images that are decoded each time, one batch in memory."""
+    devices = jax.local_device_count()
+    per_device = min(batch_size, -(-len(val) // devices))
+    batches = resident.padded_batches(len(val), devices * per_device)
+
+    def on_share(variables: Any, _data: dict, inputs: dict) -> dict[str, jax.Array]:
+        share = {name: inputs[name] for name in ("images", "labels")}
+        # Rows of the share; what is drawn for an example follows its place in the split.
+        place = {"index": jnp.arange(per_device), "example": inputs["index"]}
+        return validate_batch(variables, share, place)
+
+    run = parallel.map_batch(on_share)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        parts = []
+        for batch in batches:
+            inputs = parallel.shard(val.batch(batch["index"]) | {"index": batch["index"]})
+            outputs = parallel.unshard(run(evaluated_variables(state), {}, inputs))
+            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
+        return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+
+    return validate
+
+
+def make_feed(setup: Setup) -> loop.Feed:
+    """The training images, on the devices; or from disk, if the set is streamed."""
+    config, split = setup.config, setup.dataset.train
+    batch_size = config.train.batch_size
+    if isinstance(split, splits.Split):
+        return resident.ResidentFeed(split, batch_size=batch_size, seed=config.seed)
+    # The loss mirrors the images on the device.
+    return StreamFeed(
+        split,
+        batch_size=batch_size,
+        seed=config.seed,
+        workers=config.data.workers,
+        min_scale=config.data.min_scale,
+    )
 
 
 def train(
@@ -168,19 +214,14 @@ def train(
     """
     config = setup.config
     workdir.open_run(folder, config, setup.dataset.fingerprint)
-    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, parallel.AXIS)
+    feed = make_feed(setup)
+    step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
     checkpoints = saved.open_checkpoints(config.train, folder)
     try:
         return loop.fit(
             state=setup.init_state(),
             train_step=parallel.map_train_step(step),
-            data=parallel.replicate(resident.arrays(setup.dataset.train)),
-            inputs_at=functools.partial(
-                resident.inputs_at,
-                num_examples=len(setup.dataset.train),
-                batch_size=config.train.batch_size,
-                seed=config.seed,
-            ),
+            feed=feed,
             validate=validate,
             config=config.train,
             folder=folder,
@@ -189,4 +230,5 @@ def train(
             warn=warn,
         )
     finally:
+        feed.close()
         checkpoints.close()

@@ -9,7 +9,7 @@ from gpool_jax import config_values as configs
 from gpool_jax.errors import InputError
 
 # Where a machine keeps things and what it shows; not what the run computes.
-MACHINE_FIELDS = ("data.cache_dir", "data.dir", "data.path", "train.tensorboard")
+MACHINE_FIELDS = ("data.cache_dir", "data.dir", "data.path", "data.workers", "train.tensorboard")
 
 
 def check_writable(folder: Path) -> None:

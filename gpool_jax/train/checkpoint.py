@@ -53,13 +53,16 @@ class Checkpoints:
         """Steps that have a checkpoint, ascending."""
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
-    def save(self, step: int, state: Any, accuracy: float | None) -> None:
+    def save(
+        self, step: int, state: Any, accuracy: float | None, *, feed: dict | None = None
+    ) -> None:
         """Write a checkpoint, completely or not at all.
 
         Args:
           step: its name.
           state: a tree of arrays, replicated if there are several devices.
           accuracy: on the validation split; None between validations.
+          feed: where the training data stand, as plain JSON; None if the step says it.
 
         Raises:
           RunError: if writing fails.
@@ -70,7 +73,13 @@ class Checkpoints:
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
             # Overwrite: a truncated checkpoint that was passed over is written again.
-            self._checkpointer.save(step, host, metrics=metrics, overwrite=step in self.steps)
+            self._checkpointer.save(
+                step,
+                host,
+                metrics=metrics,
+                overwrite=step in self.steps,
+                custom_metadata=None if feed is None else {"feed": feed},
+            )
             self._write_sums(step)
         except Exception as error:  # whatever the file system or Orbax raises
             reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -91,6 +100,20 @@ class Checkpoints:
             self._check_sums(step)
             return self._checkpointer.load(step, template)
         except Exception as error:  # Orbax and TensorStore raise many kinds
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InputError(
+                f"checkpoint {self.directory}/{step} cannot be read: {reason}"
+            ) from None
+
+    def load_feed(self, step: int) -> dict | None:
+        """What `save` was given as `feed`.
+
+        Raises:
+          InputError: naming the checkpoint, if it cannot be read.
+        """
+        try:
+            return (self._checkpointer.metadata(step).custom_metadata or {}).get("feed")
+        except Exception as error:  # Orbax raises many kinds
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise InputError(
                 f"checkpoint {self.directory}/{step} cannot be read: {reason}"

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -16,6 +16,34 @@ from gpool_jax.train import parallel
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.state import TrainState
+
+
+class Feed(Protocol):
+    """Where the training data come from.
+
+    Attributes:
+      data: put on every device once and handed to every step.
+      steps_per_dispatch: steps whose inputs are gathered for one call, where the
+        config leaves it open.
+    """
+
+    data: Any
+    steps_per_dispatch: int
+
+    def fetch(self, data: Any, inputs: Any) -> Any:
+        """The device's batch, inside the step."""
+
+    def inputs_at(self, step: int, count: int) -> Any:
+        """Inputs [count, B, ...] of `count` steps from `step` on, on the host."""
+
+    def state(self) -> dict[str, Any] | None:
+        """Where the data stand, as plain JSON; None if the step alone says it."""
+
+    def restore(self, state: dict[str, Any] | None, step: int) -> None:
+        """Go on from the checkpoint of a step, exactly, or raise."""
+
+    def close(self) -> None:
+        """End what is open."""
 
 
 class Stopped(Exception):
@@ -60,8 +88,7 @@ def fit(
     *,
     state: TrainState,
     train_step: Callable[..., tuple[TrainState, dict[str, Any]]],
-    data: Any,
-    inputs_at: Callable[[int, int], Any],
+    feed: Feed,
     validate: Callable[[TrainState], dict[str, float]],
     config: TrainConfig,
     folder: Path,
@@ -74,9 +101,8 @@ def fit(
     Args:
       state: freshly initialised; also the structure of the checkpoints.
       train_step: from `parallel.map_train_step`.
-      data: replicated resident data, passed to every step.
-      inputs_at: `(step, count) -> inputs` [count, B, ...] on the host, a function
-        of the step alone: this is what makes a resumed run identical.
+      feed: of the training data. Its position is saved with every checkpoint and
+        restored from it: this is what makes a resumed run identical.
       validate: state to `accuracy` and whatever else is to be logged.
       config: lengths and intervals.
       folder: of the run, for metrics.jsonl.
@@ -92,16 +118,20 @@ def fit(
       RunError: if the loss is not finite or a checkpoint cannot be written.
     """
     first_step, state = checkpoints.load_latest(state, warn) or (0, state)
+    if first_step:
+        feed.restore(checkpoints.load_feed(first_step), first_step)
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
-    chunk = config.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 50)
+    data = parallel.replicate(feed.data)
+    on_cpu = jax.default_backend() == "cpu"
+    chunk = config.steps_per_dispatch or (1 if on_cpu else feed.steps_per_dispatch)
     log = _Log(folder, config, first_step, title, checkpoints)
     step = first_step
     try:
         with StopRequest() as stop:
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
-                inputs = parallel.shard(inputs_at(step, count), axis=1)
+                inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
                 step += count
                 at_stop = step == _next_stop(step - 1, config)
@@ -109,11 +139,11 @@ def fit(
                 if at_stop:
                     values = validate(state)
                     log.validation(step, values)
-                    checkpoints.save(step, state, values["accuracy"])
+                    checkpoints.save(step, state, values["accuracy"], feed=feed.state())
                 if stop.received is not None:
                     if not at_stop:
                         log.flush(step)
-                        checkpoints.save(step, state, None)
+                        checkpoints.save(step, state, None, feed=feed.state())
                     raise Stopped(stop.received, step)
     finally:
         log.close()

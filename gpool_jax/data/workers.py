@@ -1,0 +1,169 @@
+"""Batches decoded by worker processes, and never a wait for a process that is gone."""
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gpool_jax.errors import InputError, RunError
+
+_POLL_SECONDS = 0.5
+# Grain itself finds most dead workers; what it can still deliver goes first.
+_GRACE_SECONDS = 5.0
+_CLOSE_SECONDS = 10.0
+_GRAIN_WORKER = "grain-process-prefetch"
+
+
+class WorkerBatches(Iterator[dict[str, np.ndarray]]):
+    """Batches of a `grain.MapDataset`, decoded in other processes.
+
+    A thread waits for grain, and the caller waits for the thread while it looks
+    after the processes: one that was killed at a bad moment leaves grain waiting
+    for ever.
+
+    A script that trains with workers needs `if __name__ == "__main__":`, for each
+    worker imports it first.
+    """
+
+    def __init__(self, dataset: Any, workers: int):
+        """Start the processes.
+
+        Args:
+          dataset: whose elements are the batches.
+          workers: number of processes.
+        """
+        import grain
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain reads its options there
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        multiprocess = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+        self._dataset = dataset.to_iter_dataset(options).mp_prefetch(
+            multiprocess, worker_init_fn=_WorkerInit(os.getpid())
+        )
+        self._before = set(multiprocessing.active_children())
+        self._workers: set[Any] = set()
+        self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(1)
+        self._closing = threading.Event()
+        self._first = True
+        self._iterator: Any = None
+        self._thread = threading.Thread(target=self._read, name="gpool-stream", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """The next batch.
+
+        Raises:
+          RunError: naming what could not be read, or if a worker has died.
+        """
+        gone_since = None
+        # While processes start, what they inherit keeps them off the accelerator.
+        with _without_accelerator() if self._first else contextlib.nullcontext():
+            while True:
+                try:
+                    batch, error = self._ready.get(timeout=_POLL_SECONDS)
+                    break
+                except queue.Empty:
+                    if self._gone():
+                        gone_since = gone_since or time.monotonic()
+                        if time.monotonic() - gone_since > _GRACE_SECONDS:
+                            batch, error = None, RuntimeError("no batch came")
+                            break
+        self._first = False
+        if error is not None:
+            raise self._explain(error) from None
+        return batch
+
+    def close(self) -> None:
+        """End the thread and the processes."""
+        self._closing.set()
+        self._thread.join(0 if self._gone() else _CLOSE_SECONDS)
+        if self._thread.is_alive():
+            # Stuck: without its processes grain gives up.
+            for process in self._workers:
+                process.kill()
+            self._thread.join(_CLOSE_SECONDS)
+        if self._iterator is not None and not self._thread.is_alive():
+            self._iterator.close()
+
+    def _read(self) -> None:
+        try:
+            self._iterator = iter(self._dataset)
+            while not self._closing.is_set():
+                self._hand_over(next(self._iterator), None)
+        except BaseException as error:  # whatever it is, it is raised by the one who waits
+            self._hand_over(None, error)
+
+    def _hand_over(self, batch: Any, error: BaseException | None) -> None:
+        while not self._closing.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._ready.put((batch, error), timeout=_POLL_SECONDS)
+
+    def _gone(self) -> list[int]:
+        """Exit codes of the worker processes that have ended."""
+        running = set(multiprocessing.active_children()) - self._before
+        self._workers |= {p for p in running if p.name.startswith(_GRAIN_WORKER)}
+        return [p.exitcode for p in self._workers if p.exitcode is not None]
+
+    def _explain(self, error: BaseException) -> BaseException:
+        gone = [code for code in self._gone() if code != 0]
+        if isinstance(error, InputError | RunError) or (
+            not gone and not isinstance(error, RuntimeError)
+        ):
+            return error
+        reason = f"exit code {gone[0]}" if gone else " ".join(str(error).split())[:200]
+        return RunError(
+            f"a process that reads the training images has died ({reason}); the run stops. The "
+            "usual causes are too little memory (fewer `data.workers` need less) and a script "
+            "without `if __name__ == '__main__':`. The same command goes on from the last "
+            "checkpoint."
+        )
+
+
+class _WorkerInit:
+    """Runs first in each worker."""
+
+    def __init__(self, parent: int):
+        self._parent = parent
+
+    def __call__(self, index: int, count: int) -> None:
+        # A Ctrl-C or a scheduler's SIGTERM goes to the whole group: the loop saves and then
+        # ends its workers itself.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        if "jax" in sys.modules:
+            sys.modules["jax"].config.update("jax_platforms", "cpu")
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+
+    def _end_with_parent(self) -> None:
+        # A parent that was killed hard tells nobody.
+        while os.getppid() == self._parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _without_accelerator():
+    """Processes started meanwhile find no accelerator, even before any code of ours runs.
+
+    JAX in this process has read the variable long ago.
+    """
+    before = os.environ.get("JAX_PLATFORMS")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["JAX_PLATFORMS"]
+        else:
+            os.environ["JAX_PLATFORMS"] = before

@@ -175,8 +175,22 @@ def open_shards(builder: Any, split: str) -> ShardFiles:
             f"`data.name`: the `label` of {builder.name!r} does not count its classes."
         )
     files = ShardFiles(folder, split, [(str(p), int(n)) for p, n in shards], int(num_classes))
+    _allow_open_files(len(shards))
     files.check_shards()
     return files
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's limit, and so its workers', where it is lower than the shards need."""
+    try:
+        import resource
+    except ImportError:  # no such limit on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 512
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,614 @@
+"""Images on disk: every one once an epoch, the same for any number of workers, and no hang."""
+
+import dataclasses
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpool_jax import cli
+from gpool_jax import config_values as configs
+from gpool_jax.config import DataConfig
+from gpool_jax.data import records, sources, splits, stream, workers
+from gpool_jax.data.stream import StreamFeed
+from gpool_jax.errors import InputError, RunError
+from gpool_jax.experiments import position
+from gpool_jax.train import loop
+from gpool_jax.train.checkpoint import Checkpoints
+from tests import imagesets
+from tests.helpers import tiny
+
+STATISTICS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+@pytest.fixture(scope="module")
+def tfds_dir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tfds")
+    imagesets.write_tfds(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return imagesets.write_folder(tmp_path_factory.mktemp("folder"))
+
+
+def tfds_config(root, **options):
+    base = {"source": "tfds", "name": "tiny_photos", "dir": str(root), "stream": True, "side": 16}
+    return DataConfig(**(base | STATISTICS | options))
+
+
+def folder_config(root, **options):
+    base = {"source": "folder", "path": str(root), "stream": True, "side": 16}
+    return DataConfig(**(base | STATISTICS | options))
+
+
+def load(config):
+    return sources.load(config, seed=0, warn=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def train(tfds_dir):
+    """36 training images."""
+    return load(tfds_config(tfds_dir)).train
+
+
+@pytest.fixture
+def open_feed(train):
+    """Makes feeds that are closed when the test ends, however it ends."""
+    feeds = []
+
+    def make(split=train, **options):
+        feeds.append(StreamFeed(split, **({"batch_size": 12, "seed": 0} | options)))
+        return feeds[-1]
+
+    yield make
+    for feed in feeds:
+        feed.close()
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    return [imagesets.number_of(image) for image in images.reshape(-1, *images.shape[-3:])]
+
+
+# Opening
+
+
+@pytest.mark.parametrize("kind", ["tfds", "folder"])
+def test_splits_are_disjoint_and_hold_the_images_of_their_labels(tfds_dir, folder, kind):
+    config = tfds_config(tfds_dir) if kind == "tfds" else folder_config(folder)
+    dataset = load(config)
+    found = []
+    for split, count in ((dataset.train, 36), (dataset.val, 4), (dataset.test, 9)):
+        assert len(split) == count
+        content = split.batch(np.arange(count))
+        assert content["images"].shape == (count, *split.image_shape) == (count, 16, 16, 3)
+        assert (content["images"].dtype, content["labels"].dtype) == (np.uint8, np.int32)
+        found.append(numbers(content["images"]))
+        labels = [imagesets.label_of(n) for n in found[-1]]
+        np.testing.assert_array_equal(content["labels"], labels)
+    assert sorted(found[0] + found[1]) == list(range(40))
+    assert sorted(found[2]) == list(range(40, 49))
+    assert dataset.num_classes == 3
+
+
+def test_a_small_number_of_training_images_is_drawn_by_the_seed(tfds_dir):
+    few = load(tfds_config(tfds_dir, num_train=10))
+    whole = load(tfds_config(tfds_dir))
+    assert len(few.train) == 10
+    assert set(few.train.rows) < set(whole.train.rows)
+    assert not np.array_equal(few.train.rows, whole.train.rows[:10])
+    np.testing.assert_array_equal(few.val.rows, whole.val.rows)
+    assert few.fingerprint["train"] != whole.fingerprint["train"]
+
+
+def test_validation_is_a_tenth_but_never_many(tfds_dir, monkeypatch):
+    monkeypatch.setattr(sources, "_MOST_VALIDATION", 2)
+    dataset = load(tfds_config(tfds_dir))
+    assert [len(dataset.val), len(dataset.train)] == [2, 38]
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
+    imagesets.write_tfds(tmp_path, replace=dict.fromkeys(range(49), b"no image"))
+    dataset = load(tfds_config(tmp_path))
+    assert not hasattr(dataset.test, "labels")
+    assert not hasattr(dataset.test, "images")
+    with pytest.raises(
+        RunError, match=r"record 2 of .*validation.array_record-00000-of-00003 is a"
+    ):
+        dataset.test.batch([2])
+
+
+def test_the_fingerprint_tells_other_files_without_reading_them(tmp_path):
+    imagesets.write_folder(tmp_path)
+    before = load(folder_config(tmp_path)).fingerprint
+    assert load(folder_config(tmp_path)).fingerprint == before
+    path = tmp_path / "test" / "ant" / "042.jpg"
+    path.write_bytes(path.read_bytes() + b"more")
+    after = load(folder_config(tmp_path)).fingerprint
+    assert after["test"] != before["test"]
+    assert after["train"] == before["train"]
+
+
+def test_which_split_is_the_test(tmp_path):
+    imagesets.write_folder(tmp_path / "f", test_name="val")
+    assert len(load(folder_config(tmp_path / "f")).test) == 9
+    # The test labels of imagenet2012 are secret (-1); of another set the test split is meant.
+    counts = {"train": 20, "validation": 4, "test": 6}
+    for name, expected in (("tiny_photos", 6), ("imagenet2012", 4)):
+        imagesets.write_tfds(tmp_path / "t", name=name, counts=counts)
+        dataset = load(tfds_config(tmp_path / "t", name=name, mean=None, std=None))
+        assert len(dataset.test) == expected
+    assert (dataset.mean, dataset.std) == sources.IMAGENET_STATISTICS
+
+
+def test_statistics_are_those_of_a_sample(tfds_dir):
+    dataset = load(tfds_config(tfds_dir, mean=None, std=(1.0, 1.0, 1.0)))
+    pixels = dataset.train.load().images / 255.0
+    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), atol=1e-6)
+    assert dataset.std == (1.0, 1.0, 1.0)
+
+
+# What an image becomes
+
+
+def test_the_evaluation_crop_is_the_centre_of_the_resized_image(tfds_dir):
+    dataset = load(tfds_config(tfds_dir, side=16, resize=20, eval_side=18))
+    assert (dataset.train.image_shape, dataset.val.image_shape) == ((16, 16, 3), (18, 18, 3))
+    content = dataset.test.batch(np.arange(9))
+    for row, image in enumerate(content["images"]):
+        whole = Image.fromarray(imagesets.picture(40 + row))
+        scale = 20 / min(whole.size)
+        size = (round(whole.width * scale), round(whole.height * scale))
+        resized = np.asarray(whole.resize(size, Image.Resampling.BILINEAR), np.float64)
+        top, left = (resized.shape[0] - 18) // 2, (resized.shape[1] - 18) // 2
+        wanted = resized[top : top + 18, left : left + 18]
+        assert np.abs(image - wanted).mean() < 8  # half a pixel, where sizes are odd
+
+
+def test_crops_stay_inside_and_really_vary():
+    generator = np.random.default_rng(0)
+    width, height = 120, 90
+    boxes = np.array([records.random_box(generator, width, height, 0.08) for _ in range(2000)])
+    left, top, w, h = boxes.T
+    assert left.min() == top.min() == 0
+    assert (left + w).max() == width
+    assert (top + h).max() == height
+    assert min(w.min(), h.min()) > 0
+    share = w * h / (width * height)
+    assert 0.07 < share.min() < 0.1
+    assert share.max() > 0.95
+    # Uniform in area but for what does not fit.
+    assert 0.4 < share.mean() < 0.56
+    ratio = w / h
+    assert 0.7 < ratio.min() < 0.78
+    assert 1.28 < ratio.max() < 1.4
+    assert len(np.unique(boxes, axis=0)) > 1900
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 10), (10, 500), (1, 1), (1, 300)])
+def test_an_image_of_no_allowed_shape_gives_its_middle(width, height):
+    left, top, w, h = records.random_box(np.random.default_rng(0), width, height, 1.0)
+    assert 0 <= left <= left + w <= width
+    assert 0 <= top <= top + h <= height
+    assert abs(2 * left + w - width) <= 1
+    assert abs(2 * top + h - height) <= 1
+    assert 0.7 < w / h < 1.4 or min(width, height) == 1
+
+
+def test_a_training_crop_is_the_part_of_the_image_that_was_drawn(tmp_path):
+    # Large, so that the JPEG is decoded at a fraction of its size.
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
+    large = np.asarray(coarse.resize((1000, 750), Image.Resampling.BICUBIC))
+    imagesets.write_folder(tmp_path, train=20)
+    path = tmp_path / "train" / "ant" / "000.jpg"
+    path.write_bytes(imagesets.jpeg(large))
+    split = load(folder_config(tmp_path, side=40)).train
+    place = [split.files.name(row) for row in split.rows].index(str(path))
+    for seed in range(6):
+        box = records.random_box(np.random.default_rng(seed), 1000, 750, 0.08)
+        corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        wanted = Image.fromarray(large).resize((40, 40), Image.Resampling.BILINEAR, box=corners)
+        options = {"min_scale": 0.08, "flip": False}
+        image, label = split.random_crop(place, np.random.default_rng(seed), **options)
+        assert np.abs(image - np.asarray(wanted, np.float64)).mean() < 3
+        assert label == 0
+
+
+def test_the_stream_mirrors_only_when_asked(open_feed):
+    def rising(**options):
+        images = open_feed(**options).inputs_at(0, 3)["images"].reshape(-1, 16, 16, 3)
+        green = images[..., 1].astype(float).mean(1)
+        return green[:, -1] > green[:, 0]
+
+    assert rising().all()
+    assert 6 < rising(flip=True).sum() < 30
+
+
+# Order
+
+
+def test_every_image_is_seen_once_an_epoch_over_two_processes(open_feed, train):
+    whole = open_feed().inputs_at(0, 6)
+    shares = [open_feed(process_index=i, process_count=2).inputs_at(0, 6) for i in (0, 1)]
+    for name in ("images", "labels", "position"):
+        together = np.concatenate([share[name] for share in shares], axis=1)
+        np.testing.assert_array_equal(together, whole[name])
+    np.testing.assert_array_equal(whole["position"], np.tile(np.arange(12), (6, 1)))
+    every = sorted(numbers(train.batch(np.arange(36))["images"]))
+    epochs = [numbers(whole["images"][:3]), numbers(whole["images"][3:])]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == every
+    assert epochs[0] != epochs[1]
+    assert epochs[0] != every
+    labels = [imagesets.label_of(number) for number in epochs[0]]
+    assert whole["labels"][:3].ravel().tolist() == labels
+
+
+def test_the_rest_of_an_epoch_is_left_out_and_changes(open_feed):
+    feed = open_feed(batch_size=16)  # two batches, four images left over
+    epochs = [set(numbers(feed.inputs_at(2 * i, 2)["images"])) for i in range(6)]
+    assert {len(epoch) for epoch in epochs} == {32}
+    assert len(set.union(*epochs)) == 36
+
+
+def test_another_seed_gives_another_order_and_an_epoch_other_crops(open_feed):
+    one, two = open_feed(seed=0).inputs_at(0, 6), open_feed(seed=1).inputs_at(0, 6)
+    assert numbers(one["images"]) != numbers(two["images"])
+    # No epoch of one seed is an epoch of the next.
+    assert numbers(one["images"][3:]) != numbers(two["images"][:3])
+    first, later = (
+        dict(zip(numbers(part), part.reshape(-1, 16, 16, 3), strict=True))
+        for part in (one["images"][:3], one["images"][3:])
+    )
+    same = [np.array_equal(image, later[number]) for number, image in first.items()]
+    assert sum(same) < 4
+
+
+# Going on
+
+
+def test_stopped_in_mid_epoch_it_goes_on_with_the_same_bytes(open_feed):
+    straight = open_feed().inputs_at(0, 9)
+    for count in (0, 2):
+        first = open_feed(workers=count)
+        parts = [first.inputs_at(0, 1), first.inputs_at(1, 4)]
+        state = json.loads(json.dumps(first.state()))
+        assert state["next_batch"] == 5
+        first.close()
+        second = open_feed(workers=count)
+        second.restore(state, 5)
+        parts += [second.inputs_at(5, 3), second.inputs_at(8, 1)]
+        for name, wanted in straight.items():
+            found = np.concatenate([part[name] for part in parts])
+            assert found.dtype == wanted.dtype
+            assert found.tobytes() == wanted.tobytes(), (name, count)
+
+
+def test_a_step_out_of_sequence_is_found(open_feed):
+    feed = open_feed()
+    six = feed.inputs_at(0, 6)
+    np.testing.assert_array_equal(feed.inputs_at(2, 1)["images"][0], six["images"][2])
+
+
+def test_the_stream_of_another_run_is_refused(open_feed, train):
+    feed = open_feed()
+    feed.inputs_at(0, 2)
+    changes = [
+        ({"seed": 1}, "seed was 0, and is 1"),
+        ({"batch_size": 6}, "batch_size was 12, and is 6"),
+        ({"min_scale": 0.5}, "crop was 'side 16, min_scale 0.08"),
+        ({"split": train.take(np.arange(20))}, "records was '36 images"),
+    ]
+    for options, message in changes:
+        with pytest.raises(InputError, match=f"cannot go on .* step 2: {message}"):
+            open_feed(**options).restore(feed.state(), 2)
+    with pytest.raises(InputError, match="next_batch was 2, and is 3"):
+        open_feed().restore(feed.state(), 3)
+
+
+# Training
+
+
+def streamed(folder, **data):
+    """Six steps on canvases of 2 x 2 images, validated after three and six."""
+    data = {"side": 8, "workers": 0, "num_train": None} | data
+    config = folder_config(folder, **data)
+    return dataclasses.replace(
+        tiny(n=2, train={"num_val": None}, eval={"num_images": 5}), data=config
+    )
+
+
+def fit(config, run):
+    return position.train(position.prepare(config), run, warn=pytest.fail)
+
+
+def bits(state):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    return fit(streamed(folder), tmp_path_factory.mktemp("finished") / "run")
+
+
+def stop_at(monkeypatch, step):
+    original = StreamFeed.inputs_at
+
+    def stopping(self, first, count):
+        if first == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, first, count)
+
+    monkeypatch.setattr(StreamFeed, "inputs_at", stopping)
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bits(folder, finished, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    stop_at(monkeypatch, 4)
+    with pytest.raises(loop.Stopped, match="at step 5"):
+        fit(streamed(folder), run)
+    monkeypatch.undo()
+    saved = Checkpoints(run / "checkpoints").load_feed(5)
+    assert saved["next_batch"] == 5
+    # How many processes decode is the machine's business, not the run's.
+    assert bits(fit(streamed(folder, workers=2), run)) == bits(finished)
+
+
+def test_a_checkpoint_without_a_stream_goes_on_exactly_and_another_is_refused(
+    folder, finished, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    stop_at(monkeypatch, 4)
+    monkeypatch.setattr(StreamFeed, "state", lambda self: None)
+    with pytest.raises(loop.Stopped):
+        fit(streamed(folder), run)
+    monkeypatch.undo()
+    assert Checkpoints(run / "checkpoints").load_feed(5) is None
+    monkeypatch.setattr(Checkpoints, "load_feed", lambda self, step: {"next_batch": 0})
+    with pytest.raises(InputError, match="cannot go on from the checkpoint of step 5"):
+        fit(streamed(folder), run)
+    monkeypatch.undo()
+    assert bits(fit(streamed(folder), run)) == bits(finished)
+
+
+@pytest.mark.parametrize("task", ["location", "recognition"])
+def test_validation_from_disk_is_that_of_the_same_images_in_memory(folder, task):
+    config = streamed(folder)
+    config = dataclasses.replace(
+        config, task=task, eval=dataclasses.replace(config.eval, batch_size=1)
+    )
+    setup = position.prepare(config)
+    # Nine images on eight devices: two batches, the second nearly empty.
+    on_disk = dataclasses.replace(setup.dataset, val=setup.dataset.test)
+    in_memory = dataclasses.replace(setup.dataset, val=setup.dataset.test.load())
+    state = setup.init_state()
+    found, wanted = (
+        position.make_validate(dataclasses.replace(setup, dataset=d))(state)
+        for d in (on_disk, in_memory)
+    )
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert found["loss"] > 0
+
+
+def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
+    config = streamed(folder)
+    probe = dataclasses.replace(config.probe, num_images=9)
+    config = dataclasses.replace(config, probe=probe)
+    path = tmp_path / "config.py"
+    text = json.dumps(configs.to_dict(config))
+    path.write_text(
+        "import json\nfrom gpool_jax import config_values\n"
+        f"config = config_values.from_dict(json.loads({text!r}))\n"
+    )
+    run = tmp_path / "run"
+    assert cli.main(["train", str(path), "--workdir", str(run), "--data.workers", "0"]) in (None, 0)
+    result = json.loads((run / "results.json").read_text())
+    assert result["rows"][0]["num_images"] == 5
+    whole = dataclasses.replace(config, eval=dataclasses.replace(config.eval, num_images=None))
+    with pytest.raises(InputError, match="`eval.num_images` must be given with data.stream"):
+        position.prepare(whole)
+
+
+# What is refused
+
+
+REFUSED = {
+    "source": ({"source": "npz"}, "`data.stream` reads data.source tfds and folder.*npz"),
+    "no side": ({"side": None}, "`data.side` must be given with data.stream; got None"),
+    "side": ({"side": 30, "resize": 20}, "`data.side` must be at most data.resize = 20; got 30"),
+    "eval side": ({"eval_side": 40, "resize": 20}, "`data.eval_side` must be at most .*got 40"),
+    "folder": ({"path": "/nowhere"}, "there is no folder /nowhere"),
+    "statistics": ({"mean": (0.5,)}, "`data.mean` must be 3 numbers"),
+    "not a stream": ({"stream": False, "resize": 20}, "`data.resize` needs data.stream; got 20"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_options_are_refused(folder, case):
+    options, message = REFUSED[case]
+    with pytest.raises(InputError, match=message) as error:
+        load(folder_config(folder, **options))
+    assert "\n" not in str(error.value)
+
+
+def test_bad_numbers_are_refused(folder):
+    for name, value in (("min_scale", 0.0), ("min_scale", 1.5), ("workers", -1), ("resize", 0)):
+        with pytest.raises(InputError, match=f"`data.{name}` must be .*got {value}"):
+            configs.check(streamed(folder, **{name: value}))
+    configs.check(streamed(folder, workers=0))
+
+
+def test_fewer_images_than_a_batch_are_refused_before_training(folder, train):
+    config = tiny(n=2, train={"batch_size": 40}, eval={"num_images": 5})
+    config = dataclasses.replace(config, data=folder_config(folder))
+    with pytest.raises(InputError, match="`train.batch_size` must be at most the 36 .*got 40"):
+        position.prepare(config)
+    with pytest.raises(InputError, match="`train.batch_size` must be at most the 36 .*got 40"):
+        StreamFeed(train, batch_size=40, seed=0)
+
+
+def test_bad_folders_are_refused(tmp_path):
+    def refused(root, message):
+        with pytest.raises(InputError, match=message):
+            load(folder_config(root))
+
+    imagesets.write_folder(tmp_path / "a")
+    (tmp_path / "a" / "test" / "dodo").mkdir()
+    refused(tmp_path / "a", "test/dodo is no class of train/")
+    (tmp_path / "a" / "test" / "dodo").rmdir()
+    (tmp_path / "a" / "train" / "eel").mkdir()
+    refused(tmp_path / "a", "train/eel holds no images")
+    (tmp_path / "b" / "cat").mkdir(parents=True)
+    refused(tmp_path / "b", "needs train/ and test/")
+
+
+def shard(version, number=1):
+    return version / f"tiny_photos-train.array_record-0000{number}-of-00003"
+
+
+def test_missing_and_cut_shards_are_named_before_training(tmp_path):
+    version = imagesets.write_tfds(tmp_path)
+    path = shard(version)
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content[:-5], b"", content[:1000]):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            InputError, match=f"{path} is cut short or damaged: 0 of its 13"
+        ) as error:
+            load(tfds_config(tmp_path))
+        assert "\n" not in str(error.value)
+    path.unlink()
+    with pytest.raises(
+        InputError, match=f"{path} is missing: train has 3 shards in .*dataset_info"
+    ):
+        load(tfds_config(tmp_path))
+
+
+def test_a_set_may_have_more_shards_than_files_may_be_open(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    imagesets.write_tfds(tmp_path, counts={"train": 40, "test": 2}, num_shards=40)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        train = load(tfds_config(tmp_path)).train
+        assert len(train.batch(np.arange(36))["labels"]) == 36
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_what_is_damaged_inside_is_named_when_it_is_read(tmp_path, open_feed, count):
+    def message(root, **options):
+        imagesets.write_tfds(root, **options)
+        feed = open_feed(load(tfds_config(root)).train, workers=count, batch_size=36)
+        with pytest.raises(RunError) as error:
+            feed.inputs_at(0, 1)
+        feed.close()
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    row = int(load_rows(tmp_path)[5])
+    shard_number = [row < 14, 14 <= row < 27, row >= 27].index(True)
+    record = f"record {row - [0, 14, 27][shard_number]} of .*-0000{shard_number}-of-00003"
+    cut = imagesets.jpeg(imagesets.picture(row))[:200]
+    assert_match(f"{record} is a broken image", message(tmp_path / "jpeg", replace={row: cut}))
+    found = message(tmp_path / "label", labels={row: 7})
+    assert_match(f"label of {record} is out of range: 7; there are 3 classes", found)
+
+
+def load_rows(tmp_path):
+    imagesets.write_tfds(tmp_path / "whole")
+    return load(tfds_config(tmp_path / "whole")).train.rows
+
+
+def assert_match(pattern, text):
+    assert re.search(pattern, text), text
+
+
+def test_a_shard_damaged_in_the_middle_is_named_when_it_is_read(tmp_path):
+    version = imagesets.write_tfds(tmp_path)
+    content = bytearray(shard(version).read_bytes())
+    content[100:400] = bytes(300)
+    shard(version).write_bytes(content)
+    train = load(tfds_config(tmp_path)).train
+    with pytest.raises(RunError, match=rf"record \d+ of {shard(version)} cannot be read"):
+        train.batch(np.arange(36))
+
+
+# Workers
+
+
+def read_on(feed):
+    for step in range(1, 50):
+        feed.inputs_at(step, 1)
+
+
+def test_a_killed_worker_ends_the_run_within_seconds(open_feed):
+    feed = open_feed(workers=2)
+    feed.inputs_at(0, 1)
+    pids = [process.pid for process in feed._open._workers]
+    assert len(pids) == 2
+    os.kill(pids[0], signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"has died \(exit code -9\); the run stops") as error:
+        read_on(feed)
+    feed.close()
+    assert time.monotonic() - started < 15
+    assert "\n" not in str(error.value)
+
+
+class EndsQuietly:
+    """Ends its process as if all were well: grain alone would wait for ever."""
+
+    def __call__(self, place, generator):
+        os._exit(0)
+
+
+def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch):
+    monkeypatch.setattr(workers, "_GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(workers, "_CLOSE_SECONDS", 2.0)
+    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
+    batches = workers.WorkerBatches(stream.make_dataset(EndsQuietly(), 8, **options), 1)
+    started = time.monotonic()
+    with pytest.raises(RunError, match="has died"):
+        next(batches)
+    batches.close()
+    assert time.monotonic() - started < 20
+
+
+class Surroundings:
+    """What a worker finds around itself."""
+
+    def __call__(self, place, generator):
+        ignored = [signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGTERM)]
+        started = "jax" in sys.modules and jax._src.xla_bridge.backends_are_initialized()
+        return {"found": np.array([*ignored, not started, jax.default_backend() == "cpu"])}
+
+
+def test_workers_leave_the_accelerator_and_the_signals_alone(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
+    batches = workers.WorkerBatches(stream.make_dataset(Surroundings(), 8, **options), 1)
+    try:
+        found = np.array(next(batches)["found"])
+    finally:
+        batches.close()
+    assert found[0].tolist() == [True] * 4
+    assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
+
+
+def test_draws_are_stratified_in_memory_and_plain_on_disk(train):
+    split = splits.Split(np.zeros((40, 4, 4, 3), np.uint8), np.repeat([0, 1], [30, 10]).astype(int))
+    assert np.bincount(split.labels[splits.draw_rows(split, 8, seed=0)]).tolist() == [6, 2]
+    rows = splits.draw_rows(train, 8, seed=0)
+    assert len(np.unique(rows)) == 8
+    assert not np.array_equal(rows, splits.draw_rows(train, 8, seed=1))
+    np.testing.assert_array_equal(splits.draw_rows(train, None, seed=0), np.arange(36))

@@ -4,9 +4,31 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from gpool_jax.config import DataConfig
+from gpool_jax.data import sources
+
 CLASSES = ("ant", "bee", "cow")
+# Given, so that nothing is decoded when a set is opened.
+STATISTICS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+def tfds_config(root: Path, **options) -> DataConfig:
+    """Of a streamed set from `write_tfds`."""
+    base = {"source": "tfds", "name": "tiny_photos", "dir": str(root), "stream": True, "side": 16}
+    return DataConfig(**(base | STATISTICS | options))
+
+
+def folder_config(root: Path, **options) -> DataConfig:
+    """Of a streamed set from `write_folder`."""
+    base = {"source": "folder", "path": str(root), "stream": True, "side": 16}
+    return DataConfig(**(base | STATISTICS | options))
+
+
+def load(config: DataConfig) -> sources.Dataset:
+    return sources.load(config, seed=0, warn=pytest.fail)
 
 
 def picture(number: int) -> np.ndarray:
@@ -30,6 +52,11 @@ def jpeg(image: np.ndarray) -> bytes:
 def number_of(image: np.ndarray) -> int:
     """Which `picture` an image was cut from: its blue is the same all over."""
     return round(float(image[..., 2].mean()) / 5)
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    """`number_of` each of [..., H, W, 3]."""
+    return [number_of(image) for image in images.reshape(-1, *images.shape[-3:])]
 
 
 def label_of(number: int) -> int:

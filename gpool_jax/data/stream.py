@@ -113,10 +113,12 @@ class StreamFeed:
         if self._open is None or step != self._next:
             self.close()
             self._next, self._open = step, self._start(step)
-        batches = []
-        for _ in range(count):
-            batches.append(next(self._open))
-            self._next += 1
+        try:
+            batches = [next(self._open) for _ in range(count)]
+        except BaseException:
+            self.close()  # nothing more can come from it
+            raise
+        self._next += count
         place = self._process * self._batch + np.arange(self._batch, dtype=np.int32)
         # `asarray`: workers hand over views of shared memory.
         return {

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 _GRAIN_WORKER = "grain-process-prefetch"
+# How grain begins its error.
+_DIED = "Worker process was terminated unexpectedly"
+# A Ctrl-C or a scheduler's SIGTERM goes to the whole group: the loop saves and then ends its
+# workers itself.
+_NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class WorkerBatches(Iterator[dict[str, np.ndarray]]):
@@ -34,7 +40,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
     """
 
     def __init__(self, dataset: Any, workers: int):
-        """Start the processes.
+        """Describe the processes; the first batch starts them.
 
         Args:
           dataset: whose elements are the batches.
@@ -50,14 +56,15 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         self._dataset = dataset.to_iter_dataset(options).mp_prefetch(
             multiprocess, worker_init_fn=_WorkerInit(os.getpid())
         )
+        # Started before the thread, for it unblocks signals as it starts.
+        resource_tracker.ensure_running()
         self._before = set(multiprocessing.active_children())
-        self._workers: set[Any] = set()
+        self._count = workers
+        self._workers: list[Any] = []
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(1)
         self._closing = threading.Event()
-        self._first = True
         self._iterator: Any = None
         self._thread = threading.Thread(target=self._read, name="gpool-stream", daemon=True)
-        self._thread.start()
 
     def __next__(self) -> dict[str, np.ndarray]:
         """The next batch.
@@ -65,20 +72,25 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         Raises:
           RunError: naming what could not be read, or if a worker has died.
         """
-        gone_since = None
+        if self._thread.ident is not None:
+            return self._wait()
         # While processes start, what they inherit keeps them off the accelerator.
-        with _without_accelerator() if self._first else contextlib.nullcontext():
-            while True:
-                try:
-                    batch, error = self._ready.get(timeout=_POLL_SECONDS)
-                    break
-                except queue.Empty:
-                    if self._gone():
-                        gone_since = gone_since or time.monotonic()
-                        if time.monotonic() - gone_since > _GRACE_SECONDS:
-                            batch, error = None, RuntimeError("no batch came")
-                            break
-        self._first = False
+        with _without_accelerator():
+            self._thread.start()
+            return self._wait()
+
+    def _wait(self) -> dict[str, np.ndarray]:
+        gone_since = None
+        while True:
+            try:
+                batch, error = self._ready.get(timeout=_POLL_SECONDS)
+                break
+            except queue.Empty:
+                if self._gone():
+                    gone_since = gone_since or time.monotonic()
+                    if time.monotonic() - gone_since > _GRACE_SECONDS:
+                        batch, error = None, RuntimeError(f"{_DIED}, and no batch came")
+                        break
         if error is not None:
             raise self._explain(error) from None
         return batch
@@ -86,6 +98,8 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
     def close(self) -> None:
         """End the thread and the processes."""
         self._closing.set()
+        if self._thread.ident is None:
+            return
         self._thread.join(0 if self._gone() else _CLOSE_SECONDS)
         if self._thread.is_alive():
             # Stuck: without its processes grain gives up.
@@ -96,6 +110,8 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
             self._iterator.close()
 
     def _read(self) -> None:
+        # Inherited by the processes from their first moment on; the main thread still hears.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
         try:
             self._iterator = iter(self._dataset)
             while not self._closing.is_set():
@@ -110,21 +126,21 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
 
     def _gone(self) -> list[int]:
         """Exit codes of the worker processes that have ended."""
-        running = set(multiprocessing.active_children()) - self._before
-        self._workers |= {p for p in running if p.name.startswith(_GRAIN_WORKER)}
+        if len(self._workers) < self._count:
+            running = set(multiprocessing.active_children()) - self._before
+            ours = {p for p in running if p.name.startswith(_GRAIN_WORKER)}
+            self._workers += ours.difference(self._workers)
         return [p.exitcode for p in self._workers if p.exitcode is not None]
 
     def _explain(self, error: BaseException) -> BaseException:
         gone = [code for code in self._gone() if code != 0]
-        if isinstance(error, InputError | RunError) or (
-            not gone and not isinstance(error, RuntimeError)
-        ):
+        if isinstance(error, InputError | RunError) or not (gone or str(error).startswith(_DIED)):
             return error
         reason = f"exit code {gone[0]}" if gone else " ".join(str(error).split())[:200]
         return RunError(
             f"a process that reads the training images has died ({reason}); the run stops. The "
-            "usual causes are too little memory (fewer `data.workers` need less) and a script "
-            "without `if __name__ == '__main__':`. The same command goes on from the last "
+            "usual causes are too little memory or /dev/shm (fewer `data.workers` need less) and a "
+            "script without `if __name__ == '__main__':`. The same command goes on from the last "
             "checkpoint."
         )
 
@@ -136,9 +152,7 @@ class _WorkerInit:
         self._parent = parent
 
     def __call__(self, index: int, count: int) -> None:
-        # A Ctrl-C or a scheduler's SIGTERM goes to the whole group: the loop saves and then
-        # ends its workers itself.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _NOT_FOR_WORKERS:
             signal.signal(number, signal.SIG_IGN)
         os.environ["JAX_PLATFORMS"] = "cpu"
         if "jax" in sys.modules:

@@ -187,6 +187,8 @@ def make_feed(setup: Setup) -> loop.Feed:
         seed=config.seed,
         workers=config.data.workers,
         min_scale=config.data.min_scale,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
     )
 
 

@@ -113,17 +113,17 @@ def test_statistics_are_those_of_a_sample(tfds_dir):
 
 
 def test_the_evaluation_crop_is_the_centre_of_the_resized_image(tfds_dir):
-    dataset = load(tfds_config(tfds_dir, side=16, resize=20, eval_side=18))
+    dataset = load(tfds_config(tfds_dir, side=16, resize=32, eval_side=18))
     assert (dataset.train.image_shape, dataset.val.image_shape) == ((16, 16, 3), (18, 18, 3))
     content = dataset.test.batch(np.arange(9))
     for row, image in enumerate(content["images"]):
         whole = Image.fromarray(imagesets.picture(40 + row))
-        scale = 20 / min(whole.size)
+        scale = 32 / min(whole.size)
         size = (round(whole.width * scale), round(whole.height * scale))
         resized = np.asarray(whole.resize(size, Image.Resampling.BILINEAR), np.float64)
         top, left = (resized.shape[0] - 18) // 2, (resized.shape[1] - 18) // 2
         wanted = resized[top : top + 18, left : left + 18]
-        assert np.abs(image - wanted).mean() < 8  # half a pixel, where sizes are odd
+        assert np.abs(image - wanted).mean() < 5  # half a pixel, where sizes are odd
 
 
 def test_crops_stay_inside_and_really_vary():
@@ -252,7 +252,13 @@ def test_a_shard_damaged_in_the_middle_is_named_when_it_is_read(tmp_path):
     content[100:400] = bytes(300)
     shard(version).write_bytes(content)
     train = load(tfds_config(tmp_path)).train
-    with pytest.raises(RunError, match=rf"record \d+ of {shard(version)} cannot be read"):
+    message = rf"record \d+ of {shard(version)} cannot be read"
+    with pytest.raises(RunError, match=message):
+        train.batch(np.arange(36))
+    # Cut while the run goes on: such a shard answers every question with nothing.
+    train = load(tfds_config(tmp_path)).train
+    shard(version).write_bytes(content[: len(content) // 2])
+    with pytest.raises(RunError, match=f"{message}: the record is empty"):
         train.batch(np.arange(36))
 
 

@@ -270,12 +270,26 @@ def test_fewer_images_than_a_batch_are_refused_before_training(folder, train):
 # Workers
 
 
+@pytest.fixture
+def deadline():
+    """A wait for ever is a failure, not a suite that never ends."""
+
+    def late(number, frame):
+        raise TimeoutError("no answer in time")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(40)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def read_on(feed):
     for step in range(1, 50):
         feed.inputs_at(step, 1)
 
 
-def test_a_killed_worker_ends_the_run_within_seconds(open_feed):
+def test_a_killed_worker_ends_the_run_within_seconds(open_feed, deadline):
     feed = open_feed(workers=2)
     feed.inputs_at(0, 1)
     pids = [process.pid for process in feed._open._workers]
@@ -296,15 +310,17 @@ class EndsQuietly:
         os._exit(0)
 
 
-def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch):
+def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch, deadline):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(workers, "_CLOSE_SECONDS", 2.0)
     options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
     batches = workers.WorkerBatches(stream.make_dataset(EndsQuietly(), 8, **options), 1)
     started = time.monotonic()
-    with pytest.raises(RunError, match="has died"):
-        next(batches)
-    batches.close()
+    try:
+        with pytest.raises(RunError, match="has died"):
+            next(batches)
+    finally:
+        batches.close()
     assert time.monotonic() - started < 20
 
 

@@ -15,8 +15,18 @@ ALLOWED = {
     "data": {"config", "errors"},
     "train": {"config", "errors"},
     "report": {"__version__"},
-    "experiments": {"config", "errors", "ops", "models", "data", "train", "report"},
-    "config": {"errors"},
+    "experiments": {
+        "config",
+        "config_values",
+        "errors",
+        "ops",
+        "models",
+        "data",
+        "train",
+        "report",
+    },
+    "config": set(),
+    "config_values": {"config", "errors"},
     "errors": set(),
 }
 ROOT_PACKAGES = {"ops": {"jax", "numpy", "optax"}, "models": {"jax", "numpy", "flax"}}

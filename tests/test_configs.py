@@ -123,13 +123,14 @@ def cut_down(config: PositionConfig | InvarianceConfig) -> PositionConfig | Inva
     if isinstance(config, PositionConfig):
         extra["eval"] = dataclasses.replace(config.eval, num_images=8, permutations=2, bootstrap=20)
     else:
-        extra["consistency"] = dataclasses.replace(
-            config.consistency, num_images=8, bootstrap=20, max_shift=3, crop=None
-        )
+        extra["consistency"] = dataclasses.replace(config.consistency, enabled=False)
         extra["shift"] = dataclasses.replace(config.shift, max_shift=3)
     return dataclasses.replace(
         config,
-        data=DataConfig(source="digits", side=16, num_train=32),
+        # A deeper stride needs a larger digit.
+        data=DataConfig(
+            source="digits", side=48 if config.model.stem == "conv7_pool" else 16, num_train=32
+        ),
         model=dataclasses.replace(config.model, width=1 / 64),
         train=dataclasses.replace(
             config.train, steps=1, batch_size=8, eval_every=1, num_val=8, milestones=()

@@ -27,14 +27,14 @@ def check(setup: Setup) -> None:
     config = setup.config.consistency
     if not config.enabled:
         return
-    side = min(setup.input_shape[1:3])
+    side = views.view_side(setup)
     if config.max_shift >= side:
         raise InputError(
             f"`consistency.max_shift` must be smaller than the image side {side}; got "
             f"{config.max_shift}."
         )
     if "crop" in config.protocols:
-        crop = views.crop_side(setup)
+        crop, side = views.crop_side(setup), views.source_side(setup)
         if not 1 <= crop <= side:
             raise InputError(
                 f"`consistency.crop` must be in [1, {side}], the side of the images; got {crop}."

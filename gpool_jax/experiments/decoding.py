@@ -52,7 +52,7 @@ def shift_tallies(setup: Setup, variables: Any) -> Tallies:
       For each protocol, the sum of squares explained and in all, per image.
     """
     config = setup.config
-    split = views.test_images(setup, config.probe.num_images)
+    split = views.test_images(setup, config.probe.num_images).load()
     fold = np.repeat(probing.image_folds(split.labels, config.probe.folds), _NUM_SHIFTS)
     variables = parallel.replicate(variables)
     tallies = {}

@@ -66,7 +66,7 @@ def load(
     # A side that any network takes: weights are checked before data is read.
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
-    height, width, channels = dataset.train.images.shape[1:]
+    height, width, channels = dataset.train.image_shape
     factor = config.n if isinstance(config, PositionConfig) else 1
     what = "the image" if factor == 1 else f"a canvas of `n` = {factor} images a side"
     models.check_input_side(model, factor * min(height, width), what)

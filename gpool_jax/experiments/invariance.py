@@ -18,7 +18,7 @@ from gpool_jax import models, ops
 from gpool_jax.config import InvarianceConfig, ShiftConfig
 from gpool_jax.data import sources
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import consistency, probing, training
+from gpool_jax.experiments import consistency, probing, training, views
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
 from gpool_jax.train.state import TrainState
@@ -97,6 +97,8 @@ def make_views(
       [V, B, H, W, C]; for crops H and W are smaller by 2 * max_shift.
     """
     flip_key, shift_key = jax.random.split(key)
+    room = 2 * config.max_shift if config.mode == "crop" else 0
+    side = images.shape[1] - room
 
     def view(number: int) -> jax.Array:
         seen = images
@@ -104,24 +106,16 @@ def make_views(
             own = flip_key if config.augment else jax.random.fold_in(flip_key, number)
             seen = ops.random_flip(own, seen, position)
         if not config.augment:
-            return centre(seen, config)
+            return views.central(seen, side)
         own = jax.random.fold_in(shift_key, number)
         offset = ops.draw_shifts(own, position, config.max_shift)
         if config.mode == "crop":
             # The corner moves against the content.
             corner = config.max_shift - offset
-            return ops.crop(seen, corner, seen.shape[1] - 2 * config.max_shift)
+            return ops.crop(seen, corner, side)
         return ops.shift(seen, offset, mode=config.mode)
 
     return jnp.stack([view(number) for number in range(config.views)])
-
-
-def centre(images: jax.Array, config: ShiftConfig) -> jax.Array:
-    """The view that is not shifted: the image, or its central crop."""
-    if config.mode != "crop":
-        return images
-    low, high = config.max_shift, images.shape[1] - config.max_shift
-    return images[:, low:high, low:high]
 
 
 def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
@@ -137,17 +131,17 @@ def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
         images = ops.normalise(batch["images"], dataset.mean, dataset.std)
-        views = make_views(key, images, batch["position"], shift, flip=config.data.flip)
+        seen = make_views(key, images, batch["position"], shift, flip=config.data.flip)
         (logits, features), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
             # One pass: the views share their batch statistics.
-            views.reshape(-1, *views.shape[2:]),
+            seen.reshape(-1, *seen.shape[2:]),
             train=True,
             mutable=["batch_stats"],
         )
-        seen = shift.views if shift.classify == "all" else 1
-        logits = logits[: seen * len(images)]
-        labels = jnp.tile(batch["labels"], seen)
+        classified = shift.views if shift.classify == "all" else 1
+        logits = logits[: classified * len(images)]
+        labels = jnp.tile(batch["labels"], classified)
         losses = ops.cross_entropy(logits, labels, label_smoothing=config.train.label_smoothing)
         metrics = {
             "cross_entropy": ops.masked_sum(losses),
@@ -184,7 +178,7 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
         labels = data["labels"][inputs["index"]]
-        logits, _ = setup.model.apply(variables, centre(images, setup.config.shift))
+        logits, _ = setup.model.apply(variables, views.central(images, views.view_side(setup)))
         return {
             "loss": ops.cross_entropy(logits, labels),
             "accuracy": logits.argmax(-1) == labels,

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import PositionConfig
+from gpool_jax.config import InvarianceConfig, PositionConfig
 from gpool_jax.data import splits
+from gpool_jax.data.records import Records
 from gpool_jax.experiments.exhaustive import TEST_IMAGES_SEED
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
@@ -18,12 +19,10 @@ from gpool_jax.train import parallel
 _TEST_KEY = 0x5417
 
 
-def test_images(setup: Setup, count: int | None) -> splits.Split:
-    """The test images that are used: all, or a stratified draw, the same for every seed."""
+def test_images(setup: Setup, count: int | None) -> splits.Split | Records:
+    """The test images that are used: all, or a draw that is the same for every seed."""
     test = setup.dataset.test
-    if count is None:
-        return test
-    return test.take(splits.stratified_rows(test.labels, count, seed=TEST_IMAGES_SEED))
+    return test.take(splits.draw_rows(test, count, seed=TEST_IMAGES_SEED))
 
 
 def labels_of(setup: Setup, labels: np.ndarray) -> np.ndarray:
@@ -39,7 +38,7 @@ def _middle(n: int) -> int:
 
 
 def stimulus(setup: Setup, images: jax.Array) -> jax.Array:
-    """The network's unshifted input: the image, or the canvas with it in the middle cell."""
+    """What is shifted: the image, or the canvas with it in the middle cell."""
     images = ops.normalise(images, setup.dataset.mean, setup.dataset.std)
     config = setup.config
     if not isinstance(config, PositionConfig):
@@ -47,18 +46,42 @@ def stimulus(setup: Setup, images: jax.Array) -> jax.Array:
     return ops.place(images, jnp.full(len(images), _middle(config.n)), config.n)
 
 
+def source_side(setup: Setup) -> int:
+    """Side of what is shifted, of which protocol "crop" cuts its crops."""
+    if isinstance(setup.config, PositionConfig):
+        return min(setup.input_shape[1:3])
+    return min(setup.dataset.test.image_shape[:2])
+
+
+def view_side(setup: Setup) -> int:
+    """Side of a view under the other protocols: what the network was trained on."""
+    side, config = min(setup.input_shape[1:3]), setup.config
+    if isinstance(config, InvarianceConfig) and config.shift.mode == "crop":
+        side -= 2 * config.shift.max_shift
+    return side
+
+
 def crop_side(setup: Setup) -> int:
     """Side of the crops of protocol "crop"."""
     consistency = setup.config.consistency
-    side = min(setup.input_shape[1:3])
-    return side - 2 * consistency.max_shift if consistency.crop is None else consistency.crop
+    if consistency.crop is not None:
+        return consistency.crop
+    return source_side(setup) - 2 * consistency.max_shift
+
+
+def central(images: jax.Array, side: int) -> jax.Array:
+    """The central part of images [B, H, W, C], `side` wide where they are wider."""
+    top, left = ((extent - min(side, extent)) // 2 for extent in images.shape[1:3])
+    return images[:, top : top + side, left : left + side]
 
 
 def move(setup: Setup, inputs: jax.Array, offset: jax.Array, protocol: str) -> jax.Array:
-    """Shift unshifted inputs [B, H, W, C] by `offset` [B, 2], as a protocol says.
+    """Shift stimuli [B, H, W, C] by `offset` [B, 2], as a protocol says.
 
     Under "crop" content moves because the corner of the crop moves against it.
     """
+    if protocol != "crop":
+        inputs = central(inputs, view_side(setup))
     if protocol == "fourier":
         return ops.fourier_shift(inputs, offset)
     if protocol == "crop":
@@ -74,7 +97,7 @@ def offset_range(setup: Setup, protocol: str) -> tuple[int, int]:
     if protocol == "fourier":
         return -2 * reach, 2 * reach
     if protocol == "crop":
-        room = min(setup.input_shape[1:3]) - crop_side(setup)
+        room = source_side(setup) - crop_side(setup)
         # The corner is room // 2 - offset, in [0, room].
         return room // 2 - room, room // 2
     return -reach, reach

@@ -6,9 +6,11 @@ python -m benchmarks.tables --write    puts them into README.md
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from gpool_jax.report import Result, read_result
+from gpool_jax.report.quantities import Block, measurement_blocks
 from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +33,25 @@ def probe_table(result: Result) -> str:
     """Cell and class, read from each input."""
     lines = [line for line in probe_lines(result.probes) if line[2] in ("cell", "class")]
     return _markdown([PROBE_HEADER, *lines])
+
+
+def shift_tables(result: Result) -> str:
+    """What was measured under each protocol, arm by arm."""
+    return _blocks(b for b in measurement_blocks(result.measurements) if "difference" not in b[0])
+
+
+def shift_differences(result: Result) -> str:
+    """Arms less the baseline and AugShift's rivals: the first protocol, and the cells."""
+    first = result.measurements[0].protocol
+    wanted = (f"protocol {first}: difference", "cells of a canvas: difference")
+    return _blocks(b for b in measurement_blocks(result.measurements) if b[0].startswith(wanted))
+
+
+def _blocks(blocks: Iterable[Block]) -> str:
+    return "\n\n".join(
+        f"{title[0].upper()}{title[1:]}:\n\n{_markdown([header, *lines])}"
+        for title, header, lines in blocks
+    )
 
 
 def measured_on(result: Result) -> str:
@@ -60,7 +81,13 @@ def all_tables() -> dict[str, str]:
     blocks = {}
     for folder in sorted(p.parent for p in RESULTS.glob("*/results.json")):
         result = read_result(folder)
-        blocks[f"{folder.name} accuracy"] = f"{accuracy_table(result)}\n\n{measured_on(result)}"
+        if result.rows:
+            accuracy = f"{accuracy_table(result)}\n\n{measured_on(result)}"
+            blocks[f"{folder.name} accuracy"] = accuracy
+        if result.measurements:
+            shift = f"{shift_tables(result)}\n\n{measured_on(result)}"
+            blocks[f"{folder.name} shift"] = shift
+            blocks[f"{folder.name} differences"] = shift_differences(result)
         if result.probes:
             blocks[f"{folder.name} probes"] = probe_table(result)
     return blocks

@@ -13,11 +13,11 @@ from gpool_jax import ops
 from gpool_jax.config import DataConfig, ShiftConfig
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import invariance, invariance_comparison, invariance_measure, run
+from gpool_jax.experiments import invariance, invariance_comparison, invariance_measure, run, views
 from gpool_jax.report import read_result
 from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step
-from tests import reference
+from tests import imagesets, reference
 from tests.helpers import tiny_arms, tiny_invariance
 
 KEY = jax.random.key(5)
@@ -323,3 +323,35 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             run(tiny_arms(**changes), tmp_path / "run")
+
+
+def test_a_streamed_set_is_trained_on_and_measured_from_disk(tmp_path):
+    """Views are crops of what the stream cuts; test crops come from larger images."""
+    imagesets.write_folder(tmp_path / "set", train=40, test=12)
+    config = tiny_invariance(
+        data={
+            "source": "folder",
+            "path": str(tmp_path / "set"),
+            "side": 20,
+            "resize": 24,
+            "eval_side": 23,
+            "num_train": None,
+            "stream": True,
+            "workers": 0,
+        },
+        train={"steps": 2, "batch_size": 8, "num_val": 4},
+        shift={"mode": "crop", "max_shift": 2},
+        consistency={"protocols": ("crop", "zeros"), "crop": 16, "num_images": None},
+        probe={"num_images": 9},
+    )
+    setup = invariance.prepare(config)
+    assert views.view_side(setup) == 16
+    # Corners 0 to 7 of 23 pixels, and the middle at 3.
+    assert views.offset_range(setup, "crop") == (-4, 3)
+    result = run(config, tmp_path / "run")
+    found = {(m.protocol, m.quantity): m for m in result.measurements}
+    assert found[("crop", "consistency")].num_images == 12
+    # Both protocols begin with the same 16 pixels in the middle.
+    clean = [found[(p, "accuracy")].value for p in ("crop", "zeros")]
+    assert clean[0] == clean[1]
+    assert found[("canvas", "cell_decoding")].num_images == 9

@@ -46,7 +46,11 @@ gpool --version prints the version.
 _COMMON = """\
 every command:
   --workdir DIR              where results.json and report.html go
-  --tensorboard              (train) write TensorBoard events too
+  --tensorboard              (train, invariance) write TensorBoard events too
+  --weights FILE             (evaluate) a .safetensors or .pth instead of a run
+  --model NAME               (evaluate --weights) the network of the weights
+  --consistency              (evaluate) measure consistency under shift; its fields
+                             are --consistency.*
   --help                     all options of the command, with their defaults
   --compilation-cache DIR    where compiled programs are kept (none: off)
 """
@@ -85,6 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, RunError) as error:
         print(f"gpool: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("gpool: interrupted.", file=sys.stderr)
         return 130

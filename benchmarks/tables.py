@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gpool_jax.report import Result, read_result
-from gpool_jax.report.quantities import Block, measurement_blocks
+from gpool_jax.report.quantities import (
+    QUANTITIES,
+    Block,
+    format_measurement,
+    measurement_blocks,
+)
 from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +50,25 @@ def shift_differences(result: Result) -> str:
     first = result.measurements[0].protocol
     wanted = (f"protocol {first}: difference", "cells of a canvas: difference")
     return _blocks(b for b in measurement_blocks(result.measurements) if b[0].startswith(wanted))
+
+
+def sweep_table(folder: Path) -> str:
+    """One seed: AugShift with one option changed at a time, under the first protocol."""
+    quantities = ("accuracy", "shifted_accuracy", "consistency", "latent_distance", "shift_r2")
+    header = ("varied", "arm", *(QUANTITIES[q][0] for q in quantities), "cell read from latent")
+    lines = []
+    for path in sorted(folder.glob("*/results.json")):
+        measurements = [m for m in read_result(path.parent).measurements if m.versus is None]
+        first = measurements[0].protocol
+        for arm in dict.fromkeys(m.arm for m in measurements):
+            found = {
+                m.quantity: format_measurement(m)
+                for m in measurements
+                if m.arm == arm and m.protocol in (first, "canvas")
+            }
+            cells = (found[q] for q in (*quantities, "cell_decoding"))
+            lines.append((path.parent.name, arm, *cells))
+    return _markdown([header, *lines])
 
 
 def _blocks(blocks: Iterable[Block]) -> str:
@@ -90,6 +114,8 @@ def all_tables() -> dict[str, str]:
             blocks[f"{folder.name} differences"] = shift_differences(result)
         if result.probes:
             blocks[f"{folder.name} probes"] = probe_table(result)
+    for folder in sorted(RESULTS.glob("*_sweep")):
+        blocks[f"{folder.name} sweep"] = sweep_table(folder)
     return blocks
 
 

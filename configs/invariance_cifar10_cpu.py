@@ -5,7 +5,7 @@
 Shows: accuracy, consistency under shift and what can still be read of position,
 for a baseline, shift augmentation, AugShift, BlurPool, and the last two together;
 a thin ResNet-18 on 5,000 training images, two views of each.
-Expected time: 55 minutes on two AMD EPYC cores (15 networks of 600 steps).
+Expected time: 52 minutes on two busy AMD EPYC cores (15 networks of 600 steps).
 Measured: invariance_cifar10_cpu in benchmarks/results/, and the README's table.
 """
 

@@ -69,7 +69,7 @@ def test_answers_through_permutations_are_those_of_the_network_run_again(model):
 def test_sums_of_the_latent_leave_the_padding_out():
     setup, variables = prepared(eval={"num_images": 21, "batch_size": 9})
     answers = exhaustive.make_evaluate(setup)(variables)
-    pooled = probing._pool(setup, variables, exhaustive.test_split(setup), ("gap",))["gap"]
+    pooled = probing._pool(setup, variables, exhaustive.test_split(setup), ("gap",), 9)["gap"]
     assert pooled.shape[0] == 21
     np.testing.assert_allclose(answers.latent_sum, pooled.sum(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answers.latent_square_sum, (pooled**2).sum(0), rtol=1e-4, atol=1e-5)
@@ -120,7 +120,7 @@ def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
     """Cell in the order of two channels, class in their size: sorting keeps only the class."""
     setup, variables = prepared(n=2, probe={"num_images": 60, "folds": 5})
 
-    def pool(setup, variables, split, stages):
+    def pool(setup, variables, split, stages, batch_size):
         size = 1.0 + split.labels[:, None, None].astype(np.float32)
         column = np.arange(4) % 2
         latent = np.stack([1.0 - column, column], axis=-1)[None] * size
@@ -136,7 +136,7 @@ def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
     )
     found = {
         (facts["input"], facts["target"]): scores.mean()
-        for facts, scores in probing.run_probes(setup, variables)
+        for facts, scores in probing.run_probes(setup, variables, 64)
     }
     assert found[("latent", "column")] > 0.95
     assert abs(found[("permuted latent", "column")] - 0.5) < 0.15

@@ -222,11 +222,12 @@ def _contrasts(
 
 
 def sentences(measurements: list[Measurement]) -> list[str]:
-    """What was seen against the baseline, no more than the table says."""
+    """What was seen under the first protocol, no more than the table says."""
+    first = measurements[0].protocol
     found = {(m.arm, m.versus, m.protocol, m.quantity): m for m in measurements}
     said = []
     for (arm, versus, protocol, quantity), m in found.items():
-        if versus is None or quantity != "consistency":
+        if versus is None or quantity != "consistency" or protocol != first:
             continue
         accuracy = found[(arm, versus, protocol, "accuracy")]
         said.append(

@@ -46,14 +46,18 @@ def _block(protocol: str, versus: str | None, group: list[Measurement]) -> Block
         label = f"{name}, {unit}" if unit else name
         if members[0].chance:
             label += f" (chance {_number(members[0].chance, unit)})"
-        cells = [_cell(found.get((quantity, arm)), unit) for arm in arms]
+        cells = [_cell(found.get((quantity, arm))) for arm in arms]
         lines.append((label, *cells, str(members[0].num_images), str(members[0].num_seeds)))
     return title, ("quantity", *arms, "images", "seeds"), lines
 
 
-def _cell(m: Measurement | None, unit: str) -> str:
-    if m is None:
-        return "-"
+def _cell(m: Measurement | None) -> str:
+    return "-" if m is None else format_measurement(m)
+
+
+def format_measurement(m: Measurement) -> str:
+    """A value and its 95 % interval in the quantity's unit: "73.2 (72.0 to 74.3)"."""
+    unit = QUANTITIES[m.quantity][1]
     value, low, high = (_number(v, unit, m.versus is not None) for v in (m.value, m.low, m.high))
     return f"{value} ({low} to {high})"
 

@@ -142,8 +142,11 @@ def _run(config: Any, folder: Path, options: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    # The bare word switches the measurement on; its fields are --consistency.*.
-    arguments = ["--consistency.enabled" if a == "--consistency" else a for a in arguments]
+    # The bare word, or any of its fields, switches the measurement on.
+    asked = any(a.startswith("--consistency") for a in arguments)
+    arguments = [a for a in arguments if a != "--consistency"]
+    if asked and "--consistency.no-enabled" not in arguments:
+        arguments.append("--consistency.enabled")
     options, rest = _options(
         "evaluate",
         arguments,

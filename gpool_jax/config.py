@@ -188,7 +188,7 @@ class ConsistencyConfig:
     num_pairs: int = 8
     """Random pairs of shifts per image; 0: all pairs of the grid."""
     grid_step: int = 1
-    """Pixels between neighbouring shifts of the grid."""
+    """Pixels between neighbouring shifts of the grid (half pixels for fourier)."""
     crop: int | None = None
     """Side of the crops of protocol crop; None: the image's less 2 * max_shift."""
     num_images: int | None = None

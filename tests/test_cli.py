@@ -343,3 +343,16 @@ def test_invariance_refuses_the_config_of_another_question(gpool, tmp_path):
     code, _, errors = gpool("invariance", tmp_path / "config.py", "--workdir", tmp_path / "run")
     assert (code, len(errors)) == (2, 1)
     assert "one of InvarianceComparisonConfig, InvarianceConfig; got PositionConfig" in errors[0]
+
+
+def test_a_field_of_consistency_switches_it_on_for_a_position_run(gpool, tmp_path):
+    run = tmp_path / "run"
+    assert gpool("train", tmp_path / "config.py", "--workdir", run, "--probe.no-enabled")[0] == 0
+    words = ["--consistency.protocols", "circular", "--consistency.num-pairs", "2"]
+    for number, extra in enumerate((["--consistency"], words)):
+        out = tmp_path / f"out{number}"
+        code, text, errors = gpool("evaluate", run, *extra, "--workdir", out)
+        assert (code, errors) == (0, [])
+        assert "Under shift" in text
+    found = json.loads((out / "results.json").read_text())["measurements"]
+    assert {m["protocol"] for m in found} == {"circular"}

@@ -23,6 +23,17 @@ def eight_devices():
     assert jax.local_device_count() == 8
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Let go of a file's compiled programs when it ends.
+
+    Each holds memory maps, of which Linux allows a process 65,530: the whole suite
+    in one process needs more, and XLA then dies of a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """No test reads what another program decoded."""

@@ -64,7 +64,7 @@ def sweep_table(folder: Path) -> str:
             found = {
                 m.quantity: format_measurement(m)
                 for m in measurements
-                if m.arm == arm and m.protocol in (first, "canvas")
+                if m.arm == arm and m.protocol in (first, "canvas") and m.quantity in QUANTITIES
             }
             cells = (found[q] for q in (*quantities, "cell_decoding"))
             lines.append((path.parent.name, arm, *cells))

@@ -68,6 +68,13 @@ def check(config: AnyConfig) -> None:
         _check_shift(config.shift)
     if isinstance(config, InvarianceComparisonConfig):
         _require(len(config.arms) > 0, "`arms` must name at least one arm; got none.")
+        _require(
+            len(set(config.arms)) == len(config.arms), f"`arms` names an arm twice: {config.arms}."
+        )
+        _require(
+            len(set(config.weights)) == len(config.weights),
+            f"`weights` names a weight twice: {config.weights}.",
+        )
         for weight in config.weights:
             _require(0 <= weight < float("inf"), f"`weights` must be at least 0; got {weight}.")
     if isinstance(config, ComparisonConfig | InvarianceComparisonConfig):

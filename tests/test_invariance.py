@@ -320,6 +320,8 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
         ({"num_seeds": 0}, "`num_seeds` must be at least 1; got 0"),
         ({"arms": ()}, "`arms` must name at least one arm"),
         ({"weights": (-0.5,)}, "`weights` must be at least 0; got -0.5"),
+        ({"weights": (0.5, 0.5)}, "`weights` names a weight twice"),
+        ({"arms": ("shift", "shift")}, "`arms` names an arm twice"),
     ):
         with pytest.raises(InputError, match=message):
             run(tiny_arms(**changes), tmp_path / "run")

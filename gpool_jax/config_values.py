@@ -75,6 +75,14 @@ def check(config: AnyConfig) -> None:
             len(set(config.weights)) == len(config.weights),
             f"`weights` names a weight twice: {config.weights}.",
         )
+        _require(
+            config.shift.weight > 0 or not any("augshift" in arm for arm in config.arms),
+            "`shift.weight` must be positive for the augshift arms; got 0.",
+        )
+        _require(
+            config.consistency.enabled or config.probe.enabled,
+            "`consistency.enabled` and `probe.enabled` are both off: nothing would be measured.",
+        )
         for weight in config.weights:
             _require(0 <= weight < float("inf"), f"`weights` must be at least 0; got {weight}.")
     if isinstance(config, ComparisonConfig | InvarianceComparisonConfig):

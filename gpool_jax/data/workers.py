@@ -81,6 +81,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
 
     def _wait(self) -> dict[str, np.ndarray]:
         gone_since = None
+        self._gone()  # so that every process is known before it can end
         while True:
             try:
                 batch, error = self._ready.get(timeout=_POLL_SECONDS)

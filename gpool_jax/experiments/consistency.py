@@ -27,6 +27,11 @@ def check(setup: Setup) -> None:
     config = setup.config.consistency
     if not config.enabled:
         return
+    height, width = setup.input_shape[1:3]
+    if height != width:
+        raise InputError(
+            f"`data`: shifts need square images; got {height} by {width} (`data.side` resizes)."
+        )
     side = views.view_side(setup)
     if config.max_shift >= side:
         raise InputError(
@@ -42,6 +47,11 @@ def check(setup: Setup) -> None:
         models.check_input_side(setup.model, crop, "a crop of `consistency.crop`")
     for protocol in config.protocols:
         low, high = views.offset_range(setup, protocol)
+        if low == high:
+            raise InputError(
+                f"`consistency.protocols`: {protocol} leaves one view only; a larger "
+                "max_shift or a smaller crop gives more."
+            )
         if config.num_pairs == 0 and config.grid_step > max(high, -low):
             raise InputError(
                 f"`consistency.grid_step` leaves protocol {protocol} one view only: its largest "

@@ -56,7 +56,11 @@ def prepare(
 
 def check(setup: Setup) -> None:
     """Raise for shifts, protocols or probes that the images or the network do not allow."""
-    shift, side = setup.config.shift, min(setup.input_shape[1:3])
+    shift, (side, width) = setup.config.shift, setup.input_shape[1:3]
+    if side != width:
+        raise InputError(
+            f"`data`: shifts need square images; got {side} by {width} (`data.side` resizes)."
+        )
     if shift.max_shift >= side:
         raise InputError(
             f"`shift.max_shift` must be smaller than the image side {side}; got {shift.max_shift}."

@@ -173,7 +173,7 @@ def combine(
         curves={n: read_events(folder / n) for n in results if n.endswith(f"seed{config.seed}")},
         environment=environment(seconds)
         | {"seconds_per_run": {n: r.environment["wall_seconds"] for n, r in results.items()}},
-        notes=sentences(measurements) + consistency.caveats(config),
+        notes=sentences(measurements) + consistency.caveats(config) + _few_seeds(config),
         measurements=measurements,
     )
 
@@ -223,7 +223,7 @@ def _contrasts(
 
 def sentences(measurements: list[Measurement]) -> list[str]:
     """What was seen under the first protocol, no more than the table says."""
-    first = measurements[0].protocol
+    first = next((m.protocol for m in measurements if m.quantity == "consistency"), None)
     found = {(m.arm, m.versus, m.protocol, m.quantity): m for m in measurements}
     said = []
     for (arm, versus, protocol, quantity), m in found.items():
@@ -238,6 +238,15 @@ def sentences(measurements: list[Measurement]) -> list[str]:
         if m.versus == "baseline" and m.quantity == "cell_decoding":
             said.append(f"{m.arm} against baseline: cell read from the latent {_points(m)} points.")
     return said
+
+
+def _few_seeds(config: InvarianceComparisonConfig) -> list[str]:
+    if config.num_seeds >= 5:
+        return []
+    return [
+        f"With {config.num_seeds} training seeds the bootstrap knows little of how they differ: "
+        "the intervals are too narrow where seeds matter more than images (see per_seed)."
+    ]
 
 
 def _points(m: Measurement) -> str:

@@ -68,7 +68,10 @@ def invariance_loss(
         raise ValueError(f"`norm` must be one of {INVARIANCE_NORMS}; got {norm!r}.")
     if normalise not in LATENT_SCALES:
         raise ValueError(f"`normalise` must be one of {LATENT_SCALES}; got {normalise!r}.")
-    latent = _rescale(latent.astype(jnp.float32), normalise, axis_name)
+    latent = latent.astype(jnp.float32)
+    # A fixed view must not move through the statistics of the batch either.
+    fixed = jax.lax.stop_gradient(latent) if stop_gradient else latent
+    latent = _rescale(latent, fixed, normalise, axis_name)
     first, second = np.triu_indices(latent.shape[0], k=1)
     anchor, moved = latent[first], latent[second]
     if stop_gradient:
@@ -76,7 +79,10 @@ def invariance_loss(
     return jnp.mean(_distance(anchor, moved, norm), axis=0)
 
 
-def _rescale(latent: jax.Array, normalise: str, axis_name: str | None) -> jax.Array:
+def _rescale(
+    latent: jax.Array, measured: jax.Array, normalise: str, axis_name: str | None
+) -> jax.Array:
+    """Bring `latent` to scale; of a batch, by the statistics of `measured`."""
     if normalise == "length":
         mean_square = jnp.mean(latent**2, axis=-1, keepdims=True)
         return latent * jax.lax.rsqrt(mean_square + 1e-12)
@@ -86,9 +92,9 @@ def _rescale(latent: jax.Array, normalise: str, axis_name: str | None) -> jax.Ar
             values = jnp.mean(values, axis=(0, 1), keepdims=True)
             return values if axis_name is None else jax.lax.pmean(values, axis_name)
 
-        latent = latent - mean(latent)
+        centre = mean(measured)
         # A channel that is silent over the whole batch stays silent.
-        return latent * jax.lax.rsqrt(mean(latent**2) + 1e-6)
+        return (latent - centre) * jax.lax.rsqrt(mean((measured - centre) ** 2) + 1e-6)
     return latent
 
 
@@ -96,8 +102,8 @@ def _distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
     """[P, B, C] twice -> [P, B]."""
     if norm == "cosine":
         # Under the root, so that the gradient of a latent of zeros is finite.
-        squares = (a**2).sum(-1) * (b**2).sum(-1)
-        return 1.0 - (a * b).sum(-1) * jax.lax.rsqrt(squares + 1e-12)
+        first, second = (jax.lax.rsqrt((v**2).sum(-1) + 1e-12) for v in (a, b))
+        return 1.0 - (a * b).sum(-1) * first * second
     gap = jnp.abs(a - b)
     if norm == "l2":
         gap = gap**2

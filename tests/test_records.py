@@ -90,6 +90,14 @@ def test_the_fingerprint_tells_other_files_without_reading_them(tmp_path):
     assert after["train"] == before["train"]
 
 
+def test_the_fingerprint_tells_another_draw_of_as_many_images(tfds_dir):
+    one, two = (sources.load(tfds_config(tfds_dir), seed=s, warn=pytest.fail) for s in (0, 1))
+    assert len(one.train) == len(two.train)
+    for split in ("train", "val"):
+        assert one.fingerprint[split] != two.fingerprint[split]
+    assert one.fingerprint["test"] == two.fingerprint["test"]
+
+
 def test_which_split_is_the_test(tmp_path):
     imagesets.write_folder(tmp_path / "f", test_name="val")
     assert len(load(folder_config(tmp_path / "f")).test) == 9
@@ -174,6 +182,12 @@ def test_a_training_crop_is_the_part_of_the_image_that_was_drawn(tmp_path):
         image, label = split.random_crop(place, np.random.default_rng(seed), **options)
         assert np.abs(image - np.asarray(wanted, np.float64)).mean() < 3
         assert label == 0
+
+
+def test_images_are_resized_as_256_is_to_224_unless_told(tfds_dir):
+    options = [{"side": 224}, {"side": 224, "eval_side": 288}, {"side": 224, "resize": 300}]
+    sides = [load(tfds_config(tfds_dir, **o)).test.resize for o in options]
+    assert sides == [256, 288, 300]
 
 
 # What is refused

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,7 +20,7 @@ from gpool_jax import config_values as configs
 from gpool_jax.data import stream, workers
 from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import position
+from gpool_jax.experiments import position, training
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
 from tests import imagesets
@@ -251,6 +254,25 @@ def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
         position.prepare(whole)
 
 
+def test_the_feed_of_a_run_follows_its_config(folder, monkeypatch):
+    config = streamed(folder, workers=3, min_scale=0.5)
+    setup = position.prepare(dataclasses.replace(config, seed=7))
+    monkeypatch.setattr(training, "StreamFeed", lambda split, **options: (split, options))
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    split, options = training.make_feed(setup)
+    assert split is setup.dataset.train
+    # No `flip`: the loss mirrors, and twice would be as good as never.
+    assert options == {
+        "batch_size": config.train.batch_size,
+        "seed": 7,
+        "workers": 3,
+        "min_scale": 0.5,
+        "process_index": 1,
+        "process_count": 2,
+    }
+
+
 def test_bad_numbers_are_refused(folder):
     for name, value in (("min_scale", 0.0), ("min_scale", 1.5), ("workers", -1), ("resize", 0)):
         with pytest.raises(InputError, match=f"`data.{name}` must be .*got {value}"):
@@ -301,6 +323,69 @@ def test_a_killed_worker_ends_the_run_within_seconds(open_feed, deadline):
     feed.close()
     assert time.monotonic() - started < 15
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_stream_that_failed_fails_again_and_leaves_no_process(
+    tmp_path, open_feed, deadline, count
+):
+    imagesets.write_tfds(tmp_path, replace=dict.fromkeys(range(40), b"no image"))
+    feed = open_feed(load(tfds_config(tmp_path)).train, workers=count)
+    for _ in range(2):
+        with pytest.raises(RunError, match="is a broken image"):
+            feed.inputs_at(0, 1)
+        assert not multiprocessing.active_children()
+
+
+ORPHAN = """
+import sys
+import time
+from pathlib import Path
+
+from gpool_jax.data.stream import StreamFeed
+from tests import imagesets
+
+if __name__ == "__main__":
+    train = imagesets.load(imagesets.folder_config(Path(sys.argv[1]))).train
+    feed = StreamFeed(train, batch_size=4, seed=0, workers=2)
+    feed.inputs_at(0, 1)
+    print(*(process.pid for process in feed._open._workers), flush=True)
+    time.sleep(60)
+"""
+
+
+def running(pid):
+    """Whether a process lives; one that has ended and waits to be collected does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_workers_end_with_a_parent_that_was_killed(folder, tmp_path, deadline):
+    script = tmp_path / "train.py"
+    script.write_text(ORPHAN)
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, str(script), str(folder)]
+    pids = []
+    try:
+        with subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
+        ) as parent:
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+            assert len(pids) == 2
+            assert all(running(pid) for pid in pids)
+            parent.kill()
+        until = time.monotonic() + 10
+        while any(running(pid) for pid in pids) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not any(running(pid) for pid in pids)
+    finally:
+        for pid in filter(running, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 class EndsQuietly:

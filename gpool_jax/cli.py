@@ -187,6 +187,11 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
     # Consistency is a question about whole images, the others about canvases.
     asked = any(word.startswith("--consistency") for word in rest)
     default: Any = InvarianceConfig() if asked else PositionConfig()
+    if asked and any(word.split("=")[0] == "--task" for word in rest):
+        raise InputError(
+            "`--task`: the consistency of an imported network is that of the classes it recognises "
+            "in whole images; leave --task out."
+        )
     if options.model is not None:
         model = dataclasses.replace(default.model, name=options.model)
         default = dataclasses.replace(default, model=model)

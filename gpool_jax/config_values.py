@@ -80,6 +80,14 @@ def check(config: AnyConfig) -> None:
             "`shift.weight` must be positive for the augshift arms; got 0.",
         )
         _require(
+            config.model.antialias > 0 or not any("blurpool" in arm for arm in config.arms),
+            "`model.antialias` must be 3 or 5 for the blurpool arms; got 0.",
+        )
+        _require(
+            "augshift" not in config.arms or config.shift.weight not in config.weights,
+            f"`weights` repeats the weight of the arm augshift: {config.shift.weight:g}.",
+        )
+        _require(
             config.consistency.enabled or config.probe.enabled,
             "`consistency.enabled` and `probe.enabled` are both off: nothing would be measured.",
         )

@@ -308,6 +308,9 @@ def test_invariance_and_consistency_from_the_command_line(gpool, tmp_path):
     words += ["--data.source", "npz", "--data.path", tmp_path / "set.npz"]
     words += ["--probe.num-images", "12", "--probe.folds", "3", "--probe.kinds", "ridge"]
     words += ["--consistency", "--consistency.protocols", "zeros", "--consistency.num-pairs", "2"]
+    code, _, errors = gpool(*words, "--task", "location", "--workdir", tmp_path / "no")
+    assert (code, len(errors)) == (2, 1)
+    assert "leave --task out" in errors[0]
     code, out, errors = gpool(*words, "--workdir", tmp_path / "out")
     assert (code, errors) == (0, [])
     assert "gapnet head with 4 outputs" in out

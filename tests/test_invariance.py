@@ -180,6 +180,7 @@ def test_arms_differ_in_what_their_names_say():
         arms=("baseline", "shift", "augshift", "blurpool", "augshift_blurpool"),
         weights=(0.1,),
         shift={"weight": 0.5},
+        model={"antialias": 3},
         num_seeds=1,
     )
     found = {
@@ -322,6 +323,9 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
         ({"weights": (-0.5,)}, "`weights` must be at least 0; got -0.5"),
         ({"weights": (0.5, 0.5)}, "`weights` names a weight twice"),
         ({"arms": ("shift", "shift")}, "`arms` names an arm twice"),
+        ({"arms": ("blurpool",)}, "`model.antialias` must be 3 or 5 for the blurpool arms"),
+        ({"weights": (1.0,)}, "`weights` repeats the weight of the arm augshift: 1"),
+        ({"shift": {"weight": 0.0}}, "`shift.weight` must be positive for the augshift arms"),
     ):
         with pytest.raises(InputError, match=message):
             run(tiny_arms(**changes), tmp_path / "run")

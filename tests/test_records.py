@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -223,6 +224,9 @@ def test_bad_folders_are_refused(tmp_path):
     (tmp_path / "a" / "test" / "dodo").rmdir()
     (tmp_path / "a" / "train" / "eel").mkdir()
     refused(tmp_path / "a", "train/eel holds no images")
+    (tmp_path / "a" / "train" / "eel").rmdir()
+    shutil.rmtree(tmp_path / "a" / "test" / "ant")
+    refused(tmp_path / "a", "the folder .*test/ant of class ant is missing")
     (tmp_path / "b" / "cat").mkdir(parents=True)
     refused(tmp_path / "b", "needs train/ and test/")
 

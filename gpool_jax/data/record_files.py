@@ -246,6 +246,8 @@ def open_folder(root: Path, classes: list[str], suffixes: tuple[str, ...]) -> Fo
     entries = []
     for label, name in enumerate(classes):
         folder = root / name
+        if not folder.is_dir():
+            raise InputError(f"`data`: the folder {folder} of class {name} is missing.")
         found = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in suffixes]
         if not found:
             raise InputError(f"`data.path`: {folder} holds no images ({', '.join(suffixes)}).")

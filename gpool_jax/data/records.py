@@ -142,13 +142,15 @@ class Records:
 
 def _decode(encoded: bytes, name: str, side: int, cut) -> np.ndarray:
     """Decode an image and resize the part of it that `cut` chooses."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(encoded)) as file:
             image, box = cut(file)
             image = image.convert("RGB")
             return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
+    except UnidentifiedImageError:  # whose own message names a memory address
+        raise RunError(f"`data`: {name} is a broken image: its format is unknown.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RunError(f"`data`: {name} is a broken image: {error}.") from None
 

@@ -65,6 +65,10 @@ def caveats(config: Any) -> list[str]:
     notes: list[str] = []
     if not consistency.enabled:
         return notes
+    notes.append(
+        "A network that answers the same to every image is fully consistent: read consistency "
+        "beside accuracy."
+    )
     circular = [p for p in consistency.protocols if p in ("circular", "fourier")]
     if circular and config.model.padding != "circular":
         notes.append(
@@ -79,7 +83,8 @@ def caveats(config: Any) -> list[str]:
         )
     else:
         notes.append(
-            f"Consistency over all pairs of a grid of shifts, {consistency.grid_step} px apart; "
+            f"Consistency over all pairs of a grid of shifts, {consistency.grid_step} px apart "
+            "(fourier: half as far); "
             "worst case over the whole grid."
         )
     return notes
@@ -216,4 +221,6 @@ class _Meter:
             whole[f"agreement at {distance} px"] = sums[:, distance], counts[:, distance]
         sums, counts = whole["latent_distance"]
         whole["latent_distance"] = sums / self._scale(), counts
-        return {name: Tally(*pair) for name, pair in whole.items()}
+        guess = 1.0 / self._setup.num_outputs
+        chance = {"accuracy": guess, "shifted_accuracy": guess}
+        return {name: Tally(*pair, chance.get(name)) for name, pair in whole.items()}

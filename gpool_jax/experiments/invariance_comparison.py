@@ -25,13 +25,10 @@ from gpool_jax.report import Measurement, Result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train.events import read_events
 
-# BlurPool's taps where the config leaves them open (Zhang, 2019, prefers 3 on ResNet).
-_TAPS = 3
-
 
 def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
     """Each arm's config at the first seed, by the name of its sub-folders."""
-    taps = config.model.antialias or _TAPS
+    taps = config.model.antialias
     found: dict[str, InvarianceConfig] = {}
     for arm in config.arms:
         augment = "shift" in arm

@@ -1,5 +1,7 @@
 """Pure functions on arrays: the ground floor, which imports nothing of the rest."""
 
+from gpool_jax.ops.ablate import ablate, matched_channels, random_orders, removal_masks
+from gpool_jax.ops.augment import colour_jitter, random_scale_crop
 from gpool_jax.ops.canvas import draw_cells, normalise, place, place_everywhere, random_flip
 from gpool_jax.ops.consistency import (
     accuracy_under_shift,
@@ -9,8 +11,21 @@ from gpool_jax.ops.consistency import (
     view_changes,
 )
 from gpool_jax.ops.conv import PADDING_MODES, conv2d, pad2d
+from gpool_jax.ops.iou import (
+    class_counts,
+    class_iou,
+    confusion_matrix,
+    mean_iou,
+    pixel_accuracy,
+)
 from gpool_jax.ops.keys import example_keys
-from gpool_jax.ops.losses import INVARIANCE_NORMS, LATENT_SCALES, cross_entropy, invariance_loss
+from gpool_jax.ops.losses import (
+    INVARIANCE_NORMS,
+    LATENT_SCALES,
+    cross_entropy,
+    invariance_loss,
+    pixel_cross_entropy,
+)
 from gpool_jax.ops.metrics import (
     bootstrap_interval,
     bootstrap_ratio,
@@ -19,6 +34,22 @@ from gpool_jax.ops.metrics import (
 )
 from gpool_jax.ops.permute import draw_permutation, draw_permutations, permute_channels
 from gpool_jax.ops.pool import BLUR_TAPS, blur_pool2d, global_average_pool, max_pool2d
+from gpool_jax.ops.rank import (
+    METHODS,
+    absolute_flip_difference,
+    absolute_translation_difference,
+    flip_difference,
+    gate_gradient,
+    gradient_times_activation,
+    midpoints,
+    overlap_at,
+    rank_channels,
+    rank_correlation,
+    region_means,
+    resampled_means,
+    translation_difference,
+)
+from gpool_jax.ops.regions import REGIONS, mirror_axis, region_box, region_cells, region_mask
 from gpool_jax.ops.shift import (
     SHIFT_MODES,
     crop,
@@ -33,13 +64,22 @@ __all__ = [
     "BLUR_TAPS",
     "INVARIANCE_NORMS",
     "LATENT_SCALES",
+    "METHODS",
     "PADDING_MODES",
+    "REGIONS",
     "SHIFT_MODES",
+    "ablate",
+    "absolute_flip_difference",
+    "absolute_translation_difference",
     "accuracy_under_shift",
     "agreement_by_distance",
     "blur_pool2d",
     "bootstrap_interval",
     "bootstrap_ratio",
+    "class_counts",
+    "class_iou",
+    "colour_jitter",
+    "confusion_matrix",
     "conv2d",
     "crop",
     "cross_entropy",
@@ -49,21 +89,42 @@ __all__ = [
     "draw_permutations",
     "draw_shifts",
     "example_keys",
+    "flip_difference",
     "fourier_shift",
+    "gate_gradient",
     "global_average_pool",
+    "gradient_times_activation",
     "grid_agreement",
     "invariance_loss",
     "masked_sum",
+    "matched_channels",
     "max_pool2d",
+    "mean_iou",
+    "midpoints",
+    "mirror_axis",
     "normalise",
+    "overlap_at",
     "pad2d",
     "pair_agreement",
     "permute_channels",
+    "pixel_accuracy",
+    "pixel_cross_entropy",
     "place",
     "place_everywhere",
     "position_selectivity",
     "random_flip",
+    "random_orders",
+    "random_scale_crop",
+    "rank_channels",
+    "rank_correlation",
+    "region_box",
+    "region_cells",
+    "region_mask",
+    "region_means",
+    "removal_masks",
+    "resampled_means",
     "shift",
     "shift_grid",
+    "translation_difference",
     "view_changes",
 ]

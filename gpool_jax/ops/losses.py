@@ -1,4 +1,4 @@
-"""Losses, one value per example."""
+"""Losses: one value per example, or per pixel."""
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,44 @@ def cross_entropy(
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
     return -((1.0 - label_smoothing) * chosen + label_smoothing * log_p.mean(axis=-1))
+
+
+def pixel_cross_entropy(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    class_weights: jax.Array | None = None,
+    focal_gamma: float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy of every labelled pixel, or the focal loss, in float32.
+
+    Args:
+      logits: [..., K].
+      labels: int [...]; values outside [0, K), such as 255, are ignored.
+      class_weights: [K]; None: all 1.
+      focal_gamma: a pixel counts (1 - p)^gamma, p being the probability of the
+        right class (Lin et al., "Focal loss for dense object detection", 2017,
+        equation 4); 0: cross-entropy.
+
+    Returns:
+      float32 [...] twice: the losses (0 where ignored), not yet weighted, and the
+      weights of the pixels (0 where ignored). A mean is
+      `(losses * weights).sum() / weights.sum()`.
+    """
+    num_classes = logits.shape[-1]
+    labels = labels.astype(jnp.int32)
+    labelled = (labels >= 0) & (labels < num_classes)
+    labels = jnp.where(labelled, labels, 0)
+    log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+    chosen = jnp.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+    losses = -chosen
+    if focal_gamma > 0:
+        # The power of 0 has no slope below gamma 1: keep it off the edge.
+        losses = losses * jnp.maximum(-jnp.expm1(chosen), 1e-7) ** focal_gamma
+    weights = labelled.astype(jnp.float32)
+    if class_weights is not None:
+        weights = weights * jnp.asarray(class_weights, jnp.float32)[labels]
+    return jnp.where(labelled, losses, 0.0), weights
 
 
 def invariance_loss(

@@ -141,12 +141,18 @@ def _least_squares(
 
 def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
     """Zero mean and unit variance per column, over the weighted rows."""
+    mean = (x * (weight / weight.sum())[:, None]).sum(axis=0, keepdims=True)
+    return (x - mean) * _scale(x, weight)
+
+
+def _scale(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """One over the standard deviation of each column [1, D]; 0 where it is constant."""
     weight = (weight / weight.sum())[:, None]
     mean = (x * weight).sum(axis=0, keepdims=True)
     variance = ((x - mean) ** 2 * weight).sum(axis=0, keepdims=True)
     # A column that is constant up to rounding carries nothing.
     alive = variance > 1e-10 * (mean**2 + 1e-12)
-    return jnp.where(alive, (x - mean) * jax.lax.rsqrt(jnp.where(alive, variance, 1.0)), 0.0)
+    return jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, variance, 1.0)), 0.0)
 
 
 def _ridge(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
@@ -168,17 +174,44 @@ def _penalised(
     return objective
 
 
+def fit_logistic(
+    inputs: jax.Array, targets: jax.Array, *, num_classes: int, strength: float = 1e-2
+) -> tuple[jax.Array, jax.Array]:
+    """A multinomial logistic regression of all rows.
+
+    Args:
+      inputs: float [N, C].
+      targets: int [N] in [0, K).
+      num_classes: K.
+      strength: penalty on the standardised inputs' weights, relative to the mean loss.
+
+    Returns:
+      kernel float32 [C, K] and bias [K], for inputs as they are.
+    """
+    inputs = inputs.astype(jnp.float32)
+    ones = jnp.ones(len(inputs))
+    params = _fit_logistic(_standardise(inputs, ones), targets, ones, strength, num_classes)
+    # Undo the standardisation: what x had been scaled by, the kernel takes on.
+    scale = _scale(inputs, ones)
+    kernel = params["kernel"] * scale.T
+    return kernel, (params["bias"] - inputs.mean(axis=0, keepdims=True) @ kernel)[0]
+
+
+def _predict_linear(params: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
+    return rows @ params["kernel"] + params["bias"]
+
+
 def _logistic(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
     del key
+    return _predict_linear(_fit_logistic(x, targets, weight, strength, num_classes), x)
 
-    def predict(params, rows):
-        return rows @ params["kernel"] + params["bias"]
 
+def _fit_logistic(x, targets, weight, strength, num_classes: int) -> dict[str, jax.Array]:
     params = {
         "kernel": jnp.zeros((x.shape[1], num_classes)),
         "bias": jnp.zeros((1, num_classes)),
     }
-    objective = _penalised(predict, x, targets, weight, strength)
+    objective = _penalised(_predict_linear, x, targets, weight, strength)
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=_LINE_SEARCH_STEPS)
     solver = optax.lbfgs(linesearch=search)
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -192,7 +225,7 @@ def _logistic(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
         return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_LBFGS_STEPS)
-    return predict(params, x)
+    return params
 
 
 def _mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:

@@ -1,0 +1,116 @@
+"""Random scale, crop and colour, for images and the labels of their pixels, on the device."""
+
+import jax
+import jax.numpy as jnp
+
+from gpool_jax.ops.keys import example_keys
+
+
+def random_scale_crop(
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    index: jax.Array,
+    *,
+    size: tuple[int, int],
+    min_scale: float,
+    max_scale: float,
+    fill: jax.Array,
+    ignore: int = 255,
+) -> tuple[jax.Array, jax.Array]:
+    """Scale each image at random, and cut a window out at random: both in one look-up.
+
+    The window lies inside the scaled image, or holds it whole where it is
+    smaller; what lies outside is `fill`, labelled `ignore`.
+
+    Args:
+      key: PRNG key.
+      images: float [B, H, W, C].
+      labels: int [B, H, W].
+      index: int [B], global index of each example.
+      size: (h, w) of the window.
+      min_scale: least factor.
+      max_scale: greatest; the factor is uniform between them.
+      fill: [C].
+      ignore: label of what lies outside.
+
+    Returns:
+      float32 [B, h, w, C], bilinear, and labels [B, h, w], nearest.
+    """
+
+    def one(own_key: jax.Array, image: jax.Array, label: jax.Array):
+        scale_key, place_key = jax.random.split(own_key)
+        scale = jax.random.uniform(scale_key, (), minval=min_scale, maxval=max_scale)
+        place = jax.random.uniform(place_key, (2,))
+        axes = [
+            _window(side, out, scale, share)
+            for side, out, share in zip(image.shape[:2], size, place, strict=True)
+        ]
+        for axis, window in enumerate(axes):
+            image = _interpolate(image, axis, window["low"], window["share"])
+            label = jnp.take(label, window["nearest"], axis=axis)
+        inside = axes[0]["inside"][:, None] & axes[1]["inside"][None, :]
+        filled = jnp.asarray(fill, jnp.float32)[None, None, :]
+        image = jnp.where(inside[:, :, None], image, filled)
+        return image, jnp.where(inside, label, jnp.asarray(ignore, label.dtype))
+
+    return jax.vmap(one)(example_keys(key, index), images, labels)
+
+
+def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str, jax.Array]:
+    """Where the pixels of a window come from in one dimension of an image."""
+    # Between flush with the image's start and flush with its end, whichever is larger.
+    first = share * (side * scale - out)
+    source = (jnp.arange(out) + 0.5 + first) / scale
+    centre = jnp.clip(source - 0.5, 0.0, side - 1.0)
+    low = jnp.minimum(jnp.floor(centre), max(side - 2, 0))
+    nearest = jnp.clip(jnp.floor(source), 0, side - 1).astype(jnp.int32)
+    return {
+        "low": low.astype(jnp.int32),
+        "share": centre - low,
+        "nearest": nearest,
+        "inside": (source >= 0) & (source <= side),
+    }
+
+
+def _interpolate(image: jax.Array, axis: int, low: jax.Array, share: jax.Array) -> jax.Array:
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    high = jnp.minimum(low + 1, image.shape[axis] - 1)
+    share = share.reshape(shape)
+    return (1 - share) * jnp.take(image, low, axis=axis) + share * jnp.take(image, high, axis=axis)
+
+
+def colour_jitter(
+    key: jax.Array, images: jax.Array, index: jax.Array, *, strength: float
+) -> jax.Array:
+    """Change brightness, contrast and saturation of each image at random, in this order.
+
+    Each is blended with a factor drawn from [1 - strength, 1 + strength]: with
+    black, with the image's mean grey, with its own grey version.
+
+    Args:
+      key: PRNG key.
+      images: float [B, H, W, 3] in 0..1.
+      index: int [B], global index of each example.
+      strength: in [0, 1); 0 changes nothing.
+
+    Returns:
+      float32 [B, H, W, 3] in 0..1.
+    """
+    weights = jnp.array([0.299, 0.587, 0.114])
+
+    def grey(image: jax.Array) -> jax.Array:
+        return (image * weights[None, None, :]).sum(axis=-1, keepdims=True)
+
+    def one(own_key: jax.Array, image: jax.Array) -> jax.Array:
+        bright, contrast, saturation = 1.0 + strength * jax.random.uniform(
+            own_key, (3,), minval=-1.0, maxval=1.0
+        )
+        image = jnp.clip(image * bright, 0.0, 1.0)
+        mean = grey(image).mean(keepdims=True)
+        image = jnp.clip(mean + contrast * (image - mean), 0.0, 1.0)
+        own_grey = grey(image)
+        return jnp.clip(own_grey + saturation * (image - own_grey), 0.0, 1.0)
+
+    return jax.vmap(one)(example_keys(key, index), images)

@@ -1,0 +1,254 @@
+"""Scores of channels: how much position each of them carries, and what depends on it.
+
+Every score here belongs to one example, so that means, intervals and rankings
+of resampled images come from the same numbers. `features` are the maps
+[B, H, W, C] of a layer; `latent` is their mean over space [B, C].
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+METHODS = (
+    "flip",
+    "translation",
+    "gate",
+    "integrated",
+    "probe",
+    "mean",
+    "variance",
+    "random",
+)
+
+
+def region_means(features: jax.Array, masks: jax.Array) -> jax.Array:
+    """Mean of each channel over each region.
+
+    Args:
+      features: [B, H, W, C].
+      masks: bool [R, H, W].
+
+    Returns:
+      float32 [B, R, C]; 0 for a region without pixels.
+    """
+    weights = masks.astype(jnp.float32)
+    weights = weights / jnp.maximum(weights.sum(axis=(1, 2), keepdims=True), 1.0)
+    return jnp.einsum("bhwc,rhw->brc", features.astype(jnp.float32), weights)
+
+
+def flip_difference(
+    features: jax.Array, mirrored: jax.Array, masks: jax.Array, *, axis: int
+) -> jax.Array:
+    """What mirroring the input changes in each region: the signed flip difference.
+
+    The map of the mirrored input is mirrored back, so that every pixel is
+    compared with the same content seen from the other side: for the left half,
+    content that stands left less the same content standing right. A network
+    whose kernels are all symmetric and that knows no position scores 0; any
+    other network's orientation preferences are in the score too.
+
+    Args:
+      features: [B, H, W, C], of the input.
+      mirrored: [B, H, W, C], of the input mirrored along `axis`.
+      masks: bool [R, H, W].
+      axis: 2, left to right, or 1, upside down.
+
+    Returns:
+      float32 [B, R, C].
+
+    Reference: Islam et al., 2021, section 5 (their signed difference; how they
+    told regions apart is not published, this is our definition).
+    """
+    return region_means(features - jnp.flip(mirrored, axis), masks)
+
+
+def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
+    """How much mirroring the input changes each pooled channel: |gap(x) - gap(flip x)|.
+
+    Args:
+      features: [B, H, W, C], of the input.
+      mirrored: [B, H, W, C], of the mirrored input.
+
+    Returns:
+      float32 [B, C].
+
+    Reference: Islam et al., 2021, section 5 (overall position).
+    """
+    pooled = (x.astype(jnp.float32).mean(axis=(1, 2)) for x in (features, mirrored))
+    return jnp.abs(next(pooled) - next(pooled))
+
+
+def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
+    """What the place of the same crop changes: inside a region less outside it.
+
+    Content is held fixed: a network that cannot know position (circular padding,
+    moved by multiples of its stride) scores 0 in every channel.
+
+    Args:
+      latent: [B, P, C], of one crop at P places on an empty canvas.
+      inside: bool [P], the places in the region; some, not all.
+
+    Returns:
+      float32 [B, C], signed.
+    """
+    inside = np.asarray(inside, bool)
+    weights = inside / inside.sum() - ~inside / (~inside).sum()
+    return jnp.einsum("bpc,p->bc", latent.astype(jnp.float32), jnp.asarray(weights, jnp.float32))
+
+
+def absolute_translation_difference(latent: jax.Array) -> jax.Array:
+    """How much the place of the same crop changes each pooled channel, whatever the places.
+
+    Args:
+      latent: [B, P, C], of one crop at P places on an empty canvas.
+
+    Returns:
+      float32 [B, C], mean absolute difference over all pairs of places.
+    """
+    first, second = np.triu_indices(latent.shape[1], k=1)
+    latent = latent.astype(jnp.float32)
+    return jnp.abs(latent[:, first] - latent[:, second]).mean(axis=1)
+
+
+def gate_gradient(
+    losses: Callable[[jax.Array], jax.Array], gate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """First-order rise of each region's loss when a channel is removed, all channels at once.
+
+    Args:
+      losses: of a gate [B, C] that multiplies the channels of a layer, the loss
+        of every region and example, [R, B]; example b must depend on `gate[b]`
+        alone (batch statistics frozen).
+      gate: [B, C]; ones for the network as it is.
+
+    Returns:
+      The losses [R, B], and minus their derivative with respect to the gate,
+      [R, B, C].
+    """
+    values, pull_back = jax.vjp(losses, gate)
+
+    def of_region(region: jax.Array) -> jax.Array:
+        chosen = jnp.zeros_like(values).at[region].set(1.0)
+        return -pull_back(chosen)[0]
+
+    return values, jax.vmap(of_region)(jnp.arange(values.shape[0]))
+
+
+def midpoints(steps: int) -> np.ndarray:
+    """Openings of the gate between 1 and 0 at which a gate gradient is to be averaged.
+
+    The mean over them of `gate_gradient` is the integrated gradient along the
+    path from the open gate to the shut one (midpoint rule); summed over channels
+    it is the loss with all channels removed less the loss with none, up to the
+    completeness gap.
+
+    Returns:
+      float32 [steps], descending.
+
+    Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep
+    networks", 2017.
+
+    >>> midpoints(2).tolist()
+    [0.75, 0.25]
+    """
+    return (1.0 - (np.arange(steps, dtype=np.float32) + 0.5) / steps).astype(np.float32)
+
+
+def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.Array) -> jax.Array:
+    """What each channel adds to the logit that a linear probe gives to the right class.
+
+    Args:
+      kernel: [C, K], of the probe; brought to zero mean over the classes first,
+        since a softmax does not see what all logits share.
+      latent: [B, C].
+      label: int [B] in [0, K).
+
+    Returns:
+      float32 [B, C].
+    """
+    centred = kernel - kernel.mean(axis=1, keepdims=True)
+    return centred.T[label] * latent.astype(jnp.float32)
+
+
+def rank_channels(scores: np.ndarray) -> np.ndarray:
+    """Channels by score, best first; of equals the lower index.
+
+    Args:
+      scores: [..., C], finite.
+
+    Returns:
+      int [..., C].
+
+    Raises:
+      ValueError: if a score is not finite.
+
+    >>> rank_channels(np.array([0.5, 2.0, -1.0])).tolist()
+    [1, 0, 2]
+    """
+    scores = np.asarray(scores)
+    if not np.isfinite(scores).all():
+        raise ValueError("`scores` must be finite; some are not.")
+    return np.argsort(-scores, axis=-1, kind="stable")
+
+
+def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
+    """Share of the best `count` channels that two rankings have in common.
+
+    Args:
+      first: int [C], best first.
+      second: int [C].
+      count: N, in [1, C].
+
+    Returns:
+      In 0..1; two random rankings share N / C on average.
+
+    Raises:
+      ValueError: if `count` is out of range.
+    """
+    if not 1 <= count <= len(first):
+        raise ValueError(f"`count` must be in [1, {len(first)}]; got {count}.")
+    return len(np.intersect1d(first[:count], second[:count])) / count
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's correlation of two sets of scores, ties sharing their mean rank.
+
+    Args:
+      first: [C].
+      second: [C].
+
+    Returns:
+      In -1..1; NaN if one of them is constant.
+    """
+    ranks = [
+        np.asarray(jax.scipy.stats.rankdata(jnp.asarray(s, jnp.float32)), np.float64)
+        for s in (first, second)
+    ]
+    a, b = (r - r.mean() for r in ranks)
+    norm = np.sqrt((a**2).sum() * (b**2).sum())
+    return float((a * b).sum() / norm) if norm > 0 else float("nan")
+
+
+def resampled_means(
+    scores: np.ndarray, weights: np.ndarray, *, num_draws: int, seed: int
+) -> np.ndarray:
+    """Mean scores over images drawn again and again: what a ranking's stability is made of.
+
+    Args:
+      scores: [N, C], of each image.
+      weights: [N], 0 for an image that does not count.
+      num_draws: D.
+      seed: of the draws; the same images for every set of scores.
+
+    Returns:
+      float64 [D, C].
+
+    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
+    """
+    generator = np.random.default_rng(seed)
+    rows = generator.integers(0, len(scores), (num_draws, len(scores)))
+    drawn = np.stack([np.bincount(row, minlength=len(scores)) for row in rows]) * weights[None]
+    total = np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
+    return drawn @ np.asarray(scores, np.float64) / total

@@ -10,10 +10,11 @@ from flax import linen as nn
 from gpool_jax import ops
 from gpool_jax.errors import InputError
 from gpool_jax.models import vgg
+from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
 
-_RESNETS = {
+RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -22,7 +23,7 @@ _RESNETS = {
 _CIFAR_RESNETS = {f"cifar_resnet{depth}": (depth - 2) // 6 for depth in (20, 32, 44, 56, 110)}
 _VGGS = ("vgg5", *vgg.STAGE_SIZES)
 
-MODELS = (*_RESNETS, *_CIFAR_RESNETS, *_VGGS)
+MODELS = (*RESNETS, *_CIFAR_RESNETS, *_VGGS)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -67,6 +68,35 @@ class Classifier(nn.Module):
     ) -> jax.Array:
         """Run the head alone, on features that a pass has already computed."""
         return self.head(features, permutation=permutation)
+
+    def resume(
+        self, features: dict[str, jax.Array], *, start: str, size: tuple[int, int] | None = None
+    ) -> jax.Array:
+        """Compute logits from an intermediate feature, which may have been altered.
+
+        Args:
+          features: of a pass in evaluation mode; only `features[start]` is read.
+          start: "stem", "stage1", ..., "pre_gap", or "gap" if the head reads it.
+          size: unused; the size of an input has no part in these logits.
+
+        Returns:
+          float32 logits [B, K].
+
+        Raises:
+          ValueError: if there is no such feature, or the head does not read "gap".
+        """
+        del size
+        if start == "gap":
+            if isinstance(self.head, GapHead):
+                raise ValueError(
+                    "`start`: the head 'gapnet' pools last, it does not read 'gap'; start at "
+                    "'pre_gap' or before."
+                )
+            return self.classify(features)
+        stages_done(start, len(self.backbone.stage_sizes))
+        later = self.backbone(features[start], start=start)
+        later["gap"] = ops.global_average_pool(later["pre_gap"])
+        return self.classify(later)
 
     @property
     def num_permutable(self) -> int:
@@ -125,13 +155,7 @@ def create(
     """
     check_choice("model.name", name, MODELS)
     check_choice("model.head", head, HEADS)
-    check_choice("model.padding", padding, ops.PADDING_MODES)
-    check_choice("model.dtype", dtype, DTYPES)
-    check_choice("model.antialias", antialias, (0, *ops.BLUR_TAPS))
-    if num_outputs < 2:
-        raise InputError(f"`num_outputs` must be at least 2; got {num_outputs}.")
-    if not 0 < width <= 64:
-        raise InputError(f"`model.width` must be in (0, 64]; got {width}.")
+    check_common(num_outputs, padding, width, antialias, dtype)
     shared = {
         "padding": padding,
         "antialias": antialias,
@@ -148,24 +172,42 @@ def create(
     return Classifier(backbone=backbone, head=head_module, permute_at=permute_at)
 
 
-def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any]) -> nn.Module:
-    def scaled(*features: int) -> tuple[int, ...]:
-        return tuple(max(1, round(f * width)) for f in features)
+def check_common(num_outputs: int, padding: str, width: float, antialias: int, dtype: str) -> None:
+    """Raise if an option that every network has is not one of the allowed."""
+    check_choice("model.padding", padding, ops.PADDING_MODES)
+    check_choice("model.dtype", dtype, DTYPES)
+    check_choice("model.antialias", antialias, (0, *ops.BLUR_TAPS))
+    if num_outputs < 2:
+        raise InputError(f"`num_outputs` must be at least 2; got {num_outputs}.")
+    if not 0 < width <= 64:
+        raise InputError(f"`model.width` must be in (0, 64]; got {width}.")
 
-    if name in _RESNETS:
-        check_choice("model.stem", stem or "conv7", STEMS)
-        block, sizes = _RESNETS[name]
-        return ResNet(sizes, scaled(64, 128, 256, 512), block=block, stem=stem or "conv7", **shared)
+
+def scaled(width: float, *features: int) -> tuple[int, ...]:
+    """Channel counts times `width`, at least 1."""
+    return tuple(max(1, round(f * width)) for f in features)
+
+
+def create_resnet(name: str, stem: str, width: float, **options: Any) -> ResNet:
+    """Build one of `RESNETS`; `options` are other attributes of `ResNet`."""
+    check_choice("model.stem", stem, STEMS)
+    block, sizes = RESNETS[name]
+    return ResNet(sizes, scaled(width, 64, 128, 256, 512), block=block, stem=stem, **options)
+
+
+def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any]) -> nn.Module:
+    if name in RESNETS:
+        return create_resnet(name, stem or "conv7", width, **shared)
     if stem is not None:
         raise InputError(f"`model.stem` is an option of resnet18..101 only; got {stem!r}, {name}.")
     if name in _CIFAR_RESNETS:
         count = _CIFAR_RESNETS[name]
         return ResNet(
-            (count,) * 3, scaled(16, 32, 64), stem="conv3", shortcut="subsample", **shared
+            (count,) * 3, scaled(width, 16, 32, 64), stem="conv3", shortcut="subsample", **shared
         )
     if name == "vgg5":
-        return vgg.VGG((1, 1, 1, 1), scaled(32, 64, 128, 256), final_pool=False, **shared)
-    return vgg.VGG(vgg.STAGE_SIZES[name], scaled(*vgg.STAGE_FEATURES), **shared)
+        return vgg.VGG((1, 1, 1, 1), scaled(width, 32, 64, 128, 256), final_pool=False, **shared)
+    return vgg.VGG(vgg.STAGE_SIZES[name], scaled(width, *vgg.STAGE_FEATURES), **shared)
 
 
 MAX_SIDE = 2048

@@ -1,6 +1,7 @@
 """Residual encoders: the reference's, torchvision's and the CIFAR family."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gpool_jax import ops
+from gpool_jax.errors import InputError
+from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
 
 STEMS = ("conv7", "conv7_pool", "conv3")
+_STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1}
 
 
 def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
@@ -100,6 +104,10 @@ class ResNet(nn.Module):
       padding: one of `ops.PADDING_MODES`, obeyed by every padded layer.
       antialias: 0, or the taps of the BlurPool in every strided convolution and
         max-pool.
+      output_stride: input pixels per pixel of the last map; None: what the stem
+        and the stages give. To reach a smaller one, later stages keep stride 1
+        and dilate their 3x3 convolutions instead.
+      norm_momentum: of the running batch statistics, in Flax's sense.
       dtype: of the computation.
       axis_name: mapped axis over which batch statistics are synchronised.
     """
@@ -111,14 +119,46 @@ class ResNet(nn.Module):
     shortcut: str = "projection"
     padding: str = "zeros"
     antialias: int = 0
+    output_stride: int | None = None
+    norm_momentum: float = 0.9
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
     @property
     def total_stride(self) -> int:
         """Input pixels per pixel of the last map."""
-        stem = {"conv7": 2, "conv7_pool": 4, "conv3": 1}[self.stem]
-        return stem * 2 ** (len(self.stage_sizes) - 1)
+        strides = [stride for stride, _, _ in self.stage_steps]
+        return _STEM_STRIDE[self.stem] * math.prod(strides)
+
+    @property
+    def stage_steps(self) -> list[tuple[int, int, int]]:
+        """For each stage: its stride, the dilation of its first block, and of the others.
+
+        A stage that dilates instead of striding doubles the dilation, but its
+        first block keeps the one before: its input still has the finer spacing
+        (torchvision's `replace_stride_with_dilation`).
+
+        Raises:
+          InputError: if `output_stride` cannot be reached.
+        """
+        reached, dilation = _STEM_STRIDE[self.stem], 1
+        full = reached * 2 ** (len(self.stage_sizes) - 1)
+        wanted = full if self.output_stride is None else self.output_stride
+        possible = [reached * 2**i for i in range(len(self.stage_sizes))]
+        if wanted not in possible:
+            raise InputError(
+                f"`model.output_stride`: stem {self.stem!r} and {len(self.stage_sizes)} stages "
+                f"can give {', '.join(map(str, possible))}; got {wanted}."
+            )
+        steps = [(1, 1, 1)]
+        for _ in self.stage_sizes[1:]:
+            if reached < wanted:
+                reached *= 2
+                steps.append((2, dilation, dilation))
+            else:
+                steps.append((1, dilation, 2 * dilation))
+                dilation *= 2
+        return steps
 
     @property
     def channels(self) -> dict[str, int]:
@@ -133,38 +173,45 @@ class ResNet(nn.Module):
         self,
         x: jax.Array,
         *,
+        start: str | None = None,
         train: bool = False,
         permute_at: str | None = None,
         permutation: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
         """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C'].
 
-        `permutation` is applied to the input of the stage named `permute_at`.
+        `start` names the feature that `x` is already: it and what follows it are
+        returned. `permutation` is applied to the input of the stage named
+        `permute_at`, if that stage is run.
         """
+        done = stages_done(start, len(self.stage_sizes))
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
-        norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
+        norm = functools.partial(
+            BatchNorm,
+            train=train,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            momentum=self.norm_momentum,
+        )
         blur: Callable | None = None
         if self.antialias:
             blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
-        size, stride = (3, 1) if self.stem == "conv3" else (7, 2)
-        step, subsample = _split_stride(stride, blur)
-        x = conv(self.stage_features[0], size=size, stride=step, name="conv1")(x)
-        x = subsample(nn.relu(norm(name="bn1")(x)))
-        if self.stem == "conv7_pool":
-            step, subsample = _split_stride(2, blur)
-            x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=self.padding)
-            x = subsample(x)
-        features = {"stem": x}
-        for i, (count, width) in enumerate(zip(self.stage_sizes, self.stage_features, strict=True)):
+        if start is None:
+            x = _stem(self, x, conv, norm, blur)
+        features = {start or "stem": x}
+        for i, (stride, first, dilation) in enumerate(self.stage_steps):
+            if i < done:
+                continue
             stage = f"stage{i + 1}"
             if permute_at == stage and permutation is not None:
                 x = ops.permute_channels(x, permutation)
-            for j in range(count):
+            for j in range(self.stage_sizes[i]):
                 x = self.block(
-                    width,
+                    self.stage_features[i],
                     conv=conv,
                     norm=norm,
-                    stride=2 if i > 0 and j == 0 else 1,
+                    stride=1 if j else stride,
+                    dilation=dilation if j else first,
                     shortcut=self.shortcut,
                     blur=blur,
                     name=f"{stage}_block{j}",
@@ -172,3 +219,18 @@ class ResNet(nn.Module):
             features[stage] = x
         features["pre_gap"] = x
         return features
+
+
+def _stem(
+    net: ResNet, x: jax.Array, conv: Callable, norm: Callable, blur: Callable | None
+) -> jax.Array:
+    """The image's first convolution, and what shrinks it further; call inside the encoder."""
+    size, stride = (3, 1) if net.stem == "conv3" else (7, 2)
+    step, subsample = _split_stride(stride, blur)
+    x = conv(net.stage_features[0], size=size, stride=step, name="conv1")(x)
+    x = subsample(nn.relu(norm(name="bn1")(x)))
+    if net.stem == "conv7_pool":
+        step, subsample = _split_stride(2, blur)
+        x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding)
+        x = subsample(x)
+    return x

@@ -15,7 +15,9 @@ import numpy as np
 from flax import traverse_util
 
 from gpool_jax.errors import InputError
+from gpool_jax.models import deeplab_weights
 from gpool_jax.models.factory import Classifier
+from gpool_jax.models.segmenter import Segmenter
 from gpool_jax.models.vgg import VGG
 
 _WRAPPERS = ("net", "state_dict", "model_state")
@@ -62,12 +64,26 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
             "save the state dict as .safetensors."
         ) from None
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalar()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a bad file
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"`weights`: {path} is not a readable checkpoint: {first}") from None
     tensors = {k: v for k, v in _unwrap(loaded).items() if isinstance(v, torch.Tensor)}
     return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
+
+
+def _numpy_scalar() -> list[Any]:
+    """What unpickling one NumPy number needs: training scripts save their best score as one."""
+    scalar = np.float64(0).__reduce__()[0]
+
+    def old_scalar(*args):
+        return scalar(*args)
+
+    # NumPy 1 had it in another module, and PyTorch goes by the name alone.
+    old_scalar.__module__ = "numpy.core.multiarray"
+    old_scalar.__name__ = old_scalar.__qualname__ = "scalar"
+    return [scalar, old_scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
 
 
 def normalise_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,17 +148,35 @@ def _head_name(names: Mapping[str, Any]) -> str:
     return present[0] if present else "linear_location"
 
 
+def describe_segmenter(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """Read off what a DeepLab checkpoint's names and shapes say about its network.
+
+    Returns:
+      `name`, `num_outputs`, `width`, `stem`, `output_stride` and `rates`, to hand
+      to `create_segmenter`; the last two are the layout's defaults, because the
+      weights do not tell them. Beside them `layout` ("base code" or
+      "torchvision"), `ignored` (names of the auxiliary head) and `summary`, all
+      this in one sentence.
+
+    Raises:
+      InputError: if the head or the encoder is not recognised.
+    """
+    return deeplab_weights.describe(normalise_names(state_dict))
+
+
 def from_torch(
-    state_dict: Mapping[str, Any], model: Classifier, input_shape: tuple[int, ...]
+    state_dict: Mapping[str, Any], model: Classifier | Segmenter, input_shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """Translate a PyTorch state dict into the variables of a network.
 
     Reads the reference's ResNet and VGG, torchvision's ResNet and the common
-    CIFAR ResNets, wrapped or not, with or without `module.`.
+    CIFAR ResNets; for a `Segmenter`, the DeepLabs of torchvision (whose auxiliary
+    head is not used) and of the reference's base code. Wrapped or not, with or
+    without `module.`.
 
     Args:
       state_dict: name to array (anything `numpy.asarray` takes).
-      model: from `models.create`.
+      model: from `models.create` or `models.create_segmenter`.
       input_shape: (B, H, W, C) that the network is used on.
 
     Returns:
@@ -153,15 +187,29 @@ def from_torch(
         name.
     """
     names = normalise_names(state_dict)
-    dialect = "downsample" if any(".downsample." in name for name in names) else "shortcut"
-    head = _head_name(names)
     abstract = jax.eval_shape(
         model.init, jax.random.key(0), jax.ShapeDtypeStruct(input_shape, jnp.float32)
     )
     flat = traverse_util.flatten_dict(abstract)
-    vgg_index = _vgg_index(model.backbone) if isinstance(model.backbone, VGG) else {}
-    wanted = {path: _torch_name(path, dialect, head, vgg_index) for path in flat}
+    if isinstance(model, Segmenter):
+        layout, _ = deeplab_weights.find_layout(names)
+        names = deeplab_weights.without_auxiliary(names)
+        plus = model.head.low_features is not None
+        wanted = {path: _segmenter_name(path, layout, plus) for path in flat}
+    else:
+        dialect = "downsample" if any(".downsample." in name for name in names) else "shortcut"
+        head = _head_name(names)
+        vgg_index = _vgg_index(model.backbone) if isinstance(model.backbone, VGG) else {}
+        wanted = {path: _torch_name(path, dialect, head, vgg_index) for path in flat}
+    return traverse_util.unflatten_dict(_collect(names, flat, wanted))
 
+
+def _collect(
+    names: Mapping[str, Any],
+    flat: Mapping[tuple[str, ...], jax.ShapeDtypeStruct],
+    wanted: Mapping[tuple[str, ...], str],
+) -> dict[tuple[str, ...], jax.Array]:
+    """Give each path the array of the name it asks for, or list all that does not fit."""
     missing = sorted(set(wanted.values()) - set(names))
     unexpected = sorted(set(names) - set(wanted.values()))
     misshapen, out = [], {}
@@ -186,7 +234,16 @@ def from_torch(
     ]
     if problems:
         raise InputError("`weights` do not fit this network; " + "; ".join(problems) + ".")
-    return traverse_util.unflatten_dict(out)
+    return out
+
+
+def _segmenter_name(path: tuple[str, ...], layout: str, plus: bool) -> str:
+    """E.g. ("params", "head", "branch2", "conv", "kernel")."""
+    _, part, *modules, leaf = path
+    if part == "backbone":
+        return "backbone." + _torch_name(path, "downsample", "", {})
+    modules = [m for m in modules if m != "norm"]
+    return f"{deeplab_weights.head_name(modules, layout, plus)}.{_LEAVES[leaf]}"
 
 
 def _torch_name(path: tuple[str, ...], dialect: str, head: str, vgg_index: dict[str, int]) -> str:

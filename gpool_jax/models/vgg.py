@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gpool_jax import ops
+from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
 
 # Convolutions per stage; a 2x2 max-pool ends every stage that has a follower
@@ -57,18 +58,28 @@ class VGG(nn.Module):
         self,
         x: jax.Array,
         *,
+        start: str | None = None,
         train: bool = False,
         permute_at: str | None = None,
         permutation: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
-        """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C']."""
-        features: dict[str, jax.Array] = {}
+        """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C'].
+
+        `start` names the feature that `x` is already: it and what follows it are
+        returned. `permutation` is applied to the input of the stage named
+        `permute_at`, if that stage is run.
+        """
+        done = stages_done(start, len(self.stage_sizes))
+        features: dict[str, jax.Array] = {} if start is None else {start: x}
         last = len(self.stage_sizes) - 1
         for i, (count, width) in enumerate(zip(self.stage_sizes, self.stage_features, strict=True)):
+            if i < done:
+                continue
             stage = f"stage{i + 1}"
             if permute_at == stage and permutation is not None:
                 x = ops.permute_channels(x, permutation)
-            for j in range(count):
+            # The stem is the first stage's first convolution.
+            for j in range(1 if start == "stem" and i == 0 else 0, count):
                 x = Conv(
                     width,
                     use_bias=True,
@@ -83,7 +94,8 @@ class VGG(nn.Module):
                     name=f"{stage}_bn{j}",
                 )
                 x = nn.relu(norm(x))
-                features.setdefault("stem", x)
+                if i == j == 0:
+                    features["stem"] = x
             if i < last or self.final_pool:
                 x = self._pool(x)
             features[stage] = x

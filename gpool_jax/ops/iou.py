@@ -45,7 +45,7 @@ def confusion_matrix(
     return jnp.einsum("bsij,rs->brij", counts, jnp.asarray(sets, jnp.int32))
 
 
-def class_counts(confusion: jax.Array) -> jax.Array:
+def class_counts(confusion: jax.Array | np.ndarray) -> jax.Array:
     """Hits, true pixels and answered pixels of each class: all that an IoU needs.
 
     Args:

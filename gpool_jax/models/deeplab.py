@@ -1,0 +1,137 @@
+"""The heads of DeepLabv3 and DeepLabv3+: from the encoder's maps to a map of logits."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gpool_jax.models.layers import BatchNorm, Conv
+
+
+def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Resample a map bilinearly with half-pixel centres, without a low-pass filter.
+
+    Args:
+      x: [B, H, W, C].
+      size: (H', W').
+
+    Returns:
+      [B, H', W', C], the dtype of `x`.
+    """
+    shape = (x.shape[0], *size, x.shape[-1])
+    return jax.image.resize(x, shape, method="bilinear", antialias=False)
+
+
+def drop_values(x: jax.Array, keys: jax.Array, rate: float) -> jax.Array:
+    """Put a share of the values to zero, and scale up the others to keep the mean.
+
+    Args:
+      x: [B, ...].
+      keys: PRNG keys [B], one per example, so that what is dropped does not
+        depend on how the batch is cut over devices.
+      rate: share that is dropped, in [0, 1).
+
+    Returns:
+      [B, ...], the dtype of `x`.
+    """
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch normalisation, ReLU.
+
+    Attributes:
+      features: output channels.
+      size: side of the kernel.
+      dilation: step between taps.
+      conv: a `Conv` with the network's padding and dtype.
+      norm: a `BatchNorm`.
+    """
+
+    features: int
+    conv: Any
+    norm: Any
+    size: int = 1
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, features]."""
+        x = self.conv(self.features, size=self.size, dilation=self.dilation, name="conv")(x)
+        return nn.relu(self.norm(name="bn")(x))
+
+
+class DeepLabHead(nn.Module):
+    """Atrous spatial pyramid pooling, and the layers that read it.
+
+    DeepLabv3 (Chen et al., 2017) reads the encoder's last map only; v3+ (2018)
+    joins the pyramid's output with a finer map of the encoder.
+
+    Attributes:
+      num_outputs: K, classes.
+      features: channels of every layer but the last and the low-level one.
+      low_features: channels that the finer map is projected to; None: DeepLabv3.
+      rates: dilations of the pyramid's 3x3 convolutions.
+      dropout: share of the projected pyramid's values that training drops.
+      padding: one of `ops.PADDING_MODES`.
+      dtype: of the computation; the logits are float32.
+      axis_name: mapped axis over which batch statistics are synchronised.
+    """
+
+    num_outputs: int
+    features: int = 256
+    low_features: int | None = None
+    rates: tuple[int, ...] = (6, 12, 18)
+    dropout: float = 0.1
+    padding: str = "zeros"
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        features: dict[str, jax.Array],
+        *,
+        train: bool = False,
+        dropout_keys: jax.Array | None = None,
+    ) -> jax.Array:
+        """Compute logits at the resolution of the finest map that is read.
+
+        Args:
+          features: `pre_gap` [B, H, W, C], `gap` [B, C], and for v3+ `stage1`.
+          train: use and update batch statistics, and drop.
+          dropout_keys: PRNG keys [B].
+
+        Returns:
+          float32 [B, H', W', K], H' and W' those of `pre_gap`, or of `stage1`.
+
+        Raises:
+          ValueError: if training drops and has no keys.
+        """
+        if train and self.dropout and dropout_keys is None:
+            raise ValueError(
+                f"`dropout_keys` must be given in training with dropout {self.dropout}: one key "
+                "per example."
+            )
+        conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
+        layer = functools.partial(ConvNorm, self.features, conv=conv, norm=norm)
+        x = features["pre_gap"]
+        branches = [layer(name="branch0")(x)]
+        for i, rate in enumerate(self.rates, 1):
+            branches.append(layer(size=3, dilation=rate, name=f"branch{i}")(x))
+        # The image's mean is one vector: broadcast after its layers, not before.
+        pooled = layer(name="pool")(features["gap"][:, None, None, :])
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        x = layer(name="project")(jnp.concatenate(branches, axis=-1))
+        if train and dropout_keys is not None and self.dropout:
+            x = drop_values(x, dropout_keys, self.dropout)
+        if self.low_features is not None:
+            low = ConvNorm(self.low_features, conv=conv, norm=norm, name="low")(features["stage1"])
+            x = jnp.concatenate([low, resize_bilinear(x, low.shape[1:3])], axis=-1)
+        x = layer(size=3, name="fuse")(x)
+        x = conv(self.num_outputs, size=1, use_bias=True, name="classifier")(x)
+        return x.astype(jnp.float32)

@@ -21,6 +21,7 @@ from gpool_jax.config import (
     InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
+    SegmentationConfig,
 )
 from gpool_jax.errors import InputError, RunError
 
@@ -39,6 +40,9 @@ commands:
   evaluate --weights FILE --model NAME
                              measure a network imported from PyTorch
   evaluate ... --consistency how consistent its answers are under shift
+  rank RUN                   score every channel by how much position it carries
+  attack RUN                 remove the first channels of each ranking, and measure
+                             what is lost, and where
 
 {common}
 gpool --version prints the version.
@@ -47,8 +51,12 @@ _COMMON = """\
 every command:
   --workdir DIR              where results.json and report.html go
   --tensorboard              (train, invariance) write TensorBoard events too
-  --weights FILE             (evaluate) a .safetensors or .pth instead of a run
-  --model NAME               (evaluate --weights) the network of the weights
+  --weights FILE             (evaluate, rank, attack) a .safetensors or .pth
+                             instead of a run
+  --model NAME               (--weights) the network of the weights
+  --ranking FILE ...         (attack) rankings made before, or by the paper's authors:
+                             files, or folders of `gpool rank`
+  --authors-format           (rank) write the rankings as the authors do
   --consistency              (evaluate) measure consistency under shift; its fields
                              are --consistency.*
   --help                     all options of the command, with their defaults
@@ -78,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": _train,
         "invariance": _invariance,
         "evaluate": _evaluate,
+        "rank": _rank,
+        "attack": _attack,
     }
     try:
         if arguments[0] not in commands:
@@ -172,6 +182,7 @@ def _evaluate(arguments: list[str]) -> int:
         invariance_comparison,
         invariance_measure,
         measure,
+        segmentation_measure,
     )
 
     evaluate: dict[type, Any] = {
@@ -179,6 +190,7 @@ def _evaluate(arguments: list[str]) -> int:
         ComparisonConfig: comparison.evaluate,
         InvarianceConfig: invariance_measure.evaluate,
         InvarianceComparisonConfig: invariance_comparison.evaluate,
+        SegmentationConfig: segmentation_measure.evaluate,
     }
     return _show(evaluate[type(config)](trained, config, run, out, _warn), out)
 
@@ -187,11 +199,25 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
     # Consistency is a question about whole images, the others about canvases.
     asked = any(word.startswith("--consistency") for word in rest)
     default: Any = InvarianceConfig() if asked else PositionConfig()
+    if (options.model or "").startswith("deeplab"):
+        default = SegmentationConfig()
     if asked and any(word.split("=")[0] == "--task" for word in rest):
         raise InputError(
             "`--task`: the consistency of an imported network is that of the classes it recognises "
             "in whole images; leave --task out."
         )
+    config = _config_of_weights(default, options, rest, usage)
+    _start_jax(options)
+    from gpool_jax.experiments import imported
+
+    out = Path(options.workdir)
+    return _show(imported.evaluate(config, Path(options.weights), out, _warn), out)
+
+
+def _config_of_weights(
+    default: Any, options: argparse.Namespace, rest: list[str], usage: str
+) -> Any:
+    """The config that a file of weights is measured with."""
     if options.model is not None:
         model = dataclasses.replace(default.model, name=options.model)
         default = dataclasses.replace(default, model=model)
@@ -202,11 +228,80 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
         raise InputError("`--model` must name the network of the weights, e.g. resnet18; got none.")
     if options.workdir is None:
         raise InputError("`--workdir` must name the folder of the result; got none.")
-    _start_jax(options)
-    from gpool_jax.experiments import imported
+    return config
 
+
+def _rank(arguments: list[str]) -> int:
+    authors_format = "--authors-format" in arguments
+    arguments = [a for a in arguments if a != "--authors-format"]
+    config, trained, options = _channel_options("rank", arguments)
     out = Path(options.workdir)
-    return _show(imported.evaluate(config, Path(options.weights), out, _warn), out)
+    opened = _open_channels(config, trained, options)
+    from gpool_jax.experiments.channels import rank
+
+    return _show(rank.run(opened, out, authors_format=authors_format, warn=_warn), out)
+
+
+def _attack(arguments: list[str]) -> int:
+    arguments, names = _take_ranking(arguments)
+    config, trained, options = _channel_options("attack", arguments)
+    out = Path(options.workdir)
+    _start_jax(options)
+    from gpool_jax.experiments.channels import attack
+
+    config, rankings = attack.with_rankings(config, names)
+    opened = _open_channels(config, trained, options)
+    return _show(attack.run(opened, rankings, out, warn=_warn), out)
+
+
+def _take_ranking(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Split off `--ranking FILE ...`."""
+    if "--ranking" not in arguments:
+        return arguments, ()
+    start = arguments.index("--ranking")
+    end = start + 1
+    while end < len(arguments) and not arguments[end].startswith("--"):
+        end += 1
+    if end == start + 1:
+        raise InputError("`--ranking` must name files or folders; got none.")
+    return arguments[:start] + arguments[end:], tuple(arguments[start + 1 : end])
+
+
+def _channel_options(command: str, arguments: list[str]) -> tuple[Any, Any, argparse.Namespace]:
+    """Config of a channel command, that of its run (None for weights), and its options."""
+    options, rest = _options(
+        command,
+        arguments,
+        {"--workdir": None, "--weights": None, "--model": None},
+        positional="run",
+    )
+    usage = (
+        f"gpool {command} RUN --workdir OUT | gpool {command} --weights FILE --model NAME "
+        "--workdir OUT"
+    )
+    if options.weights is not None:
+        segments = (options.model or "").startswith("deeplab")
+        default: Any = SegmentationConfig() if segments else PositionConfig()
+        return _config_of_weights(default, options, rest, usage), None, options
+    if options.run is None:
+        _override(SegmentationConfig(), rest, usage, options.help)
+        raise InputError(f"`run`: {command} needs the folder of a run, or --weights FILE.")
+    from gpool_jax.experiments import workdir
+
+    trained = workdir.read_config(Path(options.run))
+    config = _override(trained, rest, usage, options.help)
+    options.workdir = options.workdir or str(Path(options.run) / command)
+    workdir.check_writable(Path(options.workdir))
+    return config, trained, options
+
+
+def _open_channels(config: Any, trained: Any, options: argparse.Namespace) -> Any:
+    _start_jax(options)
+    from gpool_jax.experiments.channels import subjects
+
+    if trained is None:
+        return subjects.open_weights(config, Path(options.weights), _warn)
+    return subjects.open_run(trained, config, Path(options.run), _warn)
 
 
 class _Parser(argparse.ArgumentParser):

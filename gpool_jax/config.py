@@ -90,6 +90,8 @@ class TrainConfig:
     """Steps over which the learning rate first rises from 0."""
     momentum: float = 0.9
     """Of sgd."""
+    backbone_rate: float = 1.0
+    """Learning rate of the encoder, as a share of the head's."""
     weight_decay: float = 0.0
     """On kernels: in the gradient for adam and sgd, decoupled for adamw."""
     label_smoothing: float = 0.0
@@ -199,6 +201,165 @@ class ConsistencyConfig:
     """Bootstrap draws for the 95 % intervals."""
 
 
+DataSplit = Literal["train", "val", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankConfig:
+    """How the channels of a feature are scored, best first."""
+
+    methods: tuple[str, ...] = (
+        "flip",
+        "translation",
+        "gate",
+        "integrated",
+        "probe",
+        "mean",
+        "variance",
+        "random",
+    )
+    """flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), mean, variance, random."""
+    regions: tuple[str, ...] = ("overall", "left", "right")
+    """overall, left, right, top, bottom, centre, a box top,left,bottom,right in 0..1, or cell i/n (row-major) of an n x n grid."""
+    feature: str = "pre_gap"
+    """The map whose channels are scored: stem, stage1, ..., pre_gap (the one that is pooled)."""
+    splits: tuple[DataSplit, ...] = ("train", "val")
+    """Splits whose images the channels are ranked on."""
+    num_images: int | None = None
+    """Images used of them; None: all."""
+    grid: int = 4
+    """Of the translation difference and the location probe: crops stand in the cells of a grid x grid canvas (canvases of `n`: theirs)."""
+    integration_steps: int = 8
+    """Of `integrated`: points between the gate open and shut."""
+    overlap: tuple[int, ...] = (10, 50, 100)
+    """Numbers of best channels that two rankings are compared by."""
+    batch_size: int = 16
+    """Images per device and pass."""
+    bootstrap: int = 200
+    """Draws of images for the stability of a ranking."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackConfig:
+    """Which channels are removed, and where the harm is measured."""
+
+    methods: tuple[str, ...] = ("flip", "translation", "gate")
+    """Methods whose rankings are attacked with, for each of rank.regions (without --ranking)."""
+    counts: tuple[int, ...] = ()
+    """Numbers of channels removed; none: eight, from few to all."""
+    table_count: int | None = None
+    """The number that tables and overlays are made for; None: the one of `counts` nearest to an eighth of the channels."""
+    fills: tuple[Literal["zero", "mean"], ...] = ("zero", "mean")
+    """What a removed channel is put to: zero, or its mean over the ranking images."""
+    keep_only: bool = True
+    """Also keep the best channels alone, and remove the rest."""
+    random_draws: int = 20
+    """Random sets of channels."""
+    matched_draws: int = 20
+    """Sets of channels matched to those of each ranking, in mean and variance."""
+    splits: tuple[DataSplit, ...] = ("test",)
+    """Splits that the harm is measured on; none of the ranking's."""
+    num_images: int | None = None
+    """Images used of them; None: all."""
+    batch_size: int = 8
+    """Images per device and pass of the encoder."""
+    masks_per_pass: int = 16
+    """Sets of channels per pass of what follows it: the memory needed grows with it."""
+    overlays: int = 3
+    """Images whose predictions are shown before and after."""
+    bootstrap: int = 1000
+    """Draws of images for the 95 % intervals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelDataConfig:
+    """Where images with a label for every pixel come from."""
+
+    source: Literal["folder", "cityscapes", "voc"] = "folder"
+    """folder (train/, val/, test/ with images/ and labels/, and a dataset.json), cityscapes (leftImg8bit/ and gtFine/), voc (JPEGImages/, SegmentationClass/, ImageSets/)."""
+    path: str | None = None
+    """The folder."""
+    size: tuple[int, int] | None = None
+    """Resize every image and its labels to this height and width in pixels; None: as they are, all alike."""
+    crop: tuple[int, int] | None = None
+    """Height and width of training crops; None: of the whole image."""
+    min_scale: float = 0.5
+    """Training images are scaled at random: least factor."""
+    max_scale: float = 2.0
+    """Greatest factor."""
+    flip: bool = True
+    """Mirror training images left to right at random."""
+    jitter: float = 0.3
+    """Greatest random change of a training image's brightness, contrast and saturation, as a factor; 0: none."""
+    num_train: int | None = None
+    """Use only this many training images; None: all."""
+    mean: tuple[float, ...] | None = None
+    """Of each colour channel in 0..1, to normalise with; None: ImageNet's."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation, likewise."""
+    stream: bool = False
+    """Read the images from disk while training, for a set larger than memory."""
+    workers: int = 2
+    """Processes that read and decode a stream; 0: this one. The images do not depend on it."""
+    cache_dir: str | None = None
+    """Where decoded arrays are kept; None: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmenterConfig:
+    """The segmentation network."""
+
+    name: str = "deeplabv3_resnet50"
+    """deeplabv3_ or deeplabv3plus_ and resnet18, 34, 50 or 101."""
+    padding: str = "zeros"
+    """zeros, circular, reflect, replicate, partial, resize."""
+    stem: str | None = None
+    """conv7_pool (torchvision), conv7, conv3; None: conv7_pool."""
+    width: float = 1.0
+    """Multiplies every channel count, of the head too."""
+    antialias: Literal[0, 3, 5] = 0
+    """Taps of the BlurPool in every strided convolution and max-pool; 0: none."""
+    output_stride: Literal[8, 16] | None = None
+    """Input pixels per pixel of the last map; None: 16, or (--weights) what the file's layout is used with."""
+    rates: tuple[int, ...] | None = None
+    """Dilations of the head's three 3x3 branches; None: 6 12 18 at output stride 16, twice that at 8."""
+    dropout: float = 0.1
+    """Share of values dropped before the head's last layers, in training."""
+    dtype: str = "float32"
+    """Of the computation: float32 or bfloat16."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelLossConfig:
+    """The loss of every labelled pixel."""
+
+    focal_gamma: float = 0.0
+    """Of the focal loss: pixels that are right count less, the more the larger; 0: cross-entropy."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class; None: all 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationConfig:
+    """Train a segmentation network and measure its mean intersection over union."""
+
+    seed: int = 0
+    """Of everything random."""
+    data: PixelDataConfig = PixelDataConfig()
+    model: SegmenterConfig = SegmenterConfig()
+    loss: PixelLossConfig = PixelLossConfig()
+    train: TrainConfig = TrainConfig(
+        optimizer="sgd",
+        learning_rate=0.1,
+        schedule="poly",
+        backbone_rate=0.1,
+        weight_decay=1e-4,
+        batch_size=16,
+    )
+    rank: RankConfig = RankConfig()
+    attack: AttackConfig = AttackConfig()
+
+
 @dataclasses.dataclass(frozen=True)
 class PositionConfig:
     """Train and evaluate one network on one task: where is the image, or what is it?"""
@@ -215,6 +376,8 @@ class PositionConfig:
     eval: EvalConfig = EvalConfig()
     probe: ProbeConfig = ProbeConfig()
     consistency: ConsistencyConfig = ConsistencyConfig(enabled=False)
+    rank: RankConfig = RankConfig()
+    attack: AttackConfig = AttackConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,9 +446,21 @@ class InvarianceComparisonConfig:
 
 KINDS = {
     kind.__name__: kind
-    for kind in (PositionConfig, ComparisonConfig, InvarianceConfig, InvarianceComparisonConfig)
+    for kind in (
+        PositionConfig,
+        ComparisonConfig,
+        InvarianceConfig,
+        InvarianceComparisonConfig,
+        SegmentationConfig,
+    )
 }
-AnyConfig = PositionConfig | ComparisonConfig | InvarianceConfig | InvarianceComparisonConfig
+AnyConfig = (
+    PositionConfig
+    | ComparisonConfig
+    | InvarianceConfig
+    | InvarianceComparisonConfig
+    | SegmentationConfig
+)
 
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(

@@ -8,11 +8,15 @@ from typing import Any, Literal
 from gpool_jax.config import (
     KINDS,
     AnyConfig,
+    AttackConfig,
     ComparisonConfig,
     ConsistencyConfig,
     InvarianceComparisonConfig,
     InvarianceConfig,
+    PositionConfig,
     ProbeConfig,
+    RankConfig,
+    SegmentationConfig,
     ShiftConfig,
     TrainConfig,
 )
@@ -33,6 +37,9 @@ _MAY_BE_ZERO = (
     "shift.warmup_steps",
     "consistency.num_pairs",
     "model.antialias",
+    "attack.random_draws",
+    "attack.matched_draws",
+    "attack.overlays",
 )
 
 
@@ -43,7 +50,6 @@ def check(config: AnyConfig) -> None:
       InputError: naming the field, the bad value and what is allowed.
     """
     _check_types(config, "")
-    _require(config.n >= 2, f"`n` must be at least 2; got {config.n}.")
     _require(0 <= config.seed < 2**31, f"`seed` must be in [0, 2**31); got {config.seed}.")
     for section, values in vars(config).items():
         if not dataclasses.is_dataclass(values):
@@ -55,9 +61,20 @@ def check(config: AnyConfig) -> None:
                 _require(value >= least, f"`{field}` must be at least {least}; got {value}.")
     for value in config.data.std or ():
         _require(value > 0, f"`data.std` must be positive; got {value}.")
+    _check_train(config.train)
+    if isinstance(config, PositionConfig | SegmentationConfig):
+        _check_rank(config.rank)
+        _check_attack(config.attack, config.rank)
+    if isinstance(config, SegmentationConfig):
+        _check_segmentation(config)
+    else:
+        _check_classification(config)
+
+
+def _check_classification(config: Any) -> None:
+    _require(config.n >= 2, f"`n` must be at least 2; got {config.n}.")
     scale = config.data.min_scale
     _require(0 < scale <= 1, f"`data.min_scale` must be in (0, 1]; got {scale}.")
-    _check_train(config.train)
     _check_probe(config.probe)
     if isinstance(config, ComparisonConfig):
         _require(len(config.heads) > 0, "`heads` must name at least one head; got none.")
@@ -107,6 +124,10 @@ def _check_train(train: TrainConfig) -> None:
         inside = value is None or 0 <= value < 1
         _require(inside, f"`train.{name}` must be in [0, 1); got {value}.")
     _require(
+        0 <= train.backbone_rate < float("inf"),
+        f"`train.backbone_rate` must be at least 0; got {train.backbone_rate}.",
+    )
+    _require(
         train.weight_decay >= 0,
         f"`train.weight_decay` must be at least 0; got {train.weight_decay}.",
     )
@@ -151,6 +172,50 @@ def _check_consistency(consistency: ConsistencyConfig) -> None:
     )
 
 
+def _check_rank(rank: RankConfig) -> None:
+    for name in ("methods", "regions", "splits", "overlap"):
+        value = getattr(rank, name)
+        _require(len(value) > 0, f"`rank.{name}` must name at least one; got none.")
+        _require(len(set(value)) == len(value), f"`rank.{name}` names one twice: {value}.")
+    for count in rank.overlap:
+        _require(count >= 1, f"`rank.overlap` must be at least 1; got {count}.")
+    _require(rank.grid >= 2, f"`rank.grid` must be at least 2; got {rank.grid}.")
+
+
+def _check_attack(attack: AttackConfig, rank: RankConfig) -> None:
+    for name in ("methods", "fills", "splits"):
+        value = getattr(attack, name)
+        _require(len(value) > 0, f"`attack.{name}` must name at least one; got none.")
+        _require(len(set(value)) == len(value), f"`attack.{name}` names one twice: {value}.")
+    for count in attack.counts:
+        _require(count >= 1, f"`attack.counts` must be at least 1; got {count}.")
+    shared = sorted(set(attack.splits) & set(rank.splits))
+    _require(
+        not shared,
+        f"`attack.splits` must share none with rank.splits, or channels would be judged on the "
+        f"images that picked them; both name {', '.join(shared)}.",
+    )
+
+
+def _check_segmentation(config: SegmentationConfig) -> None:
+    data, loss = config.data, config.loss
+    for name in ("size", "crop"):
+        for value in getattr(data, name) or ():
+            _require(value >= 1, f"`data.{name}` must be at least 1 pixel; got {value}.")
+    _require(
+        0 < data.min_scale <= data.max_scale < float("inf"),
+        f"`data.min_scale` must be positive and at most data.max_scale = {data.max_scale}; got "
+        f"{data.min_scale}.",
+    )
+    _require(0 <= data.jitter < 1, f"`data.jitter` must be in [0, 1); got {data.jitter}.")
+    _require(
+        0 <= loss.focal_gamma < float("inf"),
+        f"`loss.focal_gamma` must be at least 0; got {loss.focal_gamma}.",
+    )
+    for weight in loss.class_weights or ():
+        _require(weight >= 0, f"`loss.class_weights` must be at least 0; got {weight}.")
+
+
 def _check_types(config: Any, prefix: str) -> None:
     """Check every field against its annotation: configs also come from files and Python."""
     hints = typing.get_type_hints(type(config))
@@ -169,8 +234,12 @@ def _describe(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return ", ".join(map(str, typing.get_args(hint)))
     if typing.get_origin(hint) is tuple:
-        return f"several of {_describe(typing.get_args(hint)[0])}"
-    return str(getattr(hint, "__name__", hint))
+        args = typing.get_args(hint)
+        number = "several" if args[-1] is Ellipsis else str(len(args))
+        return f"{number} of {_describe(args[0])}"
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return " or ".join(_describe(option) for option in typing.get_args(hint))
+    return "None" if hint is type(None) else str(getattr(hint, "__name__", hint))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -178,8 +247,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return value in args
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
-    if origin is types.UnionType:
+        variable = args[-1] is Ellipsis
+        fits = isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
+        return fits and (variable or len(value) == len(args))
+    if origin in (types.UnionType, typing.Union):
         return any(_fits(value, option) for option in args)
     if hint is float:
         return type(value) in (int, float)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from gpool_jax.config import (
     ConsistencyConfig,
     DataConfig,
@@ -9,11 +11,15 @@ from gpool_jax.config import (
     InvarianceComparisonConfig,
     InvarianceConfig,
     ModelConfig,
+    PixelDataConfig,
     PositionConfig,
     ProbeConfig,
+    SegmentationConfig,
+    SegmenterConfig,
     ShiftConfig,
     TrainConfig,
 )
+from gpool_jax.data.segmentation import IGNORE, PixelDataset, PixelSplit
 
 # Eight pixels a digit, four convolutions: seconds, and still the real thing.
 TINY = PositionConfig(
@@ -61,3 +67,46 @@ def tiny_arms(**sections) -> InvarianceComparisonConfig:
     shared = {f.name: getattr(TINY_INVARIANCE, f.name) for f in dataclasses.fields(TINY_INVARIANCE)}
     config = InvarianceComparisonConfig(arms=("baseline", "augshift"), num_seeds=2, **shared)
     return _replace(config, sections)
+
+
+TINY_PIXELS = SegmentationConfig(
+    data=PixelDataConfig(crop=(24, 24)),
+    model=SegmenterConfig(
+        name="deeplabv3_resnet18", width=1 / 16, output_stride=8, rates=(1, 2, 3), stem="conv7"
+    ),
+    train=TrainConfig(
+        optimizer="sgd", learning_rate=0.1, steps=4, batch_size=8, eval_every=2, log_every=2
+    ),
+)
+
+
+def tiny_pixels(**sections) -> SegmentationConfig:
+    """`TINY_PIXELS` with fields of sections replaced."""
+    return _replace(TINY_PIXELS, sections)
+
+
+def pixel_dataset(side: int = 32, count: int = 12) -> PixelDataset:
+    """Scenes of sky above, ground below and a box somewhere, with unlabelled pixels."""
+    rng = np.random.default_rng(0)
+
+    def split(name: str, number: int) -> PixelSplit:
+        labels = np.zeros((number, side, side + 8), np.uint8)
+        labels[:, side // 2 :] = 1
+        for image in labels:
+            top, left = rng.integers(0, side - 10, 2)
+            image[top : top + 10, left : left + 10] = 2
+            image[rng.integers(0, side), :] = IGNORE
+        colours = np.array([[90, 140, 220], [110, 100, 90], [220, 60, 40]])
+        images = colours[np.where(labels == IGNORE, 0, labels)]
+        images = np.clip(images + rng.normal(0, 12, images.shape), 0, 255).astype(np.uint8)
+        return PixelSplit(images, labels, tuple(f"{name}{i}" for i in range(number)))
+
+    return PixelDataset(
+        name="scenes",
+        train=split("train", 2 * count),
+        val=split("val", count),
+        test=split("test", count),
+        class_names=("sky", "ground", "box"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )

@@ -13,11 +13,14 @@ from gpool_jax import cli
 from gpool_jax import config_values as configs
 from gpool_jax.config import (
     KINDS,
+    AttackConfig,
     ComparisonConfig,
     DataConfig,
     InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
+    RankConfig,
+    SegmentationConfig,
 )
 from gpool_jax.data.sources import Dataset
 from gpool_jax.data.splits import Split
@@ -28,8 +31,9 @@ from gpool_jax.experiments import (
     invariance_comparison,
     invariance_measure,
     position,
+    segmentation,
 )
-from tests.helpers import TINY
+from tests.helpers import TINY, pixel_dataset
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 IDS = [path.stem for path in FILES]
@@ -58,6 +62,8 @@ def single_configs(path) -> list[PositionConfig | InvarianceConfig]:
 
 
 def experiment_of(config):
+    if isinstance(config, SegmentationConfig):
+        return segmentation
     return invariance if isinstance(config, InvarianceConfig) else position
 
 
@@ -98,10 +104,33 @@ def trace(config: PositionConfig | InvarianceConfig, side: int, channels: int) -
     return aux["metrics"]
 
 
+def trace_pixels(config: SegmentationConfig) -> None:
+    """The loss of a batch of crops at full size, traced."""
+    size = config.data.crop or config.data.size
+    stand_in = dataclasses.replace(config.data, stream=True)
+    setup = segmentation.prepare(
+        dataclasses.replace(config, data=stand_in), dataset=pixel_dataset(count=24)
+    )
+    state = jax.eval_shape(setup.init_state)
+    batch = {
+        "images": jax.ShapeDtypeStruct((8, *size, 3), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((8, *size), jnp.uint8),
+        "position": jax.ShapeDtypeStruct((8,), jnp.int32),
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    loss_fn = segmentation.make_loss_fn(setup, None)
+    loss, aux = jax.eval_shape(loss_fn, state.params, state.batch_stats, batch, key)
+    assert loss.shape == ()
+    assert set(aux["metrics"]) == {"loss", "accuracy"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=IDS)
 def test_traces_at_full_size_for_every_n(path):
     for config in single_configs(path):
         side, channels = (16, 1) if config.data.source == "digits" else (32, 3)
+        if isinstance(config, SegmentationConfig):
+            trace_pixels(config)
+            continue
         if config.data.stream:
             side, channels = config.data.side, 3
         # What the traced program depends on, and nothing else.
@@ -119,6 +148,8 @@ def test_traces_at_full_size_for_every_n(path):
 
 def cut_down(config: PositionConfig | InvarianceConfig) -> PositionConfig | InvarianceConfig:
     """The config with width, batch, images, steps and side cut, and nothing else."""
+    if isinstance(config, SegmentationConfig):
+        return cut_down_pixels(config)
     extra = {}
     if isinstance(config, PositionConfig):
         extra["eval"] = dataclasses.replace(config.eval, num_images=8, permutations=2, bootstrap=20)
@@ -140,6 +171,34 @@ def cut_down(config: PositionConfig | InvarianceConfig) -> PositionConfig | Inva
     )
 
 
+def cut_down_pixels(config: SegmentationConfig) -> SegmentationConfig:
+    """The same for pixels; the deep encoders, which are traced whole, give way to a shallow one."""
+    name = config.model.name.replace("resnet50", "resnet18")
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data,
+            path=None,
+            source="folder",
+            size=None,
+            crop=(16, 24),
+            stream=False,
+            workers=0,
+        ),
+        model=dataclasses.replace(
+            config.model,
+            name=name,
+            width=1 / 64,
+            output_stride=16,
+            rates=(1, 2, 3),
+            dtype="float32",
+        ),
+        train=dataclasses.replace(config.train, steps=1, batch_size=8, eval_every=1, num_val=8),
+        rank=RankConfig(),
+        attack=AttackConfig(),
+    )
+
+
 # One of each kind of program: the files of a kind differ in what is cut here, and beyond
 # GAPNet the task, which only chooses the labels (see test_position.py).
 PROGRAMS = {}
@@ -151,10 +210,17 @@ for path, name in zip(FILES, IDS, strict=True):
             # A weight is a number to the program, not another program.
             one = dataclasses.replace(sub.shift, weight=float(sub.shift.weight > 0))
             sub = dataclasses.replace(sub, shift=one)
-        PROGRAMS.setdefault(cut_down(sub), name)
+        small = cut_down(sub)
+        if isinstance(small, SegmentationConfig):
+            # The rate and the schedule's length are numbers too.
+            one = dataclasses.replace(small.train, learning_rate=0.1)
+            small = dataclasses.replace(small, train=one)
+        PROGRAMS.setdefault(small, name)
 
 
 def program_name(config) -> str:
+    if isinstance(config, SegmentationConfig):
+        return config.model.name
     last = (
         config.task if isinstance(config, PositionConfig) else invariance_measure.arm_name(config)
     )
@@ -164,7 +230,9 @@ def program_name(config) -> str:
 @pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
 def test_takes_one_real_step(config, tmp_path):
     experiment = experiment_of(config)
-    state = experiment.train(experiment.prepare(config), tmp_path / "run", warn=pytest.fail)
+    dataset = pixel_dataset() if isinstance(config, SegmentationConfig) else None
+    setup = experiment.prepare(config, dataset=dataset)
+    state = experiment.train(setup, tmp_path / "run", warn=pytest.fail)
     assert int(state.step) == 1
     assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
 
@@ -198,6 +266,16 @@ def test_plain_dicts_and_back():
         ({"eval": {"permutations": 0}}, "`eval.permutations` must be at least 1"),
         ({"probe": {"folds": 2}}, "`probe.folds` must be at least 3; got 2"),
         ({"probe": {"kinds": ("svm",)}}, "`probe.kinds` must be among .*got 'svm'"),
+        ({"rank": {"methods": ()}}, "`rank.methods` must name at least one; got none"),
+        ({"rank": {"regions": ("left", "left")}}, "`rank.regions` names one twice"),
+        ({"rank": {"grid": 1}}, "`rank.grid` must be at least 2; got 1"),
+        ({"rank": {"num_images": 0}}, "`rank.num_images` must be at least 1; got 0"),
+        ({"rank": {"splits": ("vall",)}}, "`rank.splits` must be .*got \\('vall',\\)"),
+        ({"attack": {"counts": (0,)}}, "`attack.counts` must be at least 1; got 0"),
+        ({"attack": {"table_count": 0}}, "`attack.table_count` must be at least 1; got 0"),
+        ({"attack": {"splits": ("val",)}}, "must share none with rank.splits.*both name val"),
+        ({"attack": {"fills": ("zeros",)}}, "`attack.fills` must be"),
+        ({"train": {"backbone_rate": -1.0}}, "`train.backbone_rate` must be at least 0"),
     ],
 )
 def test_values_are_checked(changes, message):
@@ -208,6 +286,34 @@ def test_values_are_checked(changes, message):
         config = dataclasses.replace(config, **{name: value})
     with pytest.raises(InputError, match=message):
         configs.check(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"size": (180,)}}, "`data.size` must be 2 of int or None; got"),
+        ({"data": {"crop": (0, 24)}}, "`data.crop` must be at least 1 pixel; got 0"),
+        ({"data": {"min_scale": 3.0}}, "`data.min_scale` must be positive and at most"),
+        ({"data": {"jitter": 1.0}}, r"`data.jitter` must be in \[0, 1\); got 1.0"),
+        ({"loss": {"focal_gamma": -1.0}}, "`loss.focal_gamma` must be at least 0"),
+        ({"loss": {"class_weights": (1.0, -1.0)}}, "`loss.class_weights` must be at least 0"),
+        ({"model": {"output_stride": 4}}, "`model.output_stride` must be 8, 16 or None; got 4"),
+    ],
+)
+def test_values_of_segmentation_are_checked(changes, message):
+    config = SegmentationConfig()
+    for name, values in changes.items():
+        section = dataclasses.replace(getattr(config, name), **values)
+        config = dataclasses.replace(config, **{name: section})
+    with pytest.raises(InputError, match=message):
+        configs.check(config)
+
+
+def test_class_weights_must_be_as_many_as_the_classes():
+    loss = dataclasses.replace(SegmentationConfig().loss, class_weights=(1.0, 1.0))
+    config = dataclasses.replace(SegmentationConfig(), loss=loss)
+    with pytest.raises(InputError, match="`loss.class_weights` must be 3 numbers.*got 2"):
+        segmentation.prepare(config, dataset=pixel_dataset())
 
 
 def test_differences_are_named_by_their_dotted_field():

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpool_jax.data.segmentation_splits import PixelSplit
 from gpool_jax.data.splits import Split
 
 
-def arrays(split: Split) -> dict[str, np.ndarray]:
-    """A split as the tree that is put on the devices: `images` [N,H,W,C], `labels` [N]."""
+def arrays(split: Split | PixelSplit) -> dict[str, np.ndarray]:
+    """A split as the tree that is put on the devices: `images` [N,H,W,C], `labels` [N, ...]."""
     return {"images": split.images, "labels": split.labels}
 
 
@@ -18,7 +19,7 @@ def fetch(data: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> dict[str,
     """Take the rows `inputs["index"]` of the resident data, inside the step.
 
     Returns:
-      `images` uint8 [B,H,W,C], `labels` int32 [B], and `position`, each
+      `images` uint8 [B,H,W,C], `labels` [B, ...], and `position`, each
       example's place in the global batch.
     """
     index = inputs["index"]
@@ -67,7 +68,7 @@ class ResidentFeed:
 
     steps_per_dispatch = 50
 
-    def __init__(self, split: Split, *, batch_size: int, seed: int):
+    def __init__(self, split: Split | PixelSplit, *, batch_size: int, seed: int):
         self.data = arrays(split)
         self._options = {"num_examples": len(split), "batch_size": batch_size, "seed": seed}
 

@@ -6,7 +6,7 @@ hosts share the work. So the position of a stream is one number, and going on
 from it is exact.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ class Crop:
         return {"images": image, "labels": np.int32(label)}
 
 
-class StreamFeed:
-    """What `train.loop.fit` trains on when the images stay on disk.
+class ExampleFeed:
+    """What `train.loop.fit` trains on when the examples stay on disk.
 
     Attributes:
       data: empty: nothing of a stream stays on the devices.
@@ -42,25 +42,26 @@ class StreamFeed:
 
     def __init__(
         self,
-        records: Records,
+        example: Callable[[int, np.random.Generator], dict[str, Any]],
+        num_examples: int,
         *,
+        identity: dict[str, str],
         batch_size: int,
         seed: int,
         workers: int = 0,
-        min_scale: float = 0.08,
-        flip: bool = False,
         process_index: int = 0,
         process_count: int = 1,
     ):
         """Check the options; nothing is read, and no process started, before the first batch.
 
         Args:
-          records: the training split.
+          example: `(place, generator) -> arrays` of one example; runs in the workers.
+          num_examples: places are in [0, num_examples).
+          identity: what the examples are made from, and how: a checkpoint goes on
+            with the same alone.
           batch_size: of the global batch, over all processes.
-          seed: of order, crops and mirroring.
+          seed: of the order and of all that `example` draws.
           workers: processes that decode; 0 for none but this one.
-          min_scale: a crop is at least this share of its image's area.
-          flip: mirror every other image here; leave it out if the device does.
           process_index: of this host's process among those that train together.
           process_count: of them.
 
@@ -72,28 +73,22 @@ class StreamFeed:
                 f"`train.batch_size` must be a multiple of the {process_count} processes; got "
                 f"{batch_size}."
             )
-        if batch_size > len(records):
+        if batch_size > num_examples:
             raise InputError(
-                f"`train.batch_size` must be at most the {len(records)} training images; got "
+                f"`train.batch_size` must be at most the {num_examples} training images; got "
                 f"{batch_size}."
             )
         self.data: dict[str, Any] = {}
-        self._records, self._workers = records, workers
-        self._crop = Crop(records, min_scale=min_scale, flip=flip)
-        self._global_batch, self._batch = batch_size, batch_size // process_count
+        self._example, self._num_examples, self._workers = example, num_examples, workers
+        self._batch = batch_size // process_count
         self._seed, self._process, self._processes = seed, process_index, process_count
-        self._identity = {
-            "batch_size": batch_size,
-            "seed": seed,
-            "records": f"{len(records)} images, {records.checksum}",
-            "crop": f"side {records.side}, min_scale {min_scale:g}, flip {flip}",
-        }
+        self._identity = {"batch_size": batch_size, "seed": seed, **identity}
         self._next = 0
         self._open: WorkerBatches | _LocalBatches | None = None
 
     @staticmethod
     def fetch(data: Any, inputs: Any) -> dict[str, Any]:
-        """The batch is the input: `images` [B,H,W,C], `labels` [B], `position` [B]."""
+        """The batch is the input: the arrays of the examples, each [B, ...], `position` [B]."""
         return dict(inputs)
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
@@ -102,9 +97,9 @@ class StreamFeed:
         Steps in sequence are read ahead; any other step is found exactly, too.
 
         Returns:
-          `images` uint8 [count, B, side, side, 3], `labels` int32 [count, B] and
-          `position` int32 [count, B], each example's place in the global batch.
-          B is this process's share of it.
+          The arrays of the examples, each [count, B, ...], and `position` int32
+          [count, B], each example's place in the global batch. B is this process's
+          share of it.
 
         Raises:
           RunError: naming the image that cannot be read or decoded; or if a
@@ -121,11 +116,10 @@ class StreamFeed:
         self._next += count
         place = self._process * self._batch + np.arange(self._batch, dtype=np.int32)
         # `asarray`: workers hand over views of shared memory.
-        return {
-            "images": np.stack([np.asarray(batch["images"]) for batch in batches]),
-            "labels": np.stack([np.asarray(batch["labels"]) for batch in batches]),
-            "position": np.broadcast_to(place, (count, self._batch)),
+        inputs = {
+            name: np.stack([np.asarray(batch[name]) for batch in batches]) for name in batches[0]
         }
+        return inputs | {"position": np.broadcast_to(place, (count, self._batch))}
 
     def state(self) -> dict[str, Any]:
         """The position for a checkpoint: the next batch, and what makes it that batch."""
@@ -160,14 +154,62 @@ class StreamFeed:
 
     def _start(self, first: int) -> "WorkerBatches | _LocalBatches":
         dataset = make_dataset(
-            self._crop,
-            len(self._records),
+            self._example,
+            self._num_examples,
             seed=self._seed,
             batch_size=self._batch,
             process_index=self._process,
             process_count=self._processes,
         )[first:]
         return WorkerBatches(dataset, self._workers) if self._workers else _LocalBatches(dataset)
+
+
+class StreamFeed(ExampleFeed):
+    """Random crops of images with one label each.
+
+    A batch holds `images` uint8 [B, side, side, 3] and `labels` int32 [B].
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        *,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        min_scale: float = 0.08,
+        flip: bool = False,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        """See `ExampleFeed`.
+
+        Args:
+          records: the training split.
+          batch_size: of the global batch, over all processes.
+          seed: of order, crops and mirroring.
+          workers: processes that decode; 0 for none but this one.
+          min_scale: a crop is at least this share of its image's area.
+          flip: mirror every other image here; leave it out if the device does.
+          process_index: of this host's process among those that train together.
+          process_count: of them.
+
+        Raises:
+          InputError: if there are fewer images than one global batch.
+        """
+        super().__init__(
+            Crop(records, min_scale=min_scale, flip=flip),
+            len(records),
+            identity={
+                "records": f"{len(records)} images, {records.checksum}",
+                "crop": f"side {records.side}, min_scale {min_scale:g}, flip {flip}",
+            },
+            batch_size=batch_size,
+            seed=seed,
+            workers=workers,
+            process_index=process_index,
+            process_count=process_count,
+        )
 
 
 def make_dataset(

@@ -15,6 +15,7 @@ from gpool_jax.config import (
     InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
+    SegmentationConfig,
 )
 
 
@@ -40,6 +41,7 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
         invariance_comparison,
         invariance_measure,
         measure,
+        segmentation_measure,
     )
 
     runners: dict[type, Callable] = {
@@ -47,6 +49,7 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
         ComparisonConfig: comparison.run,
         InvarianceConfig: invariance_measure.run,
         InvarianceComparisonConfig: invariance_comparison.run,
+        SegmentationConfig: segmentation_measure.run,
     }
     if type(config) not in runners:
         names = ", ".join(kind.__name__ for kind in runners)

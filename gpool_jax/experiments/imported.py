@@ -1,16 +1,24 @@
 """Measure a network whose weights come from PyTorch, without training it."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gpool_jax import config_values as configs
 from gpool_jax import models
-from gpool_jax.config import InvarianceConfig, ModelConfig, PositionConfig
+from gpool_jax.config import InvarianceConfig, ModelConfig, PositionConfig, SegmentationConfig
 from gpool_jax.data import sources
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import invariance_measure, measure, training, workdir
+from gpool_jax.experiments import (
+    invariance_measure,
+    measure,
+    segmentation,
+    segmentation_measure,
+    training,
+    workdir,
+)
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Result
 from gpool_jax.train.optimizer import make_optimizer
@@ -19,7 +27,7 @@ _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 
 
 def evaluate(
-    config: PositionConfig | InvarianceConfig,
+    config: PositionConfig | InvarianceConfig | SegmentationConfig,
     weights: Path,
     out: Path,
     warn: Callable[[str], None] = print,
@@ -29,7 +37,8 @@ def evaluate(
     Args:
       config: data, task, network name and padding, what is measured: a
         `PositionConfig` for images on canvases, an `InvarianceConfig` for how
-        much the network minds where whole images are.
+        much the network minds where whole images are, a `SegmentationConfig` for
+        labels of pixels.
       weights: .safetensors, or .pth with the `[torch]` extra.
       out: gets results.json and report.html.
       warn: receives one line about damaged cache files.
@@ -39,6 +48,12 @@ def evaluate(
     """
     configs.check(config)
     workdir.check_writable(out)
+    if isinstance(config, SegmentationConfig):
+        started = time.perf_counter()
+        setup, variables, notes = load_segmenter(config, weights, warn)
+        return segmentation_measure.measure_variables(
+            setup, variables, out, {}, notes, started, warn
+        )
     setup, variables, has_head, notes = load(config, weights, warn)
     measure_weights: Callable = measure.evaluate_weights
     if isinstance(config, InvarianceConfig):
@@ -96,6 +111,53 @@ def load(
             "read-outs are measured."
         )
     return setup, variables, has_head, notes
+
+
+def load_segmenter(
+    config: SegmentationConfig, weights: Path, warn: Callable[[str], None]
+) -> tuple[Setup, Any, list[str]]:
+    """Read weights into the segmentation network that they are of.
+
+    The architecture, the depth of its encoder, the width and the number of
+    classes are read off the file; output stride and rates, which leave no trace in
+    weights, are the config's or else what the file's layout is used with.
+
+    Returns:
+      The setup, the variables, and what was detected, in words.
+
+    Raises:
+      InputError: if the weights do not fit, or answer other classes than the data's.
+    """
+    state_dict = models.read_state_dict(weights)
+    found = models.describe_segmenter(state_dict)
+    if config.model.name != found["name"]:
+        raise InputError(
+            f"`--model`: {weights.name} holds the weights of {found['name']}; got "
+            f"{config.model.name}."
+        )
+    model_config = dataclasses.replace(
+        config.model,
+        width=found["width"],
+        output_stride=config.model.output_stride or found["output_stride"],
+        rates=config.model.rates or found["rates"],
+        stem=config.model.stem or found["stem"],
+    )
+    config = dataclasses.replace(config, model=model_config)
+    model = segmentation.create_model(config.model, found["num_outputs"])
+    variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
+    setup = segmentation.prepare(config, warn=warn)
+    if setup.num_outputs != found["num_outputs"]:
+        raise InputError(
+            f"`--weights`: {weights.name} answers {found['num_outputs']} classes; the data have "
+            f"{setup.num_outputs}."
+        )
+    notes = [
+        found["summary"],
+        f"Output stride {model_config.output_stride}, rates "
+        f"{' '.join(map(str, model_config.rates or ()))} and padding {model_config.padding} "
+        "(weights do not tell).",
+    ]
+    return setup, variables, notes
 
 
 def _fit_model(model: ModelConfig, found: dict[str, Any]) -> ModelConfig:

@@ -184,6 +184,6 @@ def check_overrides(trained: Any, config: Any) -> None:
     refused = [d for d in found if not d.startswith(("eval.", "probe.", "consistency."))]
     if refused:
         raise InputError(
-            "a finished run can be measured with other eval.*, probe.*, consistency.* and data.dir "
-            f"or data.path only; got {'; '.join(refused)}."
+            "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
+            f"attack.* and data.dir or data.path only; got {'; '.join(refused)}."
         )

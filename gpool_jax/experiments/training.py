@@ -31,7 +31,7 @@ class Setup:
 
     Attributes:
       config: of the run.
-      dataset: three splits.
+      dataset: three splits, a `sources.Dataset` or a `segmentation.PixelDataset`.
       model: without a data axis, for evaluation.
       optimizer: of the config.
       input_shape: (1, H, W, C) of the network's input.
@@ -39,13 +39,13 @@ class Setup:
     """
 
     config: Any
-    dataset: sources.Dataset
-    model: Classifier
+    dataset: Any
+    model: Any
     optimizer: optax.GradientTransformation
     input_shape: tuple[int, ...]
     num_outputs: int
 
-    def create_model(self, axis_name: str | None) -> Classifier:
+    def create_model(self, axis_name: str | None) -> Any:
         """The network of the config, with or without a data axis."""
         return create_model(self.config.model, self.num_outputs, axis_name)
 
@@ -85,7 +85,7 @@ def make_setup(
     Raises:
       InputError: if the batch or the canvas does not fit.
     """
-    _check_training(config.train, len(dataset.train))
+    check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.image_shape
     model = create_model(config.model, num_outputs)
     what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
@@ -100,7 +100,7 @@ def make_setup(
     )
 
 
-def _check_training(config: TrainConfig, num_examples: int) -> None:
+def check_training(config: TrainConfig, num_examples: int) -> None:
     """Raise unless every device gets its share of a batch, and the logs can be written."""
     parallel.check_batch(config.batch_size)
     if config.batch_size > num_examples:
@@ -200,6 +200,8 @@ def train(
     validate: Callable[[TrainState], dict[str, float]],
     title: str,
     warn: Callable[[str], None],
+    feed: loop.Feed | None = None,
+    select_by: str = "accuracy",
 ) -> TrainState:
     """Train in a folder, or go on with what is in it.
 
@@ -210,13 +212,15 @@ def train(
       validate: from `make_validate`.
       title: of the progress bar.
       warn: receives one line per damaged file that was passed over.
+      feed: of the training data; None: `make_feed`'s.
+      select_by: the validation number that picks the best checkpoint.
 
     Raises:
       InputError: if the folder holds a run of another config.
     """
     config = setup.config
     workdir.open_run(folder, config, setup.dataset.fingerprint)
-    feed = make_feed(setup)
+    feed = feed or make_feed(setup)
     step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
     checkpoints = saved.open_checkpoints(config.train, folder)
     try:
@@ -228,6 +232,7 @@ def train(
             config=config.train,
             folder=folder,
             checkpoints=checkpoints,
+            select_by=select_by,
             title=title,
             warn=warn,
         )

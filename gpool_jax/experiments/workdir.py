@@ -10,6 +10,8 @@ from gpool_jax.errors import InputError
 
 # Where a machine keeps things and what it shows; not what the run computes.
 MACHINE_FIELDS = ("data.cache_dir", "data.dir", "data.path", "data.workers", "train.tensorboard")
+# Of commands that come after a run; no training depends on them.
+LATER_SECTIONS = ("rank.", "attack.")
 
 
 def check_writable(folder: Path) -> None:
@@ -90,7 +92,11 @@ def _has_results(folder: Path) -> bool:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Fields in which two plain configs ask for different results."""
     found = configs.differences(old, new)
-    return [d for d in found if d.split(":")[0] not in MACHINE_FIELDS]
+    return [
+        d
+        for d in found
+        if d.split(":")[0] not in MACHINE_FIELDS and not d.startswith(LATER_SECTIONS)
+    ]
 
 
 def read_config(folder: Path) -> Any:

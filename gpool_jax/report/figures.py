@@ -1,19 +1,24 @@
 """Figures of a result, drawn without a display, as PNG bytes."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gpool_jax.report import shift_figures
+from gpool_jax.report import channel_figures, shift_figures
+from gpool_jax.report.overlays import Overlay, draw_overlays
 from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
 
-def draw_all(result: Result) -> list[tuple[str, bytes]]:
+def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> list[tuple[str, bytes]]:
     """Every figure that the result has data for.
+
+    Args:
+      result: what to show.
+      overlays: images with what was answered.
 
     Returns:
       (caption, PNG) pairs, in reading order.
@@ -44,6 +49,7 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
             _draw_confusion,
             (4.6, 4.2),
             np.array(result.maps["confusion"]),
+            result.maps.get("classes"),
         )
     if result.maps.get("tuning"):
         count = len(result.maps["tuning"])
@@ -62,6 +68,7 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
             (8, 1.1 + 0.5 * len(_probe_groups(result.probes))),
             result.probes,
         )
+    _add_channels(add, result, overlays)
     shifted = shift_figures.protocols(result.measurements)
     if shifted:
         size = (max(4.2, 2.9 * len(shifted)), 3.6)
@@ -90,6 +97,67 @@ def draw_all(result: Result) -> list[tuple[str, bytes]]:
     if any(result.curves.values()):
         add("Training: loss, and accuracy.", _draw_curves, (8, 3.4), result.curves)
     return figures
+
+
+def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[Overlay]) -> None:
+    """Figures of ranked and removed channels."""
+    removed = [r for r in result.removals if r.count]
+    if removed:
+        first = result.removals[0].quantity
+        quantities = [first]
+        if first == "head":  # a classifier: what the paper's claim is about, side by side
+            quantities = list(dict.fromkeys(r.quantity for r in removed if r.measure == "value"))
+        for quantity in quantities:
+            regions = len({r.region for r in removed})
+            rows = len({r.action for r in removed})
+            title = next(r.title for r in removed if r.quantity == quantity)
+            add(
+                f"{title} in the attacked region against the number of channels. Lines: rankings, "
+                "with 95 % intervals over images. Bands: 95 % of the random and of the matched "
+                "sets. Dotted: nothing removed.",
+                channel_figures.draw_removal_curves,
+                (max(4.6, 2.9 * regions), 0.8 + 2.1 * rows),
+                result.removals,
+                quantity,
+            )
+        count = int(result.maps["table_count"])
+        chosen = [r for r in removed if r.measure == "selectivity" and r.count == count]
+        if chosen:
+            regions = len({r.measured for r in chosen})
+            bars = max(1, len({r.ranking for r in chosen}))
+            add(
+                f"Region selectivity with {count} of {result.maps['num_channels']} channels put to "
+                "zero.",
+                channel_figures.draw_selectivity,
+                (max(5.0, 4.0 * regions), 1.0 + 0.3 * bars),
+                result.removals,
+                count,
+            )
+    if overlays:
+        columns = 2 + max(len(overlay.answers) for overlay in overlays)
+        add(
+            "What is answered, one colour a class; pixels without a label are grey. The frame is "
+            "the attacked region.",
+            draw_overlays,
+            (min(18.0, 2.1 * columns), 0.7 + 1.75 * len(overlays)),
+            list(overlays),
+            list(result.maps["classes"]),
+        )
+    if any(a.region and a.correlation is not None for a in result.agreements):
+        regions = len({a.region for a in result.agreements if a.region})
+        add(
+            "Rank correlation of the methods' scores, by region.",
+            channel_figures.draw_agreement,
+            (max(4.5, 3.6 * regions), 3.6),
+            result.agreements,
+        )
+    if result.maps.get("scores"):
+        add(
+            "Scores of each ranking, best first: how many channels stand out.",
+            channel_figures.draw_scores,
+            (8, 4.2),
+            result.maps["scores"],
+        )
 
 
 def _render(draw: Callable[..., None], size: tuple[float, float], *args: Any) -> bytes:
@@ -132,14 +200,17 @@ def _draw_per_cell(figure: Any, accuracy: np.ndarray) -> None:
     figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
 
 
-def _draw_confusion(figure: Any, confusion: np.ndarray) -> None:
+def _draw_confusion(figure: Any, confusion: np.ndarray, classes: list[str] | None = None) -> None:
     axes = figure.subplots()
     image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
     if len(confusion) <= 10:
         _annotate(axes, 100 * confusion, "{:.0f}", light_above=60)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
-    figure.colorbar(image, ax=axes, label="% of the truth's images", shrink=0.85)
+    if classes is not None:
+        axes.set_xticks(range(len(classes)), classes, fontsize=6, rotation=60, ha="right")
+        axes.set_yticks(range(len(classes)), classes, fontsize=6)
+    figure.colorbar(image, ax=axes, label="% of the truth", shrink=0.85)
 
 
 def _annotate(axes: Any, values: np.ndarray, form: str, light_above: float | None = None) -> None:

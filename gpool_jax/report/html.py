@@ -2,15 +2,22 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from gpool_jax.report import figures, quantities, table
+from gpool_jax.report import channel_tables, figures, quantities, table
+from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
 
 
-def write_report(result: Result, folder: Path, warn: Callable[[str], None] = print) -> Path | None:
+def write_report(
+    result: Result,
+    folder: Path,
+    warn: Callable[[str], None] = print,
+    *,
+    overlays: Sequence[Overlay] = (),
+) -> Path | None:
     """Write report.html.
 
     Args:
@@ -18,6 +25,7 @@ def write_report(result: Result, folder: Path, warn: Callable[[str], None] = pri
       folder: where to write it.
       warn: told in one line if the page cannot be made for want of a package;
         the numbers are in results.json all the same.
+      overlays: images with what was answered.
 
     Returns:
       The page's path, or None.
@@ -25,7 +33,7 @@ def write_report(result: Result, folder: Path, warn: Callable[[str], None] = pri
     try:
         import jinja2
 
-        drawn = figures.draw_all(result)
+        drawn = figures.draw_all(result, overlays)
     except ImportError as error:
         warn(f"report.html is not written: {error.name} is not installed.")
         return None
@@ -37,6 +45,7 @@ def write_report(result: Result, folder: Path, warn: Callable[[str], None] = pri
         result=result,
         header=table.HEADER,
         rows=[table.format_row(row) for row in result.rows],
+        channel_blocks=channel_tables.channel_blocks(result),
         blocks=quantities.measurement_blocks(result.measurements),
         probe_header=table.PROBE_HEADER,
         probe_rows=table.probe_lines(result.probes),

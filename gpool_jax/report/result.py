@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gpool_jax.report.channel_result import Agreement, Removal, Stability
+
 # What a probe reads: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
 
@@ -123,6 +125,9 @@ class Result:
       environment: versions, hardware, command, wall time.
       notes: sentences that belong beside the numbers.
       measurements: what was measured under shift.
+      removals: what was measured with channels removed, or none of them.
+      agreements: of rankings with each other.
+      stability: of rankings with themselves.
     """
 
     title: str
@@ -134,6 +139,9 @@ class Result:
     environment: dict[str, Any]
     notes: list[str]
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
+    removals: list[Removal] = dataclasses.field(default_factory=list)
+    agreements: list[Agreement] = dataclasses.field(default_factory=list)
+    stability: list[Stability] = dataclasses.field(default_factory=list)
 
 
 def write_result(
@@ -156,4 +164,7 @@ def read_result(folder: Path) -> Result:
     values["rows"] = [Row(**row) for row in values["rows"]]
     values["probes"] = [Probe(**probe) for probe in values["probes"]]
     values["measurements"] = [Measurement(**m) for m in values.get("measurements", ())]
+    values["removals"] = [Removal(**r) for r in values.get("removals", ())]
+    values["agreements"] = [Agreement(**a) for a in values.get("agreements", ())]
+    values["stability"] = [Stability(**s) for s in values.get("stability", ())]
     return Result(**values)

@@ -1,5 +1,6 @@
 """The table of a result, as text for the terminal."""
 
+from gpool_jax.report.channel_tables import channel_blocks
 from gpool_jax.report.quantities import measurement_blocks
 from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
@@ -48,6 +49,8 @@ def format_table(result: Result) -> str:
     parts = []
     if result.rows:
         parts.append(_align([HEADER, *[format_row(row) for row in result.rows]]))
+    for title, header, lines in channel_blocks(result):
+        parts.append(f"{title} (95 % interval):\n{_align([header, *lines])}")
     for title, header, lines in measurement_blocks(result.measurements):
         parts.append(f"Under shift, {title} (95 % interval):\n{_align([header, *lines])}")
     if result.probes:

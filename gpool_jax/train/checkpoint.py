@@ -61,7 +61,8 @@ class Checkpoints:
         Args:
           step: its name.
           state: a tree of arrays, replicated if there are several devices.
-          accuracy: on the validation split; None between validations.
+          accuracy: on the validation split (or another number that picks the best, the
+            higher the better); None between validations.
           feed: where the training data stand, as plain JSON; None if the step says it.
 
         Raises:

@@ -93,6 +93,7 @@ def fit(
     config: TrainConfig,
     folder: Path,
     checkpoints: Checkpoints,
+    select_by: str = "accuracy",
     title: str = "train",
     warn: Callable[[str], None] = print,
 ) -> TrainState:
@@ -103,10 +104,11 @@ def fit(
       train_step: from `parallel.map_train_step`.
       feed: of the training data. Its position is saved with every checkpoint and
         restored from it: this is what makes a resumed run identical.
-      validate: state to `accuracy` and whatever else is to be logged.
+      validate: state to what is to be logged, `select_by` among it.
       config: lengths and intervals.
       folder: of the run, for metrics.jsonl.
       checkpoints: of the run.
+      select_by: the validation number whose highest value marks the best checkpoint.
       title: of the progress bar.
       warn: receives one line per checkpoint that cannot be read.
 
@@ -139,7 +141,7 @@ def fit(
                 if at_stop:
                     values = validate(state)
                     log.validation(step, values)
-                    checkpoints.save(step, state, values["accuracy"], feed=feed.state())
+                    checkpoints.save(step, state, values[select_by], feed=feed.state())
                 if stop.received is not None:
                     if not at_stop:
                         log.flush(step)

@@ -55,6 +55,10 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
         if config.weight_decay > 0:
             decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
             optimizer = optax.chain(decay, optimizer)
+    if config.backbone_rate != 1.0:
+        # Of the update, not of the gradient: Adam would divide a factor out again.
+        share = optax.masked(optax.scale(config.backbone_rate), _backbone)
+        optimizer = optax.chain(optimizer, share)
     if config.ema_decay is not None:
         optimizer = optax.chain(optimizer, track_average(config.ema_decay))
     return optimizer
@@ -62,6 +66,14 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _backbone(params: Any) -> Any:
+    """True for the encoder's parameters, which stand under `backbone`."""
+    return {
+        name: jax.tree.map(lambda _, inside=name == "backbone": inside, part)
+        for name, part in params.items()
+    }
 
 
 def track_average(decay: float) -> optax.GradientTransformation:

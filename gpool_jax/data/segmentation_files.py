@@ -1,0 +1,189 @@
+"""An image file and the label file beside it: checked and decoded together, uint8 both."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpool_jax.errors import InputError
+
+# The label of pixels that neither teach nor count.
+IGNORE = 255
+# 8-bit grey, and palette: the number stored for a pixel is its label, not its colour.
+_LABEL_MODES = ("L", "P")
+
+Box = tuple[float, float, float, float]
+
+
+class Pair(NamedTuple):
+    """One image, and the labels of its pixels.
+
+    Attributes:
+      name: for messages and overlays.
+      image: path.
+      label: path.
+    """
+
+    name: str
+    image: str
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelCode:
+    """What the numbers in label files mean.
+
+    Attributes:
+      classes: class of each number, or `IGNORE`.
+      allowed: the same in words.
+    """
+
+    classes: dict[int, int]
+    allowed: str
+
+    @functools.cached_property
+    def table(self) -> np.ndarray:
+        """Uint8 [256]: number to class."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[list(self.classes)] = list(self.classes.values())
+        return table
+
+    def check(self, label: Any, path: str) -> None:
+        """Raise if a decoded label file holds a number that means nothing."""
+        for number, count in enumerate(label.histogram()[:256]):
+            if count and number not in self.classes:
+                raise InputError(
+                    f"`data`: label {number} in {path} is out of range; allowed: {self.allowed}."
+                )
+
+
+def stat(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds.
+
+    Raises:
+      InputError: naming the file, if it cannot be read.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
+    return found.st_size, found.st_mtime_ns
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Map over items; Pillow reads, decodes and resizes outside the interpreter's lock."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+def decode(
+    pair: Pair,
+    code: LabelCode,
+    size: tuple[int, int] | None = None,
+    box: Callable[[int, int], Box] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decode an image and its labels, or one part of both.
+
+    Args:
+      pair: the files.
+      code: what the labels mean.
+      size: resize to this height and width: images bilinear and antialiased,
+        labels nearest, so that no label is made up between two.
+      box: `(height, width) -> (left, top, right, bottom)`, the part that is
+        resized, in pixels of the file; None for all of it.
+
+    Returns:
+      uint8 [H, W, 3] and uint8 [H, W], a class or `IGNORE`.
+
+    Raises:
+      InputError: naming the file that is broken or holds a label out of range.
+    """
+    from PIL import Image
+
+    image, label = _open(pair.image, "image", _to_rgb), _open(pair.label, "label file", _load)
+    if image.size != label.size:
+        raise _other_size(pair, image.size, label.size)
+    code.check(label, pair.label)
+    if size is not None:
+        width, height = image.size
+        part = None if box is None else box(height, width)
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR, box=part)
+        label = label.resize(size[::-1], Image.Resampling.NEAREST, box=part)
+    return np.asarray(image), code.table[np.asarray(label)]
+
+
+def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of decoded images, known from the headers of all files alone.
+
+    Args:
+      pairs: of all splits.
+      size: that all are resized to, if any.
+
+    Raises:
+      InputError: naming the file that is no image, the labels of another size
+        than their image, or, without `size`, the first image that differs.
+    """
+    sizes = in_threads(_header_size, pairs)
+    if size is not None:
+        return size
+    for pair, own in zip(pairs, sizes, strict=True):
+        if own != sizes[0]:
+            raise InputError(
+                f"`data`: {pair.image} is {_by(own)} pixels, {pairs[0].image} is "
+                f"{_by(sizes[0])}; all must have one size (`data.size` resizes them)."
+            )
+    return sizes[0][::-1]
+
+
+def _header_size(pair: Pair) -> tuple[int, int]:
+    image, label = (
+        _open(path, what, lambda file: file.size)
+        for path, what in ((pair.image, "image"), (pair.label, "label file"))
+    )
+    if image != label:
+        raise _other_size(pair, image, label)
+    return image
+
+
+def _other_size(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> InputError:
+    return InputError(
+        f"`data`: {pair.label} is {_by(label)} pixels, its image {pair.image} is {_by(image)}; "
+        "both must have one size."
+    )
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _to_rgb(file: Any) -> Any:
+    return file.convert("RGB")
+
+
+def _load(file: Any) -> Any:
+    file.load()
+    return file
+
+
+def _open(path: str, what: str, use: Callable[[Any], Any]) -> Any:
+    """Open a file and use it, with one kind of error for all that can be wrong with it."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as file:
+            if what == "label file" and file.mode not in _LABEL_MODES:
+                raise InputError(
+                    f"`data`: {path} is of Pillow's mode {file.mode!r}; labels are one number per "
+                    "pixel, in an 8-bit grey (L) or palette (P) PNG."
+                )
+            return use(file)
+    except UnidentifiedImageError:
+        raise InputError(f"`data`: {path} is a broken {what}: its format is unknown.") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"`data`: {path} is a broken {what}: {error}.") from None

@@ -1,0 +1,152 @@
+"""Which channels are removed: every ranking, its controls, and how many channels."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from gpool_jax import ops
+from gpool_jax.config import AttackConfig
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.channels.files import Ranking
+
+RANDOM = "random"
+MATCHED = "matched to "
+_KEY = 0xA77AC
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One set of channels that are removed.
+
+    Attributes:
+      ranking: whose first channels go: a method, "random", or "matched to METHOD".
+      region: that the ranking is for; overall for random.
+      action: "zero" or "mean" (what the removed channels are put to), or "keep":
+        the first channels are kept, and the rest put to zero.
+      count: how many channels are the first.
+      draw: of a control; 0 for a ranking.
+    """
+
+    ranking: str
+    region: str
+    action: str
+    count: int
+    draw: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All arms, and the different masks among them.
+
+    Attributes:
+      arms: what is asked.
+      row: int [arms], the mask of each: arms that are the same set share one.
+      keep: bool [M, C]; the first removes nothing.
+      use_mean: bool [M], whether removed channels are put to their mean.
+      counts: numbers of channels.
+      table_count: the one that tables are made for.
+    """
+
+    arms: list[Arm]
+    row: np.ndarray
+    keep: np.ndarray
+    use_mean: np.ndarray
+    counts: tuple[int, ...]
+    table_count: int
+
+
+def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, ...], int]:
+    """Numbers of channels that are removed, ascending, and the one for tables.
+
+    Raises:
+      InputError: for a number above the channel count.
+    """
+    for count in (*config.counts, config.table_count or 1):
+        if not 1 <= count <= num_channels:
+            raise InputError(
+                f"`attack.counts` must be in [1, {num_channels}], the channels of the feature; got "
+                f"{count}."
+            )
+    shares = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
+    chosen = config.counts or tuple(max(1, round(num_channels * share)) for share in shares)
+    counts = tuple(sorted(set(chosen)))
+    if config.table_count is not None:
+        return tuple(sorted({*counts, config.table_count})), config.table_count
+    return counts, min(counts, key=lambda count: abs(count - num_channels / 8))
+
+
+def make_plan(
+    config: AttackConfig,
+    rankings: list[Ranking],
+    activation: tuple[np.ndarray, np.ndarray],
+    *,
+    seed: int,
+) -> Plan:
+    """Lay out every set of channels.
+
+    Args:
+      config: how many, and how.
+      rankings: to attack with.
+      activation: mean [C] and variance [C], for matched controls.
+      seed: of the controls.
+    """
+    channels = len(activation[0])
+    counts, table_count = resolve_counts(config, channels)
+    actions = (*config.fills, *(("keep",) if config.keep_only else ()))
+    random_key, matched_key = jax.random.split(jax.random.key(seed ^ _KEY))
+    arms: list[Arm] = []
+    keeps: list[np.ndarray] = []
+
+    def add(name, region, draw, some, masks, actions=actions) -> None:
+        for action in actions:
+            arms.extend(Arm(name, region, action, count, draw) for count in some)
+            keeps.extend(~masks if action == "keep" else masks)
+
+    for ranking in rankings:
+        masks = ops.removal_masks(ranking.order, counts)
+        add(ranking.method, ranking.region, 0, counts, masks)
+    orders = ops.random_orders(random_key, max(1, config.random_draws), channels)
+    for draw, order in enumerate(orders[: config.random_draws]):
+        add(RANDOM, "overall", draw, counts, ops.removal_masks(order, counts))
+    half = tuple(count for count in counts if 2 * count <= channels)
+    for place, ranking in enumerate(rankings):
+        if ranking.method == RANDOM or not half or not config.matched_draws:
+            continue
+        key = jax.random.fold_in(matched_key, place)
+        for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
+            # Of matched channels only the removal is asked: there are many of them.
+            add(MATCHED + ranking.method, ranking.region, draw, half, masks, config.fills[:1])
+    use_mean = np.array([arm.action == "mean" for arm in arms])
+    masks = np.stack(keeps) if keeps else np.ones((0, channels), bool)
+    rows = np.concatenate([masks, use_mean.astype(bool)[:, None]], axis=1)
+    nothing = np.concatenate([np.ones((1, channels), bool), np.zeros((1, 1), bool)], axis=1)
+    unique, row = _unique_rows(np.concatenate([nothing, rows]))
+    return Plan(arms, row[1:], unique[:, :-1], unique[:, -1], counts, table_count)
+
+
+def _matched(
+    key: jax.Array,
+    config: AttackConfig,
+    ranking: Ranking,
+    counts: tuple[int, ...],
+    activation: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Keep masks [D, len(counts), C] of channels matched to each number of first channels."""
+    channels = len(ranking.order)
+    masks = np.ones((config.matched_draws, len(counts), channels), bool)
+    for i, count in enumerate(counts):
+        own = jax.random.fold_in(key, count)
+        removed = ranking.order[:count]
+        drawn = ops.matched_channels(own, removed, *activation, num_draws=config.matched_draws)
+        np.put_along_axis(masks[:, i], drawn, False, axis=1)
+    return masks
+
+
+def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different rows in the order of their first appearance, and which one each row is."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), int)
+    place[order] = np.arange(len(order))
+    return rows[first[order]], place[inverse.reshape(-1)]

@@ -1,0 +1,125 @@
+"""Figures of ranked and removed channels."""
+
+from typing import Any
+
+import numpy as np
+
+from gpool_jax.report.channel_result import NONE, Agreement, Removal
+from gpool_jax.report.shift_figures import PALETTE
+
+_CONTROLS = {"random": "#7a7a7a", "matched": "#c0a060"}
+
+
+def draw_removal_curves(figure: Any, removals: list[Removal], quantity: str) -> None:
+    """A quantity against the number of channels: a row for each action, a panel each region.
+
+    Rankings are lines with their intervals; controls are bands that hold 95 % of the draws.
+    """
+    chosen = [r for r in removals if r.quantity == quantity and r.measure == "value"]
+    actions = [a for a in ("zero", "mean", "keep") if any(r.action == a for r in chosen)]
+    regions = list(dict.fromkeys(r.region for r in chosen if r.ranking not in (NONE, "random")))
+    grid = figure.subplots(len(actions), len(regions), squeeze=False, sharey=True)
+    intact = {r.measured: r for r in chosen if r.ranking == NONE}
+    for row, action in zip(grid, actions, strict=True):
+        for axes, region in zip(row, regions, strict=True):
+            _draw_panel(axes, [r for r in chosen if r.action == action], region, intact)
+            axes.set_title(f"attack on {region}, measured there", fontsize=8)
+            axes.set_xlabel("channels kept" if action == "keep" else "channels removed", fontsize=8)
+        label = {"zero": "put to zero", "mean": "put to their mean", "keep": "kept alone"}[action]
+        row[0].set_ylabel(f"{chosen[0].title}, %\n({label})", fontsize=8)
+    handles: dict[str, Any] = {}
+    for axes in grid.ravel():
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), fontsize=7, ncols=5, loc="outside lower center")
+
+
+def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -> None:
+    there = [r for r in removals if r.measured == region and r.region in (region, "overall")]
+    names = list(dict.fromkeys(r.ranking for r in there if r.region == region))
+    lines = [n for n in names if not n.startswith(("random", "matched"))]
+    for name in dict.fromkeys(["random", *(n for n in names if n.startswith("matched")), *lines]):
+        own = "overall" if name == "random" else region
+        points = sorted(
+            (r for r in there if r.ranking == name and r.region == own), key=lambda r: r.count
+        )
+        if not points:
+            continue
+        x = [p.count for p in points]
+        low, high = ([100 * getattr(p, end) for p in points] for end in ("low", "high"))
+        control = name.split(" ")[0]
+        if control in _CONTROLS:
+            dark = 0.3 if control == "random" else 0.12
+            label = "random" if control == "random" else "matched, one band a ranking"
+            axes.fill_between(x, low, high, color=_CONTROLS[control], alpha=dark, label=label, lw=0)
+            continue
+        colour = PALETTE[2 + lines.index(name) % (len(PALETTE) - 2)]
+        axes.plot(x, [100 * p.value for p in points], "o-", ms=3, lw=1.2, color=colour, label=name)
+        axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+    if region in intact:
+        axes.axhline(100 * intact[region].value, color="black", linestyle=":", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_selectivity(figure: Any, removals: list[Removal], count: int) -> None:
+    """Drop inside less drop outside the attacked region: rankings, and their controls below."""
+    chosen = [
+        r
+        for r in removals
+        if (r.measure, r.action, r.count, r.versus) == ("selectivity", "zero", count, None)
+    ]
+    regions = list(dict.fromkeys(r.measured for r in chosen))
+    panels = figure.subplots(1, len(regions), squeeze=False, sharex=True)[0]
+    for axes, region in zip(panels, regions, strict=True):
+        members = [r for r in chosen if r.measured == region]
+        for i, r in enumerate(members):
+            control = r.ranking.split(" ")[0]
+            colour = _CONTROLS.get(control, PALETTE[2])
+            axes.barh(i, 100 * r.value, 0.65, color=colour)
+            axes.plot([100 * r.low, 100 * r.high], [i, i], color="black", linewidth=1.2)
+        axes.set_yticks(range(len(members)), [r.ranking for r in members], fontsize=7)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.invert_yaxis()
+        axes.set_title(f"attack on {region}", fontsize=9)
+        axes.set_xlabel("drop inside - outside, points", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_agreement(figure: Any, agreements: list[Agreement]) -> None:
+    """Rank correlation of every two methods, a matrix for each region."""
+    chosen = [a for a in agreements if a.region and a.correlation is not None]
+    regions = list(dict.fromkeys(a.region for a in chosen))
+    panels = figure.subplots(1, len(regions), squeeze=False)[0]
+    image = None
+    for axes, region in zip(panels, regions, strict=True):
+        members = [a for a in chosen if a.region == region]
+        names = list(dict.fromkeys(n for a in members for n in (a.first, a.second)))
+        matrix = np.eye(len(names))
+        for a in members:
+            i, j = names.index(a.first), names.index(a.second)
+            matrix[i, j] = matrix[j, i] = a.correlation
+        image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
+        for (i, j), value in np.ndenumerate(matrix):
+            colour = "white" if abs(value) > 0.6 else "black"
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
+        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=60, ha="right")
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_title(region, fontsize=9)
+    figure.colorbar(image, ax=panels, label="Spearman's correlation", shrink=0.8)
+
+
+def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
+    """Scores of each ranking in its own order, as a share of the largest: how many stand out."""
+    axes = figure.subplots()
+    for i, (name, values) in enumerate(scores.items()):
+        top = max(abs(v) for v in values) or 1.0
+        line = ("-", "--", ":")[i // len(PALETTE) % 3]
+        x = np.arange(1, len(values) + 1)
+        share = np.array(values) / top
+        axes.plot(x, share, line, color=PALETTE[i % len(PALETTE)], linewidth=1.1, label=name)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("place in the ranking", fontsize=8)
+    axes.set_ylabel("score, share of the largest", fontsize=8)
+    axes.legend(fontsize=6, ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,70 @@
+"""Images with what a segmentation network answers laid over them."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlay:
+    """One image and several answers.
+
+    Attributes:
+      image: uint8 [H, W, 3].
+      labels: int [H, W]; what is no class is left blank.
+      answers: title to int [H, W].
+      box: (top, left, bottom, right) in 0..1 to be framed; None: no frame.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    answers: dict[str, np.ndarray]
+    box: tuple[float, float, float, float] | None = None
+
+
+def draw_overlays(figure: Any, overlays: list[Overlay], class_names: list[str]) -> None:
+    """A row for each image: the image, the truth, and every answer, in one colour a class."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Patch, Rectangle
+
+    colours = colormaps["tab20"](np.arange(len(class_names)) % 20)[:, :3]
+    columns = 2 + max(len(overlay.answers) for overlay in overlays)
+    grid = figure.subplots(len(overlays), columns, squeeze=False)
+    for row, overlay in zip(grid, overlays, strict=True):
+        titles = ["image", "truth", *overlay.answers]
+        known = overlay.labels < len(class_names)
+        pictures = [overlay.image, _blend(overlay.image, overlay.labels, known, colours)]
+        everywhere = np.ones_like(known)
+        pictures += [
+            _blend(overlay.image, answer, everywhere, colours)
+            for answer in overlay.answers.values()
+        ]
+        for axes in row:
+            axes.axis("off")
+        for axes, title, picture in zip(row, titles, pictures, strict=False):
+            axes.imshow(picture)
+            axes.set_title(title, fontsize=7)
+            if overlay.box is not None and title not in ("image", "truth"):
+                top, left, bottom, right = overlay.box
+                height, width = picture.shape[:2]
+                frame = Rectangle(
+                    (left * width, top * height),
+                    (right - left) * width - 1,
+                    (bottom - top) * height - 1,
+                    fill=False,
+                    edgecolor="white",
+                    linewidth=1.5,
+                )
+                axes.add_patch(frame)
+    patches = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
+    figure.legend(handles=patches, fontsize=7, ncols=6, loc="outside lower center")
+
+
+def _blend(
+    image: np.ndarray, classes: np.ndarray, shown: np.ndarray, colours: np.ndarray
+) -> np.ndarray:
+    painted = colours[np.where(shown, classes, 0)]
+    grey = image.mean(axis=-1, keepdims=True) / 255.0
+    mixed = 0.35 * grey + 0.65 * painted
+    return np.where(shown[..., None], mixed, 0.35 * grey)

@@ -1,0 +1,455 @@
+"""Rank and attack tiny networks end to end: exact masks, files, splits, and bad input."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpool_jax import ops
+from gpool_jax.config import AttackConfig
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import position, segmentation, segmentation_measure
+from gpool_jax.experiments.channels import attack, files, plan, rank, scores, subjects, sweep
+from gpool_jax.experiments.channels.files import Ranking
+from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.channels.subjects import Opened
+from gpool_jax.report import read_result
+from tests.helpers import pixel_dataset, tiny, tiny_pixels
+
+RANK = {"regions": ("overall", "left", "right"), "num_images": 8, "grid": 2, "bootstrap": 10}
+ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1}
+
+
+def _opened(setup):
+    variables = setup.init_state().variables
+    # Kernels of He's size: PyTorch's default lets an untrained network fall silent, and
+    # what is removed from a silent network moves no answer.
+    params = jax.tree.map(lambda p: p * 6**0.5 if p.ndim > 1 else p, variables["params"])
+    variables = {**variables, "params": params}
+    return Opened(subjects.make_subject(setup), variables, "tiny", ["A note."])
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return _opened(
+        segmentation.prepare(tiny_pixels(rank=RANK, attack=ATTACK), dataset=pixel_dataset())
+    )
+
+
+@pytest.fixture(scope="module")
+def canvas():
+    config = tiny(rank=RANK, attack=ATTACK, n=2, model={"width": 1 / 16})
+    return _opened(position.prepare(config))
+
+
+@pytest.fixture(params=["pixels", "canvas"])
+def opened(request):
+    return request.getfixturevalue(request.param)
+
+
+def _images(opened, names=("test",), count=8):
+    return subjects.images_of(opened.subject.setup, names, count, 4)
+
+
+def _run_with_channels_zeroed(opened, inputs, keep, fill):
+    """The same counts by the plainest way: hook the map inside a whole pass of the network."""
+    subject, setup = opened.subject, opened.subject.setup
+    x = subject.stimulus(inputs["images"])
+    _, features = setup.model.apply(opened.variables, x)
+    altered = np.array(features[subject.feature])
+    altered[..., ~keep] = fill[~keep]
+    return subject.count(
+        opened.variables,
+        {**features, subject.feature: jnp.asarray(altered)},
+        inputs,
+        jnp.ones(len(keep), bool),
+        jnp.zeros(len(keep)),
+    )
+
+
+def test_a_sweep_counts_what_running_the_network_again_would(opened):
+    channels = _channels(opened)
+    order = np.random.default_rng(0).permutation(channels)
+    rankings = [Ranking("one", "left", order), Ranking("two", "overall", order[::-1])]
+    laid = plan.make_plan(
+        AttackConfig(counts=(1, 3, channels), random_draws=2, matched_draws=1),
+        rankings,
+        _activation(opened),
+        seed=0,
+    )
+    swept = sweep.sweep(
+        opened.subject,
+        opened.variables,
+        _images(opened),
+        laid,
+        _activation(opened),
+        masks_per_pass=5,
+    )
+    inputs = _images(opened).get(np.arange(8))
+    mean = _activation(opened)[0].astype(np.float32)
+    for row in np.random.default_rng(1).choice(len(laid.keep), 6, replace=False):
+        fill = mean if laid.use_mean[row] else np.zeros_like(mean)
+        expected = _run_with_channels_zeroed(opened, inputs, laid.keep[row], fill)
+        for name, counts in swept.counts.items():
+            np.testing.assert_array_equal(counts[row], expected[name])
+    for counts in swept.counts.values():
+        assert counts.shape[:2] == (len(laid.keep), 8)
+        assert (counts != counts[:1]).any()  # what is removed does move answers
+
+
+def _activation(opened):
+    rng = np.random.default_rng(2)
+    channels = _channels(opened)
+    return rng.random(channels) + 0.1, rng.random(channels) + 0.1
+
+
+def _channels(opened):
+    setup = opened.subject.setup
+    x = jax.ShapeDtypeStruct(setup.input_shape, jnp.float32)
+    _, features = jax.eval_shape(setup.model.apply, opened.variables, x)
+    return features[opened.subject.feature].shape[-1]
+
+
+def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixels):
+    subject, setup = pixels.subject, pixels.subject.setup
+    x = subject.stimulus(_images(pixels).get(np.arange(2))["images"])
+    keep = np.arange(_channels(pixels)) % 3 > 0
+
+    class Zeroed(type(setup.model.backbone)):
+        """The encoder, with channels of its last map put to zero in the middle of the pass."""
+
+        def __call__(self, x, **options):
+            found = super().__call__(x, **options)
+            return found | {"pre_gap": found["pre_gap"] * keep.reshape(1, 1, 1, -1)}
+
+    backbone = setup.model.backbone
+    fields = {
+        f.name: getattr(backbone, f.name)
+        for f in dataclasses.fields(backbone)
+        if f.name not in ("parent", "name")
+    }
+    whole = setup.model.clone(backbone=Zeroed(**fields))
+    expected, _ = whole.apply(pixels.variables, x)
+    _, features = setup.model.apply(pixels.variables, x)
+    altered = {**features, "pre_gap": ops.ablate(features["pre_gap"], keep)}
+    got = setup.model.apply(
+        pixels.variables, altered, start="pre_gap", size=x.shape[1:3], method="resume"
+    )
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert (
+        np.abs(np.asarray(got) - np.asarray(setup.model.apply(pixels.variables, x)[0])).max() > 1e-3
+    )
+
+
+def test_counts_do_not_depend_on_chunks_batches_or_devices(opened):
+    laid = plan.make_plan(
+        AttackConfig(counts=(2,), random_draws=3, matched_draws=0), [], _activation(opened), seed=0
+    )
+    found = [
+        sweep.sweep(
+            opened.subject,
+            opened.variables,
+            subjects.images_of(opened.subject.setup, ("test",), 7, batch),
+            laid,
+            _activation(opened),
+            masks_per_pass=masks,
+        ).counts
+        for batch, masks in ((1, 2), (4, 100))
+    ]
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_the_plan_holds_every_arm_and_no_mask_twice():
+    channels, activation = 16, (np.ones(16), np.ones(16))
+    order = np.arange(16)
+    laid = plan.make_plan(
+        AttackConfig(counts=(2, 8, 12, 16), random_draws=3, matched_draws=2),
+        [Ranking("gate", "left", order)],
+        activation,
+        seed=0,
+    )
+    assert laid.keep[0].all()
+    rows = np.concatenate([laid.keep, laid.use_mean[:, None]], axis=1)
+    assert len(np.unique(rows, axis=0)) == len(rows)
+    for arm, row in zip(laid.arms, laid.row, strict=True):
+        kept = laid.keep[row].sum()
+        assert kept == (arm.count if arm.action == "keep" else channels - arm.count)
+        assert laid.use_mean[row] == (arm.action == "mean")
+        if arm.ranking == "gate":
+            first = laid.keep[row][order[: arm.count]]
+            assert first.all() if arm.action == "keep" else not first.any()
+        if arm.ranking.startswith("matched"):
+            assert arm.count <= 8
+            assert laid.keep[row][order[: arm.count]].all()
+    number = {"gate": 4 * 3, "random": 4 * 3 * 3, "matched to gate": 2 * 2}
+    for name, expected in number.items():
+        assert sum(arm.ranking == name for arm in laid.arms) == expected
+
+
+def test_default_counts_run_from_few_to_all():
+    counts, table = plan.resolve_counts(AttackConfig(), 2048)
+    assert counts == (32, 64, 128, 256, 512, 1024, 1536, 2048)
+    assert table == 256
+    assert plan.resolve_counts(AttackConfig(counts=(9, 3), table_count=5), 10) == ((3, 5, 9), 5)
+    for bad in (AttackConfig(counts=(11,)), AttackConfig(table_count=11)):
+        with pytest.raises(InputError, match=r"must be in \[1, 10\], the channels of the feature"):
+            plan.resolve_counts(bad, 10)
+
+
+def test_every_method_scores_every_region_it_can(opened):
+    ranked = scores.rank(opened.subject, opened.variables, _images(opened), ops.METHODS)
+    assert set(ranked.scores) == {(m, r) for m in ops.METHODS for r in RANK["regions"]}
+    channels = _channels(opened)
+    for (method, _), found in ranked.scores.items():
+        assert found.mean.shape == (channels,)
+        assert np.isfinite(found.mean).all()
+        if method != "random":
+            assert found.per_image.shape == (8, channels)
+            assert np.ptp(found.mean) > 0
+    assert any("completeness gap" in note for note in ranked.notes)
+
+
+def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(opened):
+    """To first order: so close one channel a little, and run the network again."""
+    images = _images(opened)
+    ranked = scores.rank(opened.subject, opened.variables, images, ("gate",))
+    inputs = images.get(np.arange(8))
+    subject, channels = opened.subject, _channels(opened)
+    features = subject.setup.model.apply(opened.variables, subject.stimulus(inputs["images"]))[1]
+    names = measured_boxes(subject.boxes)
+
+    @jax.jit
+    def losses(gate):
+        values, weights = subject.region_losses(opened.variables, features, inputs, gate)
+        return (values * weights).sum(axis=1) / weights.sum(axis=1)
+
+    step, ones = 0.02, np.ones((8, channels), np.float32)
+    for channel in (0, channels - 1):
+        shut, open_ = ones.copy(), ones.copy()
+        shut[:, channel] -= step
+        open_[:, channel] += step
+        rise = dict(zip(names, (losses(shut) - losses(open_)) / (2 * step), strict=True))
+        overall = ranked.scores["gate", "overall"].mean[channel]
+        left = ranked.scores["gate", "left"].mean[channel]
+        assert overall == pytest.approx(float(rise["overall"]), rel=0.05, abs=2e-3)
+        expected = float(rise["left"] - rise["outside left"])
+        assert left == pytest.approx(expected, rel=0.05, abs=2e-3)
+
+
+def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
+    config = dataclasses.replace(
+        pixels.subject.setup.config.rank, regions=("overall", "centre", "top")
+    )
+    setup = dataclasses.replace(
+        pixels.subject.setup, config=dataclasses.replace(pixels.subject.setup.config, rank=config)
+    )
+    subject = subjects.make_subject(setup)
+    ranked = scores.rank(subject, pixels.variables, _images(pixels), ("flip", "translation"))
+    assert ("flip", "centre") not in ranked.scores
+    assert ("translation", "centre") not in ranked.scores
+    assert {("flip", "top"), ("translation", "top")} <= set(ranked.scores)
+    assert sum("centre" in note for note in ranked.notes) == 2
+
+
+def test_an_image_without_labels_moves_no_gate_score(pixels):
+    images = _images(pixels, count=8)
+    with_one = scores.rank(pixels.subject, pixels.variables, images, ("gate",))
+    data = pixel_dataset()
+    labels = data.test.labels.copy()
+    rows = (np.arange(8) * len(labels)) // 8
+    labels[rows[3]] = 255
+    setup = dataclasses.replace(
+        pixels.subject.setup,
+        dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
+    )
+    subject = subjects.make_subject(setup)
+    images = subjects.images_of(setup, ("test",), 8, 4)
+    without = scores.rank(subject, pixels.variables, images, ("gate",)).scores["gate", "left"]
+    full = with_one.scores["gate", "left"]
+    rest = np.arange(8) != 3
+    np.testing.assert_allclose(without.mean, full.per_image[rest].mean(axis=0), atol=1e-6)
+
+
+def test_rank_and_attack_write_what_they_say(opened, tmp_path):
+    ranked = rank.run(opened, tmp_path / "rank", warn=pytest.fail)
+    again = files.read_all((str(tmp_path / "rank"),))
+    assert {(r.method, r.region) for r in again} >= {("gate", "left"), ("flip", "overall")}
+    for ranking in again:
+        assert ranking.splits == ("train", "val")
+        np.testing.assert_array_equal(ranking.order, ops.rank_channels(ranking.scores))
+    assert {a.region for a in ranked.agreements} == {"", *RANK["regions"]}
+    result = attack.run(opened, [], tmp_path / "attack", warn=pytest.fail)
+    assert read_result(tmp_path / "attack") == result
+    page = (tmp_path / "attack" / "report.html").read_text()
+    assert "Region selectivity" in page
+    assert "http" not in page.replace("http-equiv", "")
+    _check_numbers(result)
+
+
+def _check_numbers(result):
+    """Values, drops and selectivities fit together, with the controls beside them."""
+    first = result.removals[0].quantity
+    value = {
+        (r.ranking, r.region, r.action, r.count, r.measured): r.value
+        for r in result.removals
+        if (r.quantity, r.measure) == (first, "value")
+    }
+    table = result.maps["table_count"]
+    seen = set()
+    for r in result.removals:
+        if r.measure == "value" or r.quantity != first:
+            continue
+        key = (r.ranking, r.region, r.action, r.count)
+
+        def drop(measured, key=key):
+            return value["none", "overall", "none", 0, measured] - value[(*key, measured)]
+
+        expected = drop(r.measured)
+        if r.measure == "selectivity":
+            expected -= drop(f"outside {r.measured}")
+        if r.versus is None:
+            assert r.value == pytest.approx(expected, abs=1e-9, nan_ok=True)
+            assert r.low <= r.value + 1e-9 or r.num_draws > 1
+        else:
+            seen.add((r.measure, r.versus))
+            assert r.count == table
+    assert {("drop", "random"), ("selectivity", "matched to gate")} <= seen
+
+
+def test_rankings_in_the_authors_format(tmp_path):
+    ranking = Ranking("gate", "left", np.array([2, 0, 1]), np.array([0.5, -1.0, 2.0]), 7, ("val",))
+    path = files.write(ranking, tmp_path, authors_format=True)
+    assert json.loads(path.read_text()) == {"left": [2, 0, 1]}
+    path = path.rename(tmp_path / "right_ordered_signed_difference.json")
+    read = files.read(path)
+    # As published, the file for the right half says "left" inside.
+    assert (read.region, read.order.tolist(), read.scores) == ("right", [2, 0, 1], None)
+    own = files.read(files.write(ranking, tmp_path))
+    assert (own.method, own.region, own.num_images, own.splits) == ("gate", "left", 7, ("val",))
+    np.testing.assert_array_equal(own.scores, ranking.scores)
+
+
+@pytest.mark.data
+def test_the_authors_rankings_are_read(data_dir):
+    folder = data_dir.parent / "reference"
+    found = [files.read(path) for path in sorted(folder.glob("*.json"))]
+    assert {r.region for r in found} == {"overall", "left", "right"}
+    assert all(len(r.order) == 2048 for r in found)
+    left, right = (next(r.order for r in found if r.region == n) for n in ("left", "right"))
+    # What the authors' two lists are known to have in common.
+    assert ops.overlap_at(left, right, 100) == 0.19
+    with pytest.raises(InputError, match="ranks 2048 channels; the network's feature has 128"):
+        files.check_channels(found[0], 128)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[1, 2]", "must hold one list of channels"),
+        ('{"a": [0, 1], "b": [1, 0]}', "it holds 'a', 'b'"),
+        ('{"overall": [0, 1.5]}', "must hold whole numbers"),
+        ('{"overall": [0, 1, 1]}', "names channel 1 twice"),
+        ('{"overall": [0, 1, 3]}', "names channel 3 and ranks 3 channels"),
+        ('{"overall": [0, 1], "method": "gate", "scores": [1]}', "1 scores of 2 channels"),
+        ('{"overall": []}', "must hold whole numbers"),
+    ],
+)
+def test_rankings_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / "ranking_x_overall.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        files.read(path)
+
+
+def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):
+    config = pixels.subject.setup.config
+    order = np.arange(_channels(pixels))
+    files.write(Ranking("gate", "left", order, splits=("test",)), tmp_path)
+    with pytest.raises(InputError, match="was made on the split test, which `attack.splits`"):
+        attack.with_rankings(config, (str(tmp_path),))
+    path = files.write(Ranking("gate", "left", order, splits=("val",), feature="stage2"), tmp_path)
+    with pytest.raises(InputError, match="ranks the channels of stage2; `rank.feature` is pre_gap"):
+        attack.with_rankings(config, (str(path),))
+    path = files.write(Ranking("gate", "0,0,1,0.2", order, splits=("val",)), tmp_path)
+    changed, rankings = attack.with_rankings(config, (str(path),))
+    assert changed.rank.regions == ("overall", "0,0,1,0.2")
+    assert len(rankings) == 1
+    with pytest.raises(InputError, match=r"holds no ranking_\*.json"):
+        attack.with_rankings(config, (str(tmp_path / ".."),))
+
+
+def test_the_same_images_under_two_names_are_refused(pixels):
+    setup, data = pixels.subject.setup, pixels.subject.setup.dataset
+    assert subjects.check_disjoint(setup, ("train", "val"), ("test",)) == []
+    with pytest.raises(InputError, match="both name val"):
+        subjects.check_disjoint(setup, ("train", "val"), ("val",))
+    same = dataclasses.replace(setup, dataset=dataclasses.replace(data, test=data.train))
+    with pytest.raises(InputError, match="are also among those of train, val"):
+        subjects.check_disjoint(same, ("train", "val"), ("test",))
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"feature": "stage9"},
+            "`rank.feature` must be one of stem, stage1, .*pre_gap; got 'stage9'",
+        ),
+        ({"regions": ("lft",)}, "`rank.regions` must be among overall"),
+        ({"regions": ("0,0,0.001,0.001",)}, "holds no pixel|holds the centre of no cell"),
+        ({"regions": ("0,0,1,1",)}, "say overall"),
+    ],
+)
+def test_features_and_regions_that_are_not_there(opened, section, message):
+    setup = opened.subject.setup
+    config = dataclasses.replace(
+        setup.config, rank=dataclasses.replace(setup.config.rank, **section)
+    )
+    with pytest.raises(InputError, match=message):
+        subjects.make_subject(dataclasses.replace(setup, config=config))
+
+
+def test_unknown_methods_are_refused(pixels):
+    with pytest.raises(InputError, match="`rank.methods` must be among flip, .*; got 'gat'"):
+        scores.rank(pixels.subject, pixels.variables, _images(pixels), ("gat",))
+
+
+def test_a_network_trained_through_permutation_has_no_channels_to_rank():
+    setup = position.prepare(tiny(model={"head": "permutenet"}))
+    with pytest.raises(InputError, match="no channels of its own to rank"):
+        subjects.make_subject(setup)
+
+
+def test_read_outs_find_what_the_head_of_a_trained_network_finds(canvas):
+    subject = canvas.subject
+    subject.fit_read_outs(canvas.variables, _images(canvas, ("train",), 40))
+    inputs = _images(canvas, ("train",), 40).get(np.arange(40))
+    features = subject.setup.model.apply(canvas.variables, subject.stimulus(inputs["images"]))[1]
+    channels = _channels(canvas)
+    whole = subject.count(
+        canvas.variables, features, inputs, jnp.ones(channels, bool), jnp.zeros(channels)
+    )
+    nothing = subject.count(
+        canvas.variables, features, inputs, jnp.zeros(channels, bool), jnp.zeros(channels)
+    )
+    score = subject.quantities["location"].score
+    # Fitted on these very images: far above chance; without any channel, at chance.
+    assert score(np.asarray(whole["location"]).sum(axis=0))[0] > 0.5
+    assert score(np.asarray(nothing["location"]).sum(axis=0))[0] == pytest.approx(0.25)
+
+
+def test_training_then_ranking_then_attacking_a_run(tmp_path):
+    data = pixel_dataset()
+    config = tiny_pixels(rank=RANK, attack=ATTACK)
+    setup = segmentation.prepare(config, dataset=data)
+    segmentation.train(setup, tmp_path / "run")
+    result = segmentation_measure.evaluate_run(setup, tmp_path / "run", tmp_path / "run")
+    assert result.removals[0].quantity == "miou"
+    assert 0 < result.removals[0].value < 1
+    assert result.removals[0].num_classes <= 3
+    assert "val_miou" in (tmp_path / "run" / "metrics.jsonl").read_text()

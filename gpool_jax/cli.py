@@ -1,19 +1,15 @@
 """`gpool`: parse, call one experiment, print, exit code."""
 
 import argparse
-import contextlib
 import dataclasses
-import difflib
-import importlib.util
-import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from gpool_jax import __version__
-from gpool_jax import config_values as configs
+from gpool_jax.cli_options import COMMON_HELP, load_config, nearest, override, split_options
 from gpool_jax.config import (
     DEMO,
     KINDS,
@@ -47,21 +43,6 @@ commands:
 {common}
 gpool --version prints the version.
 """
-_COMMON = """\
-every command:
-  --workdir DIR              where results.json and report.html go
-  --tensorboard              (train, invariance) write TensorBoard events too
-  --weights FILE             (evaluate, rank, attack) a .safetensors or .pth
-                             instead of a run
-  --model NAME               (--weights) the network of the weights
-  --ranking FILE ...         (attack) rankings made before, or by the paper's authors:
-                             files, or folders of `gpool rank`
-  --authors-format           (rank) write the rankings as the authors do
-  --consistency              (evaluate) measure consistency under shift; its fields
-                             are --consistency.*
-  --help                     all options of the command, with their defaults
-  --compilation-cache DIR    where compiled programs are kept (none: off)
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_HELP.format(common=_COMMON), end="")
+        print(_HELP.format(common=COMMON_HELP), end="")
         return 0
     if arguments[0] == "--version":
         print(__version__)
@@ -93,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[0] not in commands:
             raise InputError(
                 f"`command` must be one of {', '.join(commands)}; got {arguments[0]!r}."
-                f"{_nearest(arguments[0], commands)}"
+                f"{nearest(arguments[0], commands)}"
             )
         return commands[arguments[0]](arguments[1:])
     except (InputError, RunError) as error:
@@ -109,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(arguments: list[str]) -> int:
-    options, rest = _options("demo", arguments, {"--workdir": "runs/demo"})
-    config = _override(DEMO, rest, "gpool demo [--workdir runs/demo]", options.help)
+    options, rest = split_options("demo", arguments, {"--workdir": "runs/demo"})
+    config = override(DEMO, rest, "gpool demo [--workdir runs/demo]", options.help)
     return _run(config, Path(options.workdir), options)
 
 
@@ -127,10 +108,10 @@ def _train_config(command: str, arguments: list[str], example: Any, kinds: tuple
     """Run a config file of one of these kinds; without a file, `--help` shows the example."""
     # The short name of the one switch that people look for.
     arguments = ["--train.tensorboard" if a == "--tensorboard" else a for a in arguments]
-    options, rest = _options(command, arguments, {"--workdir": None}, positional="config")
+    options, rest = split_options(command, arguments, {"--workdir": None}, positional="config")
     usage = f"gpool {command} CONFIG.py --workdir RUN"
-    default = example if options.config is None else _load_config(options.config, kinds)
-    config = _override(default, rest, usage, options.help)
+    default = example if options.config is None else load_config(options.config, kinds)
+    config = override(default, rest, usage, options.help)
     if options.config is None:
         raise InputError(f"`config`: {command} needs a config file; there are some in configs/.")
     if options.workdir is None:
@@ -157,7 +138,7 @@ def _evaluate(arguments: list[str]) -> int:
     arguments = [a for a in arguments if a != "--consistency"]
     if asked and "--consistency.no-enabled" not in arguments:
         arguments.append("--consistency.enabled")
-    options, rest = _options(
+    options, rest = split_options(
         "evaluate",
         arguments,
         {"--workdir": None, "--weights": None, "--model": None},
@@ -167,13 +148,13 @@ def _evaluate(arguments: list[str]) -> int:
     if options.weights is not None:
         return _evaluate_weights(options, rest, usage)
     if options.run is None:
-        _override(PositionConfig(), rest, usage, options.help)
+        override(PositionConfig(), rest, usage, options.help)
         raise InputError("`run`: evaluate needs the folder of a run, or --weights FILE.")
     from gpool_jax.experiments import workdir
 
     run = Path(options.run)
     trained = workdir.read_config(run)
-    config = _override(trained, rest, usage, options.help)
+    config = override(trained, rest, usage, options.help)
     out = Path(options.workdir) if options.workdir else run / "evaluation"
     workdir.check_writable(out)
     _start_jax(options)
@@ -221,7 +202,7 @@ def _config_of_weights(
     if options.model is not None:
         model = dataclasses.replace(default.model, name=options.model)
         default = dataclasses.replace(default, model=model)
-    config = _override(default, rest, usage, options.help)
+    config = override(default, rest, usage, options.help)
     if options.run is not None:
         raise InputError(f"`run`: give a run or --weights, not both; got {options.run}.")
     if options.model is None:
@@ -269,7 +250,7 @@ def _take_ranking(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 def _channel_options(command: str, arguments: list[str]) -> tuple[Any, Any, argparse.Namespace]:
     """Config of a channel command, that of its run (None for weights), and its options."""
-    options, rest = _options(
+    options, rest = split_options(
         command,
         arguments,
         {"--workdir": None, "--weights": None, "--model": None},
@@ -284,12 +265,12 @@ def _channel_options(command: str, arguments: list[str]) -> tuple[Any, Any, argp
         default: Any = SegmentationConfig() if segments else PositionConfig()
         return _config_of_weights(default, options, rest, usage), None, options
     if options.run is None:
-        _override(SegmentationConfig(), rest, usage, options.help)
+        override(SegmentationConfig(), rest, usage, options.help)
         raise InputError(f"`run`: {command} needs the folder of a run, or --weights FILE.")
     from gpool_jax.experiments import workdir
 
     trained = workdir.read_config(Path(options.run))
-    config = _override(trained, rest, usage, options.help)
+    config = override(trained, rest, usage, options.help)
     options.workdir = options.workdir or str(Path(options.run) / command)
     workdir.check_writable(Path(options.workdir))
     return config, trained, options
@@ -302,110 +283,6 @@ def _open_channels(config: Any, trained: Any, options: argparse.Namespace) -> An
     if trained is None:
         return subjects.open_weights(config, Path(options.weights), _warn)
     return subjects.open_run(trained, config, Path(options.run), _warn)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, as all others here."""
-
-    def error(self, message: str) -> NoReturn:
-        """Hand the message to `main`."""
-        raise InputError(message)
-
-
-def _options(
-    command: str,
-    arguments: list[str],
-    defaults: dict[str, str | None],
-    positional: str | None = None,
-) -> tuple[argparse.Namespace, list[str]]:
-    """Take out what belongs to the command; the rest are fields of the config."""
-    parser = _Parser(prog=f"gpool {command}", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--compilation-cache", default=None)
-    for name, default in defaults.items():
-        parser.add_argument(name, default=default)
-    # The positional word comes first, so that it is never taken from a field's values.
-    named = None
-    if positional is not None and arguments and not arguments[0].startswith("-"):
-        named, arguments = arguments[0], arguments[1:]
-    options, rest = parser.parse_known_args(arguments)
-    if positional is not None:
-        setattr(options, positional, named)
-    return options, rest
-
-
-def _override(config: Any, arguments: list[str], usage: str, show_help: bool) -> Any:
-    """Apply `--field.name value` overrides to a config, or show them all and leave."""
-    import tyro
-
-    if show_help:
-        print(f"usage: {usage} [--FIELD VALUE ...]\n\n{_COMMON}")
-        tyro.cli(type(config), default=config, args=["--help"], prog="gpool")
-    captured = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(captured):
-            new, unknown = tyro.cli(
-                type(config), default=config, args=arguments, return_unknown_args=True
-            )
-    except SystemExit:
-        raise InputError(_one_line(captured.getvalue())) from None
-    if unknown:
-        name = next((word for word in unknown if word.startswith("-")), unknown[0])
-        if not name.startswith("-"):
-            raise InputError(f"`{name}` must come first, right after the command: {usage}.")
-        known = [f"--{field}" for field in _field_names(configs.to_dict(config))]
-        known += ["--workdir", "--weights", "--model", "--compilation-cache", "--help"]
-        raise InputError(f"unknown config field {name}.{_nearest(name, known)}")
-    return new
-
-
-def _field_names(values: dict[str, Any], prefix: str = "") -> list[str]:
-    names = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            names += _field_names(value, f"{prefix}{name}.")
-        elif name != "kind":
-            names.append((prefix + name).replace("_", "-"))
-    return names
-
-
-def _nearest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word.split("=")[0].replace("_", "-"), list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
-def _one_line(box: str) -> str:
-    """The message inside the box that tyro prints."""
-    lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f-") for line in box.splitlines()]
-    lines = [line for line in lines if line][1:]
-    message = []
-    for line in lines:
-        if line.startswith(("Argument helptext", "For full helptext", "Perhaps you meant")):
-            break
-        message.append(line)
-    return " ".join(message)
-
-
-def _load_config(name: str, kinds: tuple[type, ...]) -> Any:
-    """The `config` of a Python file, of one of these kinds."""
-    path = Path(name)
-    if not path.is_file():
-        raise InputError(f"`config`: there is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"`config`: {path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code: any kind
-        raise InputError(f"`config`: {path} cannot be loaded: {error!r}.") from None
-    config = getattr(module, "config", None)
-    if type(config) not in kinds:
-        raise InputError(
-            f"`config`: {path} must define `config`, one of "
-            f"{', '.join(kind.__name__ for kind in kinds)}; got {type(config).__name__}."
-        )
-    return config
 
 
 def _start_jax(options: argparse.Namespace) -> None:

@@ -25,7 +25,8 @@ ALLOWED = {
         "train",
         "report",
     },
-    "config": set(),
+    "config": {"config_sections"},
+    "config_sections": set(),
     "config_values": {"config", "errors"},
     "errors": set(),
 }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax import cli
+from gpool_jax import cli_options
 from gpool_jax import config_values as configs
 from gpool_jax.config import (
     KINDS,
@@ -53,7 +53,7 @@ def synthetic(side: int, channels: int) -> Dataset:
 
 def single_configs(path) -> list[PositionConfig | InvarianceConfig]:
     """The networks that a file trains, at one seed."""
-    config = cli._load_config(path, tuple(KINDS.values()))
+    config = cli_options.load_config(path, tuple(KINDS.values()))
     if isinstance(config, ComparisonConfig):
         return list(comparison.sub_configs(dataclasses.replace(config, num_seeds=1)).values())
     if isinstance(config, InvarianceComparisonConfig):
@@ -239,7 +239,7 @@ def test_takes_one_real_step(config, tmp_path):
 
 def test_plain_dicts_and_back():
     for path in FILES:
-        config = cli._load_config(path, tuple(KINDS.values()))
+        config = cli_options.load_config(path, tuple(KINDS.values()))
         assert configs.from_dict(configs.to_dict(config)) == config
     with pytest.raises(InputError, match="unknown config field colour of PositionConfig"):
         configs.from_dict({"kind": "PositionConfig", "colour": 1})

@@ -20,6 +20,7 @@ from gpool_jax.experiments.channels.subject import (
 )
 from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
+from gpool_jax.train import parallel
 
 
 class CanvasSubject:
@@ -70,7 +71,7 @@ class CanvasSubject:
             targets = self._targets(inputs["labels"])
             return {"latent": latent, **targets}
 
-        found = map_images(look, variables, {}, images)
+        found = map_images(parallel.map_batch(look), variables, {}, images, title="fit read-outs")
         latent = jnp.asarray(found["latent"].reshape(-1, found["latent"].shape[-1]))
         numbers = {"location": self.views, "recognition": self.setup.dataset.num_classes}
         self.read_outs = {

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from gpool_jax.train import parallel
+from gpool_jax.train.events import Progress
 
 
 class Images:
@@ -40,22 +41,41 @@ class Images:
                 out[name][which == i] = part[name]
         return out
 
-    def batches(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """Every image once: (inputs [B, ...], mask [B]), the last batch filled up."""
-        for start in range(0, len(self), self._batch):
-            places = np.arange(start, start + self._batch)
-            mask = places < len(self)
-            yield self.get(np.where(mask, places, 0)), mask
+    def batches(self, title: str) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Every image once: (inputs [B, ...], mask [B]), the last batch filled up.
+
+        Shows its progress under a title.
+        """
+        starts = range(0, len(self), self._batch)
+        progress = Progress(len(starts), 0, self._batch, title)
+        try:
+            for start in starts:
+                places = np.arange(start, start + self._batch)
+                mask = places < len(self)
+                yield self.get(np.where(mask, places, 0)), mask
+                progress.advance(1)
+        finally:
+            progress.close()
 
 
 def map_images(
-    program: Callable, variables: Any, data: Any, images: Images
+    run: Callable, variables: Any, data: Any, images: Images, *, title: str
 ) -> dict[str, np.ndarray]:
-    """Run a device program over all images: {name: [N, ...]} on the host."""
-    run = parallel.map_batch(program)
+    """Run a device program over all images.
+
+    Args:
+      run: from `parallel.map_batch`, so that it is compiled once for several calls.
+      variables: of the network.
+      data: for every batch the same.
+      images: what it is run on.
+      title: of the progress bar.
+
+    Returns:
+      What the program returns, {name: [N, ...]}, on the host.
+    """
     variables, data = parallel.replicate(variables), parallel.replicate(data)
     parts = []
-    for inputs, mask in images.batches():
+    for inputs, mask in images.batches(title):
         outputs = parallel.unshard(run(variables, data, parallel.shard(inputs)))
         parts.append({name: value[mask] for name, value in outputs.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -13,6 +13,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels.images import Images, map_images
 from gpool_jax.experiments.channels.subject import OUTSIDE, Subject, encode, measured_boxes
 from gpool_jax.ops import probe
+from gpool_jax.train import parallel
 
 # Of the random ranking, and of the images that a stability is resampled from.
 _SEED = 0
@@ -67,7 +68,8 @@ def rank(subject: Subject, variables: Any, images: Images, methods: tuple[str, .
             raise InputError(
                 f"`rank.methods` must be among {', '.join(ops.METHODS)}; got {method!r}."
             )
-    seen = map_images(_make_look(subject), variables, {}, images)
+    look = parallel.map_batch(_make_look(subject))
+    seen = map_images(look, variables, {}, images, title="plain and mirrored")
     activation = _activation(seen)
     found: dict[tuple[str, str], Scores] = {}
     notes: list[str] = []
@@ -182,7 +184,8 @@ def _placed(
         latent = ops.global_average_pool(encode(subject, variables, x)[subject.feature])
         return {"latent": latent.reshape(-1, num_places, latent.shape[-1])}
 
-    latent = map_images(look, variables, {}, images)["latent"]
+    run = parallel.map_batch(look)
+    latent = map_images(run, variables, {}, images, title="crops in every place")["latent"]
     cells = {name: ops.region_cells(box, subject.places()) for name, box in subject.boxes.items()}
     known = {name: inside for name, inside in cells.items() if 0 < inside.sum() < num_places}
     for name in subject.boxes:
@@ -233,10 +236,11 @@ def _gates(
     subject: Subject, variables: Any, images: Images, methods: tuple[str, ...], notes: list[str]
 ) -> dict:
     """Gate gradient, and its integral from the open gate to the shut one."""
-    program = _make_gate(subject)
+    program = parallel.map_batch(_make_gate(subject))
 
     def run(opening: float) -> dict[str, np.ndarray]:
-        return map_images(program, variables, {"gate": np.float32(opening)}, images)
+        data, title = {"gate": np.float32(opening)}, f"gate at {opening:.3g}"
+        return map_images(program, variables, data, images, title=title)
 
     one = run(1.0)
     found: dict[tuple[str, str], Scores] = {}

@@ -55,7 +55,7 @@ def sweep(
     chunks = _chunks(plan, activation[0], masks_per_pass)
     variables = parallel.replicate(variables)
     total, plain_total, parts = 0.0, 0.0, []
-    for number, (inputs, mask) in enumerate(images.batches()):
+    for number, (inputs, mask) in enumerate(images.batches(f"{len(plan.keep)} sets")):
         inputs = parallel.shard(inputs)
         if number == 0:  # compile outside the clock
             jax.block_until_ready(plain(variables, {}, inputs))

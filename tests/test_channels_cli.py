@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from gpool_jax import cli
+from tests.golden import cases
 from tests.helpers import pixel_dataset
 
 CONFIG = """
@@ -199,3 +202,50 @@ def test_labels_of_another_size_are_named_before_training(trained, gpool, tmp_pa
     assert len(errors) == 1
     assert "03.png" in errors[0]
     assert not (tmp_path / "r").exists()
+
+
+def _save_weights(path, num_classes):
+    """A file in torchvision's names, of a network with so many classes."""
+    golden = np.load(Path(__file__).parent / "golden" / "deeplab.npz")
+    shapes = json.loads(str(golden["shapes"]))["deeplabv3_resnet18"]
+    arrays = {
+        name: cases.make_array(
+            f"net.{name}", (num_classes if shape[0] == 5 else shape[0], *shape[1:])
+        )
+        for name, shape in shapes.items()
+    }
+    save_file(arrays, path)
+
+
+def test_imported_weights_are_recognised_ranked_and_measured(trained, gpool, tmp_path):
+    path = tmp_path / "w.safetensors"
+    _save_weights(path, 3)
+    common = ("--weights", path, "--model", "deeplabv3_resnet18", "--data.path", trained / "data")
+    code, out, errors = gpool(
+        "evaluate", *common, "--model.rates", 1, 2, 3, "--workdir", tmp_path / "evaluate"
+    )
+    assert (code, errors) == (0, [])
+    assert "mean IoU" in out
+    assert "Output stride 8, rates 1 2 3" in out  # the layout's own stride, the rates as given
+    options = ("--rank.methods", "flip", "--rank.num-images", 8, "--workdir", tmp_path / "rank")
+    code, out, errors = gpool("rank", *common, *options)
+    assert (code, errors) == (0, [])
+    assert "rates 12 24 36" in out  # the layout's
+    ranking = json.loads((tmp_path / "rank" / "ranking_flip_left.json").read_text())
+    assert sorted(ranking["left"]) == list(range(32))
+    assert ranking["split"] == ["train", "val"]
+
+
+def test_weights_of_another_network_or_other_classes_are_refused(trained, gpool, tmp_path):
+    path = tmp_path / "w.safetensors"
+    _save_weights(path, 4)
+    words = ["--weights", path, "--data.path", trained / "data", "--workdir", tmp_path / "out"]
+    for model, message in {
+        "deeplabv3_resnet18": "answers 4 classes; the data have 3",
+        "deeplabv3_resnet50": "holds the weights of deeplabv3_resnet18",
+    }.items():
+        code, _, errors = gpool("attack", *words, "--model", model)
+        assert code == 2
+        assert len(errors) == 1
+        assert message in errors[0]
+    assert not (tmp_path / "out").exists()

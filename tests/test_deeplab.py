@@ -2,6 +2,8 @@
 
 import functools
 import importlib.util
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,10 @@ from gpool_jax.errors import InputError
 from gpool_jax.models.deeplab import drop_values
 from gpool_jax.models.resnet import ResNet
 from gpool_jax.ops import conv as conv_module
+from tests.golden import cases
 from tests.golden.cases import make_array
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "deeplab.npz")
 
 KEY = jax.random.key(0)
 SIZE = (49, 57)  # at output stride 16 a map of 4 x 4, at 8 one of 7 x 8
@@ -147,6 +152,24 @@ def test_both_layouts_give_the_same_variables(tmp_path):
     read = models.read_state_dict(tmp_path / "w.pth")
     variables = [models.from_torch(w, model, (1, *SIZE, 3)) for w in (torchvision, read)]
     jax.tree.map(np.testing.assert_array_equal, *variables)
+
+
+@pytest.mark.parametrize("name", cases.DEEPLABS)
+def test_answers_are_those_that_pytorch_gave(name):
+    """The golden arrays, for machines without PyTorch; the file tells which network it is."""
+    layout, output_stride = cases.DEEPLABS[name]
+    shapes = json.loads(str(GOLDEN["shapes"]))[name]
+    weights = {k: cases.make_deeplab_array(k, tuple(shape)) for k, shape in shapes.items()}
+    found = models.describe_segmenter(weights)
+    assert (found["name"], found["layout"], found["num_outputs"]) == (name, layout, 5)
+    assert found["width"] == 1 / 16
+    model = create(name, output_stride=output_stride)
+    x = cases.make_input()[:, :, :49, :57].transpose(0, 2, 3, 1)
+    variables = models.from_torch(weights, model, x.shape)
+    logits, _ = compiled(model.apply, variables, x)
+    expected = GOLDEN[name]
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2
+    np.testing.assert_allclose(np.asarray(logits)[:, ::4, ::4], expected, rtol=0, atol=1e-4)
 
 
 def names_only(name, layout="base code", *, width=4, outputs=5):

@@ -75,3 +75,22 @@ def test_schedules_rise_stay_and_fall():
     assert float(poly(60)) == pytest.approx(0.2 * 0.5**0.9)
     assert float(cosine(110)) == float(poly(110)) == pytest.approx(0.0, abs=1e-7)
     assert make_schedule(TrainConfig()) == 1e-3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_the_encoder_moves_at_its_share_of_the_rate(optimizer):
+    params = {"backbone": {"conv": PARAMS}, "head": {"conv": PARAMS}}
+    config = TrainConfig(optimizer=optimizer, weight_decay=0.1, backbone_rate=0.1)
+
+    def moved(config):
+        chain = make_optimizer(config)
+        grads = {name: {"conv": GRADS} for name in params}
+        updates, _ = chain.update(grads, chain.init(params), params)
+        return updates
+
+    slow, even = moved(config), moved(dataclasses.replace(config, backbone_rate=1.0))
+    for name in PARAMS:
+        whole = np.asarray(even["backbone"]["conv"][name])
+        np.testing.assert_allclose(slow["backbone"]["conv"][name], 0.1 * whole, rtol=1e-6)
+        np.testing.assert_allclose(slow["head"]["conv"][name], even["head"]["conv"][name])
+        assert np.abs(whole).min() > 0

@@ -69,6 +69,19 @@ HEADS = ("pre_classifier", "linear", "fc", "classifier")
 PADDINGS = ("zeros", "circular", "reflect", "replicate", "partial", "resize")
 
 
+# Name to the layout of the file and the output stride.
+DEEPLABS = {
+    "deeplabv3_resnet18": ("torchvision", 8),
+    "deeplabv3_resnet50": ("base code", 16),
+    "deeplabv3plus_resnet34": ("base code", 16),
+}
+
+
+def make_deeplab_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """As `make_array`; the layer that answers 5 classes alone is small, as a head is."""
+    return make_array(name if shape[0] == 5 else f"net.{name}", shape)
+
+
 def make_array(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Values of a parameter, from a stream that NumPy keeps frozen, seeded by its name."""
     stream = np.random.RandomState(zlib.crc32(name.encode()))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks import channel_tables
 from gpool_jax.report import Result, read_result
 from gpool_jax.report.quantities import (
     QUANTITIES,
@@ -116,7 +117,39 @@ def all_tables() -> dict[str, str]:
             blocks[f"{folder.name} probes"] = probe_table(result)
     for folder in sorted(RESULTS.glob("*_sweep")):
         blocks[f"{folder.name} sweep"] = sweep_table(folder)
+    for folder in sorted(RESULTS.glob("channels_*")):
+        blocks |= channel_blocks(folder)
     return blocks
+
+
+def channel_blocks(folder: Path) -> dict[str, str]:
+    """Tables of ranked and removed channels, over the seeds of a network."""
+    results = channel_tables.read_seeds(folder)
+    first = results[0].removals[0].quantity
+    quantities = {r.quantity: r.title for r in results[0].removals if r.count}
+    main = [q for q in quantities if not q.startswith(("iou_", "pixel_"))]
+    curves = "\n\n".join(
+        f"{quantities[q][0].upper()}{quantities[q][1:]}, %:\n\n"
+        f"{_markdown(channel_tables.curves(results, q))}"
+        for q in main
+    )
+    return {
+        f"{folder.name} curves": f"{curves}\n\n{attacked_on(results)}",
+        f"{folder.name} regions": _markdown(channel_tables.regions(results, first)),
+        f"{folder.name} selectivity": _markdown(channel_tables.selectivity(results, first)),
+    }
+
+
+def attacked_on(results: list[Result]) -> str:
+    """One line: commands, hardware, versions, images."""
+    where = results[0].environment
+    commands = ", ".join(f"`{result.environment['command']}`" for result in results)
+    images = results[0].removals[0].num_images
+    return (
+        f"{commands}; {images} test images, {len(results)} training "
+        f"seed{'s' if len(results) > 1 else ''}; {where['cpu']}, {where['device']}; jax "
+        f"{where['packages']['jax']}, Python {where['python']}."
+    )
 
 
 def fill(text: str) -> str:

@@ -1,8 +1,9 @@
 """CamVid at full resolution on an accelerator: DeepLabv3 on ResNet-50, 2048 channels.
 
+    gpool train configs/deeplab_camvid.py --data.path CAMVID_DIR --workdir RUN
+    gpool rank RUN; gpool attack RUN
+
 Shows: how much segmentation relies on the channels that carry position, overall and of one side.
-Command: gpool train configs/deeplab_camvid.py --data.path CAMVID_DIR --workdir RUN
-         gpool rank RUN; gpool attack RUN
 Expected time: not run yet; meant for one accelerator.
 
 From scratch, so that every rate is the same; the reference starts from ImageNet's weights.

@@ -1,8 +1,9 @@
 """CamVid on two CPU cores: a small DeepLabv3 whose position channels are ranked and attacked.
 
+    gpool train configs/deeplab_camvid_cpu.py --data.path CAMVID_DIR --workdir RUN
+    gpool rank RUN; gpool attack RUN
+
 Shows: how much segmentation relies on the channels that carry position, overall and of one side.
-Command: gpool train configs/deeplab_camvid_cpu.py --data.path CAMVID_DIR --workdir RUN
-         gpool rank RUN; gpool attack RUN
 Expected time: 12 minutes of training, 3 of ranking, 20 of attacking, on two cores.
 
 Half resolution per side, a quarter of ResNet-18's width (128 channels are pooled), output stride 8,

@@ -1,10 +1,13 @@
 """Cityscapes, the reference's network and schedule: DeepLabv3 on ResNet-50, output stride 16.
 
+    gpool train configs/deeplab_cityscapes.py --data.path CITYSCAPES_DIR --workdir RUN
+    gpool rank RUN; gpool attack RUN
+    or, for weights trained elsewhere (with `--ranking FILE` for rankings made elsewhere):
+    gpool attack --weights FILE.pth --model deeplabv3_resnet50 --workdir OUT --data.source cityscapes
+        --data.path CITYSCAPES_DIR --data.stream --data.crop 768 768 --rank.splits val
+        --rank.batch-size 1 --attack.batch-size 1
+
 Shows: how much segmentation relies on the channels that carry position, overall and of one side.
-Command: gpool train configs/deeplab_cityscapes.py --data.path CITYSCAPES_DIR --workdir RUN
-         gpool rank RUN; gpool attack RUN
-         (or the authors' weights: gpool attack --weights FILE.pth --model deeplabv3_resnet50
-         --data.source cityscapes --data.path CITYSCAPES_DIR --workdir OUT)
 Expected time: not run yet; meant for several accelerators.
 
 Read from disk while training. The official validation images are the test set, a tenth of the

@@ -1,8 +1,9 @@
 """PASCAL VOC 2012: DeepLabv3+ on ResNet-50, images resized to 512 by 512.
 
+    gpool train configs/deeplab_voc.py --data.path VOCDEVKIT_DIR --workdir RUN
+    gpool rank RUN; gpool attack RUN
+
 Shows: how much segmentation relies on the channels that carry position, overall and of one side.
-Command: gpool train configs/deeplab_voc.py --data.path VOCDEVKIT_DIR --workdir RUN
-         gpool rank RUN; gpool attack RUN
 Expected time: not run yet; meant for one accelerator.
 
 The official validation images are the test set, a tenth of the training images picks the checkpoint.

@@ -133,11 +133,11 @@ def make_quantities(setup: Setup) -> dict[str, Quantity]:
 
     found = {
         "miou": Quantity("mean IoU", "classes", ops.mean_iou, classes),
-        "pixel_accuracy": Quantity("pixel accuracy", "classes", ops.pixel_accuracy),
+        "pixel_accuracy": Quantity("pixel accuracy", "classes", ops.pixel_accuracy, detail=True),
     }
     for i, name in enumerate(setup.dataset.class_names):
         score = _of_class(i)
-        found[f"iou_{name}"] = Quantity(f"IoU {name}", "classes", score)
+        found[f"iou_{name}"] = Quantity(f"IoU {name}", "classes", score, detail=True)
     return found
 
 

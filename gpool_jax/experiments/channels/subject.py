@@ -28,6 +28,7 @@ class Quantity:
       classes: the same counts to the number of classes in the mean; None where
         there is no mean over classes.
       chance: value of a guess, where there is one.
+      detail: reported for the whole image and one number of removed channels only.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Quantity:
     score: Callable[[np.ndarray], np.ndarray]
     classes: Callable[[np.ndarray], np.ndarray] | None = None
     chance: float | None = None
+    detail: bool = False
 
 
 class Subject(Protocol):

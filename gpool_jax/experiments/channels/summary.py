@@ -62,20 +62,15 @@ class Summary:
 
     def removals(self) -> list[Removal]:
         """Everything: first with nothing removed, then value by value."""
-        quantities = self._quantities
-        main = [name for name in quantities if not name.startswith("iou_")]
-        found = [
-            self._of_mask(name, (NONE, "overall", NONE, 0), [0], measured)
-            for name in quantities
-            for measured in (self._measured if name in main else ["overall"])
-        ]
-        for key, rows in self.groups.items():
-            for name in quantities:
-                # The IoU of each class is asked for the whole image, and zeros, only.
-                if name in main or (key[2] == "zero" and key[3] == self._plan.table_count):
-                    regions = self._measured if name in main else ["overall"]
+        nothing = (NONE, "overall", NONE, 0)
+        found = []
+        for key, rows in {nothing: [0], **self.groups}.items():
+            for name, quantity in self._quantities.items():
+                regions = ["overall"] if quantity.detail else self._measured
+                at_table = key == nothing or (key[2], key[3]) == ("zero", self._plan.table_count)
+                if at_table or not quantity.detail:
                     found += [self._of_mask(name, key, rows, region) for region in regions]
-        first = main[0]
+        first = next(iter(self._quantities))
         for key in self.groups:
             found += self._drops(first, key)
         return found

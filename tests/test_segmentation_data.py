@@ -345,6 +345,11 @@ BROKEN = [
         put("train/labels/000.png", np.full(SIZE, 3, np.uint8)),
         r"label 3 in .*/train/labels/000.png is out of range; allowed: 0 to 2, or 255 \(ignore\)",
     ),
+    # The last of a split: a stream looks at a sample from all over it.
+    (
+        put("train/labels/019.png", np.full(SIZE, 3, np.uint8)),
+        "label 3 in .*/train/labels/019.png is out of range",
+    ),
     (
         put("val/labels/020.png", np.full(SIZE, 254, np.uint8)),
         "label 254 in .*/val/labels/020.png is out of range",
@@ -634,6 +639,7 @@ def test_stopped_in_mid_epoch_it_goes_on_with_the_same_bytes(open_feed):
     for workers in (0, 2):
         first = open_feed(workers=workers)
         parts = [first.inputs_at(0, 3)]
+        assert len(getattr(first._open, "_workers", ())) == workers
         state = json.loads(json.dumps(first.state()))
         assert state["next_batch"] == 3
         first.close()
@@ -744,22 +750,23 @@ def test_an_image_and_its_labels_stay_together(open_feed, gradients, size, own):
 
 
 def test_a_window_in_the_image_is_an_exact_part_of_it(open_feed, gradients):
-    feed = open_feed(gradients, crop=(12, 20), min_scale=1.0, max_scale=1.0)
-    found = feed.inputs_at(0, 5)
+    feed = open_feed(gradients, crop=(36, 52), min_scale=1.0, max_scale=1.0)
+    found = feed.inputs_at(0, 10)
     whole = load_stream(gradients).train.batch(np.array([0]))
     corners = set()
     for image, label in zip(
-        found["images"].reshape(-1, 12, 20, 3), found["labels"].reshape(-1, 12, 20), strict=True
+        found["images"].reshape(-1, 36, 52, 3), found["labels"].reshape(-1, 36, 52), strict=True
     ):
         top, left = image[0, 0, :2] // 4
-        part = (0, slice(top, top + 12), slice(left, left + 20))
+        part = (0, slice(top, top + 36), slice(left, left + 52))
         np.testing.assert_array_equal(image, whole["images"][part])
         np.testing.assert_array_equal(label, whole["labels"][part])
         corners.add((int(top), int(left)))
-    assert len(corners) > 15
+    assert {top for top, _ in corners} == {left for _, left in corners} == set(range(5))
+    assert len(corners) > 10
 
 
-def test_a_bad_label_that_was_not_looked_at_stops_the_run(tree, monkeypatch):
+def test_a_bad_file_that_was_not_looked_at_stops_the_run(tree, monkeypatch):
     monkeypatch.setattr(segmentation, "_LABELS_CHECKED", 2)
     save(tree / "train" / "labels" / "010.png", np.full(SIZE, 9, np.uint8))
     data = load_stream(tree)
@@ -771,6 +778,12 @@ def test_a_bad_label_that_was_not_looked_at_stops_the_run(tree, monkeypatch):
     with pytest.raises(RunError, match=message):
         feed.inputs_at(0, 1)
     feed.close()
+    save(tree / "train" / "labels" / "010.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(RunError, match="010.png is 4x4 pixels, its image .* is 8x6"):
+        data.train.batch(np.array([10]))
+    # Of sizes, all are looked at.
+    with pytest.raises(InputError, match="010.png is 4x4 pixels, its image .* is 8x6"):
+        load_stream(tree)
     (tree / "val" / "images" / "021.png").unlink()
     with pytest.raises(RunError, match="val/images/021.png is a broken image: .*No such file"):
         data.val.load()

@@ -110,16 +110,45 @@ def draw_agreement(figure: Any, agreements: list[Agreement]) -> None:
 
 def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
     """Scores of each ranking in its own order, as a share of the largest: how many stand out."""
-    axes = figure.subplots()
-    for i, (name, values) in enumerate(scores.items()):
+    pairs = {name: tuple(name.rsplit(" ", 1)) for name in scores}
+    regions = list(dict.fromkeys(region for _, region in pairs.values()))
+    methods = list(dict.fromkeys(method for method, _ in pairs.values()))
+    panels = figure.subplots(1, len(regions), squeeze=False, sharey=True)[0]
+    for name, (method, region) in pairs.items():
+        axes, values = panels[regions.index(region)], scores[name]
         top = max(abs(v) for v in values) or 1.0
-        line = ("-", "--", ":")[i // len(PALETTE) % 3]
+        colour = PALETTE[methods.index(method) % len(PALETTE)]
         x = np.arange(1, len(values) + 1)
-        share = np.array(values) / top
-        axes.plot(x, share, line, color=PALETTE[i % len(PALETTE)], linewidth=1.1, label=name)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_xlabel("place in the ranking", fontsize=8)
-    axes.set_ylabel("score, share of the largest", fontsize=8)
-    axes.legend(fontsize=6, ncols=2)
-    axes.spines[["top", "right"]].set_visible(False)
+        axes.plot(x, np.array(values) / top, color=colour, linewidth=1.2, label=method)
+    for axes, region in zip(panels, regions, strict=True):
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_title(region, fontsize=9)
+        axes.set_xlabel("place in the ranking", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("score, share of the largest", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, ncols=4, loc="outside lower center")
+
+
+def draw_class_curves(figure: Any, removals: list[Removal], quantities: list[str]) -> None:
+    """IoU of each class over the whole image, against the number of channels put to zero."""
+    columns = 4
+    rows = -(-len(quantities) // columns)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for axes in grid.ravel()[len(quantities) :]:
+        axes.axis("off")
+    intact = {r.quantity: r for r in removals if r.ranking == NONE and r.measured == "overall"}
+    for axes, quantity in zip(grid.ravel(), quantities, strict=False):
+        chosen = [
+            r
+            for r in removals
+            if (r.quantity, r.action, r.measured) == (quantity, "zero", "overall")
+        ]
+        _draw_panel(axes, chosen, "overall", {"overall": intact[quantity]})
+        axes.set_title(intact[quantity].title, fontsize=8)
+        axes.set_ylim(bottom=0)
+    figure.supxlabel("first channels of the whole image's rankings, put to zero", fontsize=8)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), fontsize=7, ncols=5, loc="outside lower center")

@@ -120,6 +120,15 @@ def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[O
                 result.removals,
                 quantity,
             )
+        details = [q for q in dict.fromkeys(r.quantity for r in removed) if q.startswith("iou_")]
+        if details:
+            add(
+                "IoU of each class over the whole image. Lines, bands and dots as above.",
+                channel_figures.draw_class_curves,
+                (9.5, 0.9 + 1.6 * -(-len(details) // 4)),
+                result.removals,
+                details,
+            )
         count = int(result.maps["table_count"])
         chosen = [r for r in removed if r.measure == "selectivity" and r.count == count]
         if chosen:
@@ -155,7 +164,7 @@ def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[O
         add(
             "Scores of each ranking, best first: how many channels stand out.",
             channel_figures.draw_scores,
-            (8, 4.2),
+            (max(5.0, 3.2 * len({name.rsplit(" ", 1)[1] for name in result.maps["scores"]})), 3.4),
             result.maps["scores"],
         )
 

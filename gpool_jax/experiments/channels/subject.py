@@ -28,7 +28,7 @@ class Quantity:
       classes: the same counts to the number of classes in the mean; None where
         there is no mean over classes.
       chance: value of a guess, where there is one.
-      detail: reported for the whole image and one number of removed channels only.
+      detail: reported of the whole image only, with the rankings for it, put to zero.
     """
 
     title: str

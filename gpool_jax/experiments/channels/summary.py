@@ -66,10 +66,10 @@ class Summary:
         found = []
         for key, rows in {nothing: [0], **self.groups}.items():
             for name, quantity in self._quantities.items():
+                if quantity.detail and not (key[1] == "overall" and key[2] in (NONE, "zero")):
+                    continue
                 regions = ["overall"] if quantity.detail else self._measured
-                at_table = key == nothing or (key[2], key[3]) == ("zero", self._plan.table_count)
-                if at_table or not quantity.detail:
-                    found += [self._of_mask(name, key, rows, region) for region in regions]
+                found += [self._of_mask(name, key, rows, region) for region in regions]
         first = next(iter(self._quantities))
         for key in self.groups:
             found += self._drops(first, key)

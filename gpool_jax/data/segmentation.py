@@ -74,7 +74,7 @@ def load(
     train, test, val = splits["train"], splits["test"], splits.get("val")
     if val is None:
         rows = draw_rows(train, round(len(train) * 0.1), seed=seed)
-        train, val = train.take(sources._rest(len(train), rows)), train.take(rows)
+        train, val = train.take(sources.rest_of(len(train), rows)), train.take(rows)
     if config.num_train is not None and config.num_train < len(train):
         train = train.take(draw_rows(train, config.num_train, seed=seed))
     mean, std = _statistics(config)
@@ -145,7 +145,7 @@ def _open_stream(config: PixelDataConfig, layout: Layout) -> dict[str, PixelReco
 def _statistics(config: PixelDataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     given = (config.mean, config.std)
     for name, values in zip(("mean", "std"), given, strict=True):
-        sources._check_statistic(name, values, 3)
+        sources.check_statistic(name, values, 3)
     mean, std = (
         own if own is not None else known
         for own, known in zip(given, sources.IMAGENET_STATISTICS, strict=True)

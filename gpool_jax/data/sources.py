@@ -77,7 +77,7 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
     full = Split(arrays["images_train"], arrays["labels_train"].astype(np.int32))
     test = Split(arrays["images_test"], arrays["labels_test"].astype(np.int32))
     val_rows = stratified_rows(full.labels, round(len(full) * 0.1), seed=seed)
-    train_rows = _rest(len(full), val_rows)
+    train_rows = rest_of(len(full), val_rows)
     if config.num_train is not None:
         chosen = stratified_rows(full.labels[train_rows], config.num_train, seed=seed)
         train_rows = train_rows[chosen]
@@ -91,7 +91,7 @@ def _load_streamed(config: DataConfig, seed: int) -> Dataset:
     """Open a set on disk; nothing but the sample for its statistics is decoded."""
     full, test = open_records(config)
     val_rows = draw_rows(full, min(round(len(full) * 0.1), _MOST_VALIDATION), seed=seed)
-    train = full.take(_rest(len(full), val_rows))
+    train = full.take(rest_of(len(full), val_rows))
     if config.num_train is not None:
         train = train.take(draw_rows(train, config.num_train, seed=seed))
     val = dataclasses.replace(full.take(val_rows), side=test.side)
@@ -102,13 +102,13 @@ def _load_streamed(config: DataConfig, seed: int) -> Dataset:
             sample = train.take(draw_rows(train, _STATISTICS_SAMPLE, seed=seed))
             known = _training_statistics(sample)
     for name, values in zip(("mean", "std"), given, strict=True):
-        _check_statistic(name, values, 3)
+        check_statistic(name, values, 3)
     mean, std = (own if own is not None else of for own, of in zip(given, known, strict=True))
     name = config.name if config.source == "tfds" else config.source
     return Dataset(name, train, val, test, full.num_classes, tuple(mean), tuple(std))
 
 
-def _rest(count: int, val_rows: np.ndarray) -> np.ndarray:
+def rest_of(count: int, val_rows: np.ndarray) -> np.ndarray:
     """The training rows that are not for validation."""
     if len(val_rows) == 0 or len(val_rows) == count:
         raise InputError(
@@ -152,12 +152,13 @@ def _statistics(
             given = np.asarray(arrays[name], np.float64)
         if given is None:
             continue
-        _check_statistic(name, given, train.image_shape[-1])
+        check_statistic(name, given, train.image_shape[-1])
         known[name] = tuple(float(value) for value in given)
     return known["mean"], known["std"]
 
 
-def _check_statistic(name: str, given: Any, channels: int) -> None:
+def check_statistic(name: str, given: Any, channels: int) -> None:
+    """Raise unless a given mean or std has a number for each colour channel; None passes."""
     if given is None:
         return
     if np.shape(given) != (channels,) or (name == "std" and np.min(given) <= 0):

@@ -237,8 +237,16 @@ def _attack(arguments: list[str]) -> int:
 
 def _take_ranking(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
     """Split off `--ranking FILE ...`."""
+    # `--ranking=FILE` is the same in one word.
+    arguments = [
+        part
+        for word in arguments
+        for part in (word.split("=", 1) if word.startswith("--ranking=") else [word])
+    ]
     if "--ranking" not in arguments:
         return arguments, ()
+    if arguments.count("--ranking") > 1:
+        raise InputError("`--ranking` stands twice; name all files after one.")
     start = arguments.index("--ranking")
     end = start + 1
     while end < len(arguments) and not arguments[end].startswith("--"):

@@ -14,6 +14,7 @@ from gpool_jax.config_sections import (
     EvalConfig,
     ModelConfig,
     PixelDataConfig,
+    PixelEvalConfig,
     PixelLossConfig,
     ProbeConfig,
     RankConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "InvarianceConfig",
     "ModelConfig",
     "PixelDataConfig",
+    "PixelEvalConfig",
     "PixelLossConfig",
     "PositionConfig",
     "ProbeConfig",
@@ -149,6 +151,7 @@ class SegmentationConfig:
         weight_decay=1e-4,
         batch_size=16,
     )
+    eval: PixelEvalConfig = PixelEvalConfig()
     rank: RankConfig = RankConfig()
     attack: AttackConfig = AttackConfig()
 

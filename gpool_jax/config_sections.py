@@ -201,11 +201,14 @@ class ConsistencyConfig:
 DataSplit = Literal["train", "val", "test"]
 
 
+Method = Literal["flip", "translation", "gate", "integrated", "probe", "mean", "variance", "random"]
+
+
 @dataclasses.dataclass(frozen=True)
 class RankConfig:
     """How the channels of a feature are scored, best first."""
 
-    methods: tuple[str, ...] = (
+    methods: tuple[Method, ...] = (
         "flip",
         "translation",
         "gate",
@@ -240,14 +243,14 @@ class RankConfig:
 class AttackConfig:
     """Which channels are removed, and where the harm is measured."""
 
-    methods: tuple[str, ...] = ("flip", "translation", "gate")
+    methods: tuple[Method, ...] = ("flip", "translation", "gate")
     """Methods whose rankings are attacked with, for each of rank.regions (without --ranking)."""
     counts: tuple[int, ...] = ()
     """Numbers of channels removed; none: eight, from few to all."""
     table_count: int | None = None
     """The number that tables and overlays are made for; None: the one of `counts` nearest to an eighth of the channels."""
     fills: tuple[Literal["zero", "mean"], ...] = ("zero", "mean")
-    """What a removed channel is put to: zero, or its mean over the ranking images."""
+    """What a removed channel is put to: zero, or its mean over the ranking images. Tables and matched controls are of the first."""
     keep_only: bool = True
     """Also keep the best channels alone, and remove the rest."""
     random_draws: int = 20
@@ -324,6 +327,18 @@ class SegmenterConfig:
     """Share of values dropped before the head's last layers, in training."""
     dtype: str = "float32"
     """Of the computation: float32 or bfloat16."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelEvalConfig:
+    """The evaluation of a segmentation network, with nothing removed."""
+
+    batch_size: int = 8
+    """Images per device and pass, of the validation too."""
+    overlays: int = 3
+    """Images whose predictions are shown."""
+    bootstrap: int = 1000
+    """Draws of images for the 95 % intervals."""
 
 
 @dataclasses.dataclass(frozen=True)

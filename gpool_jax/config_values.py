@@ -40,6 +40,7 @@ _MAY_BE_ZERO = (
     "attack.random_draws",
     "attack.matched_draws",
     "attack.overlays",
+    "eval.overlays",
 )
 
 
@@ -64,7 +65,7 @@ def check(config: AnyConfig) -> None:
     _check_train(config.train)
     if isinstance(config, PositionConfig | SegmentationConfig):
         _check_rank(config.rank)
-        _check_attack(config.attack, config.rank)
+        _check_attack(config.attack)
     if isinstance(config, SegmentationConfig):
         _check_segmentation(config)
     else:
@@ -182,19 +183,13 @@ def _check_rank(rank: RankConfig) -> None:
     _require(rank.grid >= 2, f"`rank.grid` must be at least 2; got {rank.grid}.")
 
 
-def _check_attack(attack: AttackConfig, rank: RankConfig) -> None:
+def _check_attack(attack: AttackConfig) -> None:
     for name in ("methods", "fills", "splits"):
         value = getattr(attack, name)
         _require(len(value) > 0, f"`attack.{name}` must name at least one; got none.")
         _require(len(set(value)) == len(value), f"`attack.{name}` names one twice: {value}.")
     for count in attack.counts:
         _require(count >= 1, f"`attack.counts` must be at least 1; got {count}.")
-    shared = sorted(set(attack.splits) & set(rank.splits))
-    _require(
-        not shared,
-        f"`attack.splits` must share none with rank.splits, or channels would be judged on the "
-        f"images that picked them; both name {', '.join(shared)}.",
-    )
 
 
 def _check_segmentation(config: SegmentationConfig) -> None:

@@ -12,7 +12,7 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import position, segmentation, segmentation_measure
-from gpool_jax.experiments.channels import attack, files, plan, rank, scores, subjects, sweep
+from gpool_jax.experiments.channels import attack, files, plan, rank, scoring, subjects, sweep
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.subject import measured_boxes
 from gpool_jax.experiments.channels.subjects import Opened
@@ -201,7 +201,7 @@ def test_default_counts_run_from_few_to_all():
 
 
 def test_every_method_scores_every_region_it_can(opened):
-    ranked = scores.rank(opened.subject, opened.variables, _images(opened), ops.METHODS)
+    ranked = scoring.score_channels(opened.subject, opened.variables, _images(opened), ops.METHODS)
     assert set(ranked.scores) == {(m, r) for m in ops.METHODS for r in RANK["regions"]}
     channels = _channels(opened)
     for (method, _), found in ranked.scores.items():
@@ -216,7 +216,7 @@ def test_every_method_scores_every_region_it_can(opened):
 def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(opened):
     """To first order: so close one channel a little, and run the network again."""
     images = _images(opened)
-    ranked = scores.rank(opened.subject, opened.variables, images, ("gate",))
+    ranked = scoring.score_channels(opened.subject, opened.variables, images, ("gate",))
     inputs = images.get(np.arange(8))
     subject, channels = opened.subject, _channels(opened)
     features = subject.setup.model.apply(opened.variables, subject.stimulus(inputs["images"]))[1]
@@ -248,7 +248,9 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
         pixels.subject.setup, config=dataclasses.replace(pixels.subject.setup.config, rank=config)
     )
     subject = subjects.make_subject(setup)
-    ranked = scores.rank(subject, pixels.variables, _images(pixels), ("flip", "translation"))
+    ranked = scoring.score_channels(
+        subject, pixels.variables, _images(pixels), ("flip", "translation")
+    )
     assert ("flip", "centre") not in ranked.scores
     assert ("translation", "centre") not in ranked.scores
     assert {("flip", "top"), ("translation", "top")} <= set(ranked.scores)
@@ -257,7 +259,7 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
 
 def test_an_image_without_labels_moves_no_gate_score(pixels):
     images = _images(pixels, count=8)
-    with_one = scores.rank(pixels.subject, pixels.variables, images, ("gate",))
+    with_one = scoring.score_channels(pixels.subject, pixels.variables, images, ("gate",))
     data = pixel_dataset()
     labels = data.test.labels.copy()
     rows = (np.arange(8) * len(labels)) // 8
@@ -268,7 +270,9 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
     )
     subject = subjects.make_subject(setup)
     images = subjects.images_of(setup, ("test",), 8, 4)
-    without = scores.rank(subject, pixels.variables, images, ("gate",)).scores["gate", "left"]
+    without = scoring.score_channels(subject, pixels.variables, images, ("gate",)).scores[
+        "gate", "left"
+    ]
     full = with_one.scores["gate", "left"]
     rest = np.arange(8) != 3
     np.testing.assert_allclose(without.mean, full.per_image[rest].mean(axis=0), atol=1e-6)
@@ -357,6 +361,11 @@ def test_the_authors_rankings_are_read(data_dir):
         ('{"overall": [0, 1, 3]}', "names channel 3 and ranks 3 channels"),
         ('{"overall": [0, 1], "method": "gate", "scores": [1]}', "1 scores of 2 channels"),
         ('{"overall": []}', "must hold whole numbers"),
+        ('{"overall": [0], "method": "gate", "scores": 5}', "a list of finite numbers"),
+        ('{"overall": [0], "method": "gate", "scores": ["a"]}', "a list of finite numbers"),
+        ('{"overall": [0], "method": "gate", "scores": [NaN]}', "a list of finite numbers"),
+        ('{"overall": [0], "method": "gate", "split": 3}', "must name its splits; got 3"),
+        ('{"overall": [0], "method": "gate", "n": null}', "a whole number as n; got None"),
     ],
 )
 def test_rankings_that_cannot_be_used(tmp_path, content, message):
@@ -370,6 +379,11 @@ def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):
     config = pixels.subject.setup.config
     order = np.arange(_channels(pixels))
     files.write(Ranking("gate", "left", order, splits=("test",)), tmp_path)
+    with pytest.raises(InputError, match="was made on the split test, which `attack.splits`"):
+        attack.with_rankings(config, (str(tmp_path),))
+    path = tmp_path / "ranking_gate_left.json"
+    content = json.loads(path.read_text()) | {"split": "test"}
+    path.write_text(json.dumps(content))  # one split, not in a list
     with pytest.raises(InputError, match="was made on the split test, which `attack.splits`"):
         attack.with_rankings(config, (str(tmp_path),))
     path = files.write(Ranking("gate", "left", order, splits=("val",), feature="stage2"), tmp_path)
@@ -412,11 +426,6 @@ def test_features_and_regions_that_are_not_there(opened, section, message):
     )
     with pytest.raises(InputError, match=message):
         subjects.make_subject(dataclasses.replace(setup, config=config))
-
-
-def test_unknown_methods_are_refused(pixels):
-    with pytest.raises(InputError, match="`rank.methods` must be among flip, .*; got 'gat'"):
-        scores.rank(pixels.subject, pixels.variables, _images(pixels), ("gat",))
 
 
 def test_a_network_trained_through_permutation_has_no_channels_to_rank():

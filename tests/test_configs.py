@@ -273,7 +273,7 @@ def test_plain_dicts_and_back():
         ({"rank": {"splits": ("vall",)}}, "`rank.splits` must be .*got \\('vall',\\)"),
         ({"attack": {"counts": (0,)}}, "`attack.counts` must be at least 1; got 0"),
         ({"attack": {"table_count": 0}}, "`attack.table_count` must be at least 1; got 0"),
-        ({"attack": {"splits": ("val",)}}, "must share none with rank.splits.*both name val"),
+        ({"attack": {"methods": ("gat",)}}, "`attack.methods` must be several of flip, .*'gat'"),
         ({"attack": {"fills": ("zeros",)}}, "`attack.fills` must be"),
         ({"train": {"backbone_rate": -1.0}}, "`train.backbone_rate` must be at least 0"),
     ],

@@ -19,7 +19,8 @@ def _masks(*names, height=4, width=6):
 
 def test_region_means_are_means_over_the_regions_pixels():
     x, masks = _normal(0, 2, 4, 6, 3), _masks("left", "0.5,0,1,1", "overall")
-    means = np.asarray(jax.jit(ops.region_means)(x, masks))
+    weights = masks.astype(np.float32)
+    means = np.asarray(jax.jit(ops.region_means)(x, weights))
     for r, mask in enumerate(masks):
         for b in range(2):
             expected = x[b][mask].astype(np.float64).mean(axis=0)
@@ -30,7 +31,7 @@ def test_region_means_are_means_over_the_regions_pixels():
 def test_signed_flip_difference_compares_the_same_content_on_both_sides(axis):
     x, mirrored = _normal(1, 2, 4, 6, 3), _normal(2, 2, 4, 6, 3)
     mask = _masks("left" if axis == 2 else "top")
-    got = np.asarray(ops.flip_difference(x, mirrored, mask, axis=axis))
+    got = np.asarray(ops.flip_difference(x, mirrored, mask.astype(np.float32), axis=axis))
     for b in range(2):
         total, count = np.zeros(3), 0
         for i in range(4):
@@ -134,13 +135,34 @@ def test_integrated_gate_gradients_add_up_to_the_loss_of_removing_everything():
 def test_gradient_times_activation_is_the_channels_share_of_the_logit():
     kernel, latent, label = _normal(10, 5, 3), _normal(11, 2, 5), np.array([2, 0])
     got = ops.gradient_times_activation(jnp.asarray(kernel), latent, label)
-    logits = latent @ kernel
+    logits = (latent - latent.mean(axis=0)) @ kernel
     # Summed over channels: the right class's logit above the mean of all.
     expected = logits[[0, 1], label] - logits.mean(axis=1)
     np.testing.assert_allclose(np.asarray(got).sum(axis=1), expected, atol=1e-5)
     shifted = kernel + _normal(12, 5, 1)  # the softmax of shifted logits is the same
     other = ops.gradient_times_activation(jnp.asarray(shifted), latent, label)
     np.testing.assert_allclose(got, other, atol=1e-5)
+
+
+def test_what_a_channel_adds_to_every_example_alike_is_no_share_of_the_logit():
+    kernel, latent, label = _normal(14, 5, 3), _normal(15, 6, 5), np.array([0, 1, 2] * 2)
+    plain = ops.gradient_times_activation(jnp.asarray(kernel), latent, label)
+    lifted = latent + np.array([[0, 0, 100, 0, 0]], np.float32)
+    other = ops.gradient_times_activation(jnp.asarray(kernel), lifted, label)
+    np.testing.assert_allclose(plain, other, atol=1e-3)
+
+
+def test_region_weights_share_out_the_pixels_that_a_border_cuts():
+    for side in (3, 4, 5):
+        left, right = (ops.region_weights(ops.region_box(n), 2, side) for n in ("left", "right"))
+        np.testing.assert_allclose(left + right, 1.0)
+        np.testing.assert_allclose(left, right[:, ::-1])
+    # A box smaller than a pixel still has its share of one, and whole ones are masks.
+    small = ops.region_weights((0.0, 0.0, 0.1, 0.1), 4, 5)
+    assert small[0, 0] == pytest.approx(0.4 * 0.5)
+    assert small.sum() == small[0, 0]
+    mask = ops.region_mask(ops.region_box("0,0.25,1,0.5"), 4, 8)
+    np.testing.assert_array_equal(ops.region_weights((0, 0.25, 1, 0.5), 4, 8), mask)
 
 
 def test_rank_channels_puts_the_best_first_and_refuses_what_is_not_a_number():

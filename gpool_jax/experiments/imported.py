@@ -135,11 +135,14 @@ def load_segmenter(
             f"`--model`: {weights.name} holds the weights of {found['name']}; got "
             f"{config.model.name}."
         )
+    stride = config.model.output_stride or found["output_stride"]
+    # The layout's rates are for the layout's stride.
+    usual = found["rates"] if stride == found["output_stride"] else None
     model_config = dataclasses.replace(
         config.model,
         width=found["width"],
-        output_stride=config.model.output_stride or found["output_stride"],
-        rates=config.model.rates or found["rates"],
+        output_stride=stride,
+        rates=config.model.rates or usual,
         stem=config.model.stem or found["stem"],
     )
     config = dataclasses.replace(config, model=model_config)
@@ -153,9 +156,8 @@ def load_segmenter(
         )
     notes = [
         found["summary"],
-        f"Output stride {model_config.output_stride}, rates "
-        f"{' '.join(map(str, model_config.rates or ()))} and padding {model_config.padding} "
-        "(weights do not tell).",
+        f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
+        f"{model_config.padding} (weights do not tell).",
     ]
     return setup, variables, notes
 

@@ -229,7 +229,7 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     config, val = setup.config, setup.dataset.val
     if config.train.num_val is not None:
         val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
-    count = make_count(setup, val, config.attack.batch_size)
+    count = make_count(setup, val, config.eval.batch_size)
 
     def validate(state: TrainState) -> dict[str, float]:
         found = count(evaluated_variables(state))

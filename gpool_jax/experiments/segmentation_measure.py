@@ -84,7 +84,7 @@ def measure_variables(setup, variables, out, curves, notes, started, warn) -> Re
     """Mean IoU, pixel accuracy and class IoUs of the test images, with intervals."""
     config: SegmentationConfig = setup.config
     test = setup.dataset.test
-    found = segmentation.make_count(setup, test, config.attack.batch_size)(variables)
+    found = segmentation.make_count(setup, test, config.eval.batch_size)(variables)
     counts = np.asarray(ops.class_counts(found["confusion"]))
     # The same tables as an attack's, with nothing removed and one region: everything.
     swept = Swept({"classes": counts[None, :, None]}, 0.0, 0.0, len(test))
@@ -92,7 +92,7 @@ def measure_variables(setup, variables, out, curves, notes, started, warn) -> Re
     plan = make_plan(nothing, [], (np.ones(1), np.ones(1)), seed=config.seed)
     quantities = make_quantities(setup)
     summary = Summary(
-        quantities, {"overall": (0, 0, 1, 1)}, plan, swept, bootstrap=config.attack.bootstrap
+        quantities, {"overall": (0, 0, 1, 1)}, plan, swept, bootstrap=config.eval.bootstrap
     )
     confusion = found["confusion"].sum(axis=0).astype(np.float64)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1.0)
@@ -113,7 +113,7 @@ def measure_variables(setup, variables, out, curves, notes, started, warn) -> Re
     )
     workdir.make(out)
     write_result(result, out, {"class_counts": counts})
-    overlays = _overlays(setup, variables, config.attack.overlays)
+    overlays = _overlays(setup, variables, config.eval.overlays)
     write_report(result, out, warn, overlays=overlays)
     return result
 
@@ -136,11 +136,11 @@ def _overlays(setup: Setup, variables: Any, number: int) -> list[Overlay]:
     chosen = setup.dataset.test.batch(np.arange(number) * len(setup.dataset.test) // number)
 
     @jax.jit
-    def answer(images: jax.Array) -> jax.Array:
+    def answer(variables: Any, images: jax.Array) -> jax.Array:
         x = ops.normalise(images, setup.dataset.mean, setup.dataset.std)
         return setup.model.apply(variables, x)[0].argmax(-1)
 
-    answered = np.asarray(answer(chosen["images"]))
+    answered = np.asarray(answer(variables, chosen["images"]))
     return [
         Overlay(chosen["images"][i], chosen["labels"][i], {"answer": answered[i]})
         for i in range(number)

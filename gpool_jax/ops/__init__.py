@@ -49,7 +49,14 @@ from gpool_jax.ops.rank import (
     resampled_means,
     translation_difference,
 )
-from gpool_jax.ops.regions import REGIONS, mirror_axis, region_box, region_cells, region_mask
+from gpool_jax.ops.regions import (
+    REGIONS,
+    mirror_axis,
+    region_box,
+    region_cells,
+    region_mask,
+    region_weights,
+)
 from gpool_jax.ops.shift import (
     SHIFT_MODES,
     crop,
@@ -121,6 +128,7 @@ __all__ = [
     "region_cells",
     "region_mask",
     "region_means",
+    "region_weights",
     "removal_masks",
     "resampled_means",
     "shift",

@@ -23,23 +23,24 @@ METHODS = (
 )
 
 
-def region_means(features: jax.Array, masks: jax.Array) -> jax.Array:
+def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
     """Mean of each channel over each region.
 
     Args:
       features: [B, H, W, C].
-      masks: bool [R, H, W].
+      weights: [R, H, W], the share of every pixel that a region holds
+        (`region_weights`), not all 0.
 
     Returns:
-      float32 [B, R, C]; 0 for a region without pixels.
+      float32 [B, R, C].
     """
-    weights = masks.astype(jnp.float32)
-    weights = weights / jnp.maximum(weights.sum(axis=(1, 2), keepdims=True), 1.0)
+    weights = jnp.asarray(weights, jnp.float32)
+    weights = weights / weights.sum(axis=(1, 2), keepdims=True)
     return jnp.einsum("bhwc,rhw->brc", features.astype(jnp.float32), weights)
 
 
 def flip_difference(
-    features: jax.Array, mirrored: jax.Array, masks: jax.Array, *, axis: int
+    features: jax.Array, mirrored: jax.Array, weights: jax.Array, *, axis: int
 ) -> jax.Array:
     """What mirroring the input changes in each region: the signed flip difference.
 
@@ -52,7 +53,7 @@ def flip_difference(
     Args:
       features: [B, H, W, C], of the input.
       mirrored: [B, H, W, C], of the input mirrored along `axis`.
-      masks: bool [R, H, W].
+      weights: [R, H, W], see `region_means`.
       axis: 2, left to right, or 1, upside down.
 
     Returns:
@@ -61,7 +62,7 @@ def flip_difference(
     Reference: Islam et al., 2021, section 5 (their signed difference; how they
     told regions apart is not published, this is our definition).
     """
-    return region_means(features - jnp.flip(mirrored, axis), masks)
+    return region_means(features - jnp.flip(mirrored, axis), weights)
 
 
 def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
@@ -159,17 +160,21 @@ def midpoints(steps: int) -> np.ndarray:
 def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.Array) -> jax.Array:
     """What each channel adds to the logit that a linear probe gives to the right class.
 
+    Both factors are taken from their means: a softmax does not see what all
+    logits share, and what a channel adds to every example alike the probe's bias
+    takes away.
+
     Args:
-      kernel: [C, K], of the probe; brought to zero mean over the classes first,
-        since a softmax does not see what all logits share.
-      latent: [B, C].
+      kernel: [C, K], of the probe.
+      latent: [B, C], of examples of all classes.
       label: int [B] in [0, K).
 
     Returns:
       float32 [B, C].
     """
     centred = kernel - kernel.mean(axis=1, keepdims=True)
-    return centred.T[label] * latent.astype(jnp.float32)
+    latent = latent.astype(jnp.float32)
+    return centred.T[label] * (latent - latent.mean(axis=0, keepdims=True))
 
 
 def rank_channels(scores: np.ndarray) -> np.ndarray:

@@ -81,6 +81,33 @@ def region_mask(box: Box, height: int, width: int) -> np.ndarray:
     return in_rows[:, None] & in_columns[None, :]
 
 
+def region_weights(box: Box, height: int, width: int) -> np.ndarray:
+    """The share of every pixel of a map that lies in a box.
+
+    For a coarse map, whose pixels a region's border may cut: halves then weigh
+    the same, and no region is empty.
+
+    Args:
+      box: of the region.
+      height: of the map.
+      width: of the map.
+
+    Returns:
+      float64 [H, W] in 0..1.
+
+    >>> region_weights(REGIONS["left"], 1, 3).tolist()
+    [[1.0, 0.5, 0.0]]
+    """
+    top, left, bottom, right = box
+
+    def shares(low: float, high: float, side: int) -> np.ndarray:
+        edges = np.arange(side + 1)
+        inside = np.minimum(edges[1:], high * side) - np.maximum(edges[:-1], low * side)
+        return np.clip(inside, 0.0, 1.0)
+
+    return np.outer(shares(top, bottom, height), shares(left, right, width))
+
+
 def region_cells(box: Box, n: int) -> np.ndarray:
     """The cells of an n x n grid that a region holds: those whose centres lie inside it.
 

@@ -61,12 +61,12 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_selectivity(figure: Any, removals: list[Removal], count: int) -> None:
+def draw_selectivity(figure: Any, removals: list[Removal], action: str, count: int) -> None:
     """Drop inside less drop outside the attacked region: rankings, and their controls below."""
     chosen = [
         r
         for r in removals
-        if (r.measure, r.action, r.count, r.versus) == ("selectivity", "zero", count, None)
+        if (r.measure, r.action, r.count, r.versus) == ("selectivity", action, count, None)
     ]
     regions = list(dict.fromkeys(r.measured for r in chosen))
     panels = figure.subplots(1, len(regions), squeeze=False, sharex=True)[0]
@@ -131,8 +131,10 @@ def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
     figure.legend(handles, labels, fontsize=8, ncols=4, loc="outside lower center")
 
 
-def draw_class_curves(figure: Any, removals: list[Removal], quantities: list[str]) -> None:
-    """IoU of each class over the whole image, against the number of channels put to zero."""
+def draw_class_curves(
+    figure: Any, removals: list[Removal], action: str, quantities: list[str]
+) -> None:
+    """IoU of each class over the whole image, against the number of channels removed."""
     columns = 4
     rows = -(-len(quantities) // columns)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
@@ -143,12 +145,12 @@ def draw_class_curves(figure: Any, removals: list[Removal], quantities: list[str
         chosen = [
             r
             for r in removals
-            if (r.quantity, r.action, r.measured) == (quantity, "zero", "overall")
+            if (r.quantity, r.action, r.measured) == (quantity, action, "overall")
         ]
         _draw_panel(axes, chosen, "overall", {"overall": intact[quantity]})
         axes.set_title(intact[quantity].title, fontsize=8)
         axes.set_ylim(bottom=0)
-    figure.supxlabel("first channels of the whole image's rankings, put to zero", fontsize=8)
+    figure.supxlabel("first channels of the whole image's rankings, removed", fontsize=8)
     handles, labels = grid[0][0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), fontsize=7, ncols=5, loc="outside lower center")

@@ -22,14 +22,17 @@ def channel_blocks(result: Result) -> list[Block]:
         first = removals[0].quantity
         table_count = int(result.maps["table_count"])
         channels = int(result.maps["num_channels"])
+        fill = result.maps.get("table_action", "zero")
         blocks += [
-            curve_block(removals, quantity, "zero")
+            curve_block(removals, quantity, fill)
             for quantity in dict.fromkeys(r.quantity for r in removals if r.measure == "value")
             if not quantity.startswith(("iou_", "pixel_"))
         ]
-        blocks += [curve_block(removals, first, action) for action in ("mean", "keep")]
-        blocks.append(region_block(removals, first, "zero", table_count, channels))
-        blocks.append(selectivity_block(removals, first, "zero", table_count, channels))
+        others = [action for action in ACTIONS if action != fill]
+        blocks += [curve_block(removals, first, action) for action in others]
+        blocks.append(region_block(removals, first, fill, table_count, channels))
+        blocks.append(selectivity_block(removals, first, fill, table_count, channels))
+        blocks.append(class_block(removals, fill, table_count, channels))
     if result.agreements:
         blocks.append(agreement_block(result.agreements))
     if result.stability:
@@ -106,7 +109,8 @@ def region_block(
     ]
     title = chosen[0].title if chosen else quantity
     return (
-        f"Drop of {title} in points by measured region, {count} of {channels} channels put to zero",
+        f"Drop of {title} in points by measured region: {count} of {channels} channels "
+        f"{ACTIONS[action]}",
         ("channels", "attacked region", *regions),
         lines,
     )
@@ -132,7 +136,8 @@ def selectivity_block(
         lines.append((ranking, region, *cells, str(first.num_images), str(first.num_draws)))
     title = chosen[0].title if chosen else quantity
     return (
-        f"Region selectivity of {title} in points, {count} of {channels} channels put to zero",
+        f"Region selectivity of {title} in points: {count} of {channels} channels "
+        f"{ACTIONS[action]}",
         (
             "channels",
             "attacked region",
@@ -142,6 +147,24 @@ def selectivity_block(
             "images",
             "draws",
         ),
+        lines,
+    )
+
+
+def class_block(removals: list[Removal], action: str, count: int, channels: int) -> Block:
+    """IoU of each class over the whole image, for the whole image's rankings and controls."""
+    chosen = [r for r in removals if r.quantity.startswith("iou_") and r.measure == "value"]
+    intact = {r.quantity: r for r in chosen if r.ranking == NONE}
+    chosen = [r for r in chosen if (r.action, r.count, r.measured) == (action, count, "overall")]
+    found = {(r.quantity, r.ranking): r for r in chosen}
+    rankings = list(dict.fromkeys(r.ranking for r in chosen))
+    lines = []
+    for quantity in dict.fromkeys(r.quantity for r in chosen):
+        cells = [interval(found[quantity, ranking]) for ranking in rankings]
+        lines.append((intact[quantity].title, interval(intact[quantity]), *cells))
+    return (
+        f"IoU of each class, whole image, %: {count} of {channels} channels {ACTIONS[action]}",
+        ("class", "none removed", *rankings),
         lines,
     )
 

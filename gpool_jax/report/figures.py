@@ -104,6 +104,7 @@ def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[O
     removed = [r for r in result.removals if r.count]
     if removed:
         first = result.removals[0].quantity
+        fill = result.maps.get("table_action", "zero")
         quantities = [first]
         if first == "head":  # a classifier: what the paper's claim is about, side by side
             quantities = list(dict.fromkeys(r.quantity for r in removed if r.measure == "value"))
@@ -127,19 +128,22 @@ def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[O
                 channel_figures.draw_class_curves,
                 (9.5, 0.9 + 1.6 * -(-len(details) // 4)),
                 result.removals,
+                fill,
                 details,
             )
         count = int(result.maps["table_count"])
-        chosen = [r for r in removed if r.measure == "selectivity" and r.count == count]
+        chosen = [
+            r for r in removed if (r.measure, r.action, r.count) == ("selectivity", fill, count)
+        ]
         if chosen:
             regions = len({r.measured for r in chosen})
             bars = max(1, len({r.ranking for r in chosen}))
             add(
-                f"Region selectivity with {count} of {result.maps['num_channels']} channels put to "
-                "zero.",
+                f"Region selectivity: {count} of {result.maps['num_channels']} channels removed.",
                 channel_figures.draw_selectivity,
                 (max(5.0, 4.0 * regions), 1.0 + 0.3 * bars),
                 result.removals,
+                fill,
                 count,
             )
     if overlays:

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import config_values as configs
 from gpool_jax.config import SegmentationConfig
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
-from gpool_jax.experiments.channels import files, rank, scores, subjects
+from gpool_jax.experiments.channels import files, rank, subjects
 from gpool_jax.experiments.channels.canvases import CanvasSubject
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.pixels import PixelSubject
 from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Plan, make_plan, resolve_counts
+from gpool_jax.experiments.channels.scoring import score_channels
 from gpool_jax.experiments.channels.subject import check_feature, encode
 from gpool_jax.experiments.channels.subjects import Opened
 from gpool_jax.experiments.channels.summary import Summary
@@ -86,12 +86,13 @@ def run(
     subject, setup = opened.subject, opened.subject.setup
     config, ranking_config = setup.config.attack, setup.config.rank
     workdir.check_writable(out)
-    notes = subjects.check_disjoint(setup, ranking_config.splits, config.splits)
+    ranked_on = dict.fromkeys((*ranking_config.splits, *_known_splits(rankings)))
+    notes = subjects.check_disjoint(setup, tuple(ranked_on), config.splits)
     channels = check_feature(setup, ranking_config.feature)
     resolve_counts(config, channels)
     for ranking in rankings:
         files.check_channels(ranking, channels)
-    ranked = scores.rank(
+    ranked = score_channels(
         subject,
         opened.variables,
         subjects.images_of(
@@ -100,7 +101,8 @@ def run(
         () if rankings else config.methods,
     )
     computed = rank.make_rankings(ranked, ranking_config)
-    plan = make_plan(config, rankings or computed, ranked.activation, seed=setup.config.seed)
+    attacked = _without_random(rankings or computed, notes)
+    plan = make_plan(config, attacked, ranked.activation, seed=setup.config.seed)
     if isinstance(subject, CanvasSubject):
         notes += _fit_read_outs(subject, opened)
     images = subjects.images_of(setup, config.splits, config.num_images, config.batch_size)
@@ -121,6 +123,7 @@ def run(
         probes=[],
         maps={
             "table_count": plan.table_count,
+            "table_action": plan.table_action,
             "num_channels": plan.keep.shape[1],
             "classes": list(getattr(setup.dataset, "class_names", ())),
         },
@@ -128,24 +131,57 @@ def run(
         environment=environment(time.perf_counter() - started),
         notes=[
             *opened.notes,
-            *_notes(opened, plan, swept, bool(rankings)),
+            *_notes(opened, plan, swept, rankings),
             *ranked.notes,
             *notes,
         ],
         removals=summary.removals(),
     )
     workdir.make(out)
-    for ranking in computed:
-        files.write(ranking, out)
+    files.write_all(computed, out)
     write_result(result, out, _per_image(swept, plan))
-    write_report(result, out, warn, overlays=_overlays(opened, plan, images))
+    write_report(result, out, warn, overlays=_overlays(opened, plan, ranked.activation[0], images))
     return result
 
 
-def _notes(opened: Opened, plan: Plan, swept: Swept, from_files: bool) -> list[str]:
+def _known_splits(rankings: list[Ranking]) -> list[str]:
+    """Splits that rankings of files were made on, where they are splits of the data."""
+    named = [name for ranking in rankings for name in ranking.splits]
+    return [name for name in named if name in ("train", "val", "test")]
+
+
+def _without_random(rankings: list[Ranking], notes: list[str]) -> list[Ranking]:
+    """Rankings but the random ones, which `random` channels, drawn many times, stand for.
+
+    Raises:
+      InputError: if none is left.
+    """
+    kept = [ranking for ranking in rankings if ranking.method != RANDOM]
+    if len(kept) < len(rankings):
+        notes.append(
+            "Random rankings are left out: random channels, drawn many times, stand for them."
+        )
+    if not kept:
+        raise InputError(
+            "`attack.methods`: there is no ranking to attack with; name a method (or a --ranking) "
+            "that is not random and that ranks one of `rank.regions`."
+        )
+    return kept
+
+
+def _notes(opened: Opened, plan: Plan, swept: Swept, rankings: list[Ranking]) -> list[str]:
     setup = opened.subject.setup
     config, ranking = setup.config.attack, setup.config.rank
-    source = "read from files" if from_files else f"made on {' and '.join(ranking.splits)}"
+    source = f"made on {' and '.join(ranking.splits)}"
+    if rankings:
+        named = sorted(set(_known_splits(rankings)))
+        source = f"read from files (made on {' and '.join(named)})" if named else "read from files"
+    unknown = [r.method for r in rankings if not r.splits]
+    if unknown:
+        source += (
+            f"; {', '.join(unknown)} does not say which images it was made on, perhaps those that "
+            "are evaluated here"
+        )
     notes = [
         f"Rankings {source}; evaluated on {swept.num_images:,} images of "
         f"{' and '.join(config.splits)}.",
@@ -172,19 +208,18 @@ def _fit_read_outs(subject: CanvasSubject, opened: Opened) -> list[str]:
 
 
 def _per_image(swept: Swept, plan: Plan) -> dict[str, np.ndarray]:
-    """Counts of the masks that tables are made of, image by image: [masks, N, ...]."""
-    rows = sorted(
-        {0}
-        | {
-            int(row)
-            for arm, row in zip(plan.arms, plan.row, strict=True)
-            if arm.count == plan.table_count and arm.action == "zero"
-        }
-    )
-    return {name: counts[rows] for name, counts in swept.counts.items()}
+    """Counts [masks, N, R', ...] of the masks that tables are made of, and whose they are."""
+    chosen = {
+        int(row): f"{arm.ranking}, {arm.region}, draw {arm.draw}"
+        for arm, row in zip(plan.arms, plan.row, strict=True)
+        if arm.count == plan.table_count and arm.action == plan.table_action
+    }
+    rows = {0: "none"} | chosen
+    counts = {name: counts[list(rows)] for name, counts in swept.counts.items()}
+    return counts | {"masks": np.array(list(rows.values()))}
 
 
-def _overlays(opened: Opened, plan: Plan, images: Images) -> list[Overlay]:
+def _overlays(opened: Opened, plan: Plan, mean: np.ndarray, images: Images) -> list[Overlay]:
     """What is answered before and after each ranking's attack on one region."""
     subject, config = opened.subject, opened.subject.setup.config.attack
     number = min(config.overlays, len(images))
@@ -196,7 +231,7 @@ def _overlays(opened: Opened, plan: Plan, images: Images) -> list[Overlay]:
         f"{arm.ranking}, {arm.region}, {arm.count} of {plan.keep.shape[1]}": int(row)
         for arm, row in zip(plan.arms, plan.row, strict=True)
         if arm.count == plan.table_count
-        and arm.action == "zero"
+        and arm.action == plan.table_action
         and arm.draw == 0
         and arm.region == ("overall" if arm.ranking == RANDOM else region)
         and not arm.ranking.startswith(MATCHED)
@@ -204,13 +239,13 @@ def _overlays(opened: Opened, plan: Plan, images: Images) -> list[Overlay]:
     chosen = images.get((np.arange(number) * len(images)) // number)
 
     @jax.jit
-    def answers(pixels: jax.Array, keeps: jax.Array) -> jax.Array:
-        features = encode(subject, opened.variables, subject.stimulus(pixels))
-        fill = jnp.zeros(keeps.shape[1])
-        return jax.vmap(lambda keep: subject.answers(opened.variables, features, keep, fill))(keeps)
+    def answers(variables: Any, pixels: jax.Array, keeps: jax.Array, fill: jax.Array):
+        features = encode(subject, variables, subject.stimulus(pixels))
+        return jax.vmap(lambda keep: subject.answers(variables, features, keep, fill))(keeps)
 
     rows = [0, *arms.values()]
-    found = np.asarray(answers(chosen["images"], plan.keep[rows]))
+    mean = plan.use_mean[rows[-1]] * mean
+    found = np.asarray(answers(opened.variables, chosen["images"], plan.keep[rows], mean))
     titles = ["nothing removed", *arms]
     return [
         Overlay(

@@ -63,6 +63,14 @@ def write(ranking: Ranking, folder: Path, *, authors_format: bool = False) -> Pa
     return path
 
 
+def write_all(rankings: list[Ranking], folder: Path, *, authors_format: bool = False) -> None:
+    """Write rankings, instead of those that an earlier run left in the folder."""
+    for old in folder.glob("ranking_*.json"):
+        old.unlink()
+    for ranking in rankings:
+        write(ranking, folder, authors_format=authors_format)
+
+
 def read_all(names: tuple[str, ...]) -> list[Ranking]:
     """Read rankings from files and folders.
 
@@ -109,15 +117,28 @@ def read(path: Path) -> Ranking:
     if "method" not in content:
         return Ranking(method=path.stem, region=_region_of_file(path, region), order=order)
     scores = content.get("scores")
-    if scores is not None and len(scores) != len(order):
-        raise InputError(f"`ranking`: {path} holds {len(scores)} scores of {len(order)} channels.")
+    if scores is not None:
+        numbers = isinstance(scores, list) and all(type(s) in (int, float) for s in scores)
+        if not numbers or not np.isfinite(scores).all():
+            raise InputError(f"`ranking`: {path} must hold a list of finite numbers as scores.")
+        if len(scores) != len(order):
+            raise InputError(
+                f"`ranking`: {path} holds {len(scores)} scores of {len(order)} channels."
+            )
+    splits = content.get("split") or []
+    splits = [splits] if isinstance(splits, str) else splits
+    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
+        raise InputError(f"`ranking`: {path} must name its splits; got {content['split']!r}.")
+    number = content.get("n", 0)
+    if type(number) is not int:
+        raise InputError(f"`ranking`: {path} must hold a whole number as n; got {number!r}.")
     return Ranking(
         method=str(content["method"]),
         region=region,
         order=order,
         scores=None if scores is None else np.asarray(scores, np.float64),
-        num_images=int(content.get("n", 0)),
-        splits=tuple(content.get("split") or ()),
+        num_images=number,
+        splits=tuple(splits),
         feature=content.get("feature"),
     )
 

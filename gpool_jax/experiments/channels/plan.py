@@ -46,6 +46,7 @@ class Plan:
       use_mean: bool [M], whether removed channels are put to their mean.
       counts: numbers of channels.
       table_count: the one that tables are made for.
+      table_action: the action that they are made for.
     """
 
     arms: list[Arm]
@@ -54,6 +55,7 @@ class Plan:
     use_mean: np.ndarray
     counts: tuple[int, ...]
     table_count: int
+    table_action: str
 
 
 def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, ...], int]:
@@ -62,11 +64,13 @@ def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, 
     Raises:
       InputError: for a number above the channel count.
     """
-    for count in (*config.counts, config.table_count or 1):
+    given = [("counts", count) for count in config.counts]
+    given += [("table_count", config.table_count)] if config.table_count is not None else []
+    for name, count in given:
         if not 1 <= count <= num_channels:
             raise InputError(
-                f"`attack.counts` must be in [1, {num_channels}], the channels of the feature; got "
-                f"{count}."
+                f"`attack.{name}` must be in [1, {num_channels}], the channels of the feature; "
+                f"got {count}."
             )
     shares = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
     chosen = config.counts or tuple(max(1, round(num_channels * share)) for share in shares)
@@ -111,7 +115,7 @@ def make_plan(
         add(RANDOM, "overall", draw, counts, ops.removal_masks(order, counts))
     half = tuple(count for count in counts if 2 * count <= channels)
     for place, ranking in enumerate(rankings):
-        if ranking.method == RANDOM or not half or not config.matched_draws:
+        if not half or not config.matched_draws:
             continue
         key = jax.random.fold_in(matched_key, place)
         for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
@@ -122,7 +126,7 @@ def make_plan(
     rows = np.concatenate([masks, use_mean.astype(bool)[:, None]], axis=1)
     nothing = np.concatenate([np.ones((1, channels), bool), np.zeros((1, 1), bool)], axis=1)
     unique, row = _unique_rows(np.concatenate([nothing, rows]))
-    return Plan(arms, row[1:], unique[:, :-1], unique[:, -1], counts, table_count)
+    return Plan(arms, row[1:], unique[:, :-1], unique[:, -1], counts, table_count, config.fills[0])
 
 
 def _matched(

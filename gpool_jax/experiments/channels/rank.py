@@ -11,9 +11,9 @@ from gpool_jax import config_values as configs
 from gpool_jax import ops
 from gpool_jax.config import RankConfig
 from gpool_jax.experiments import workdir
-from gpool_jax.experiments.channels import files, scores
+from gpool_jax.experiments.channels import files
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.scores import Ranked
+from gpool_jax.experiments.channels.scoring import Ranked, score_channels
 from gpool_jax.experiments.channels.subjects import Opened, images_of
 from gpool_jax.report import Result, write_report, write_result
 from gpool_jax.report.channel_result import Agreement, Stability
@@ -31,18 +31,16 @@ def run(
 
     Args:
       opened: from `subjects.open_run` or `open_weights`.
-      out: gets ranking_METHOD_REGION.json, results.json, per_image.npz and report.html.
+      out: gets ranking_METHOD_REGION.json, instead of those that are there, results.json
+        and report.html.
       authors_format: write the rankings as the authors publish theirs.
       warn: receives warnings.
-
-    Raises:
-      InputError: for an unknown method.
     """
     started = time.perf_counter()
     setup, config = opened.subject.setup, opened.subject.setup.config.rank
     workdir.check_writable(out)
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
-    ranked = scores.rank(opened.subject, opened.variables, images, config.methods)
+    ranked = score_channels(opened.subject, opened.variables, images, config.methods)
     rankings = make_rankings(ranked, config)
     result = Result(
         title=f"Channels of {config.feature}, ranked: {opened.name} on {setup.dataset.name}",
@@ -61,9 +59,8 @@ def run(
         stability=stability(ranked, config),
     )
     workdir.make(out)
-    for ranking in rankings:
-        files.write(ranking, out, authors_format=authors_format)
-    write_result(result, out, {f"{m}/{r}": s.mean for (m, r), s in ranked.scores.items()})
+    files.write_all(rankings, out, authors_format=authors_format)
+    write_result(result, out)
     write_report(result, out, warn)
     return result
 
@@ -76,7 +73,7 @@ def make_rankings(ranked: Ranked, config: RankConfig) -> list[Ranking]:
             region=region,
             order=ops.rank_channels(found.mean),
             scores=found.mean,
-            num_images=ranked.num_images,
+            num_images=found.num_images or ranked.num_images,
             splits=config.splits,
             feature=config.feature,
         )
@@ -148,7 +145,7 @@ def _stability(
             str(c): float(np.mean([ops.overlap_at(order, row, c) for row in orders]))
             for c in counts
         },
-        num_images=len(per_image),
+        num_images=int((weights > 0).sum()),
     )
 
 

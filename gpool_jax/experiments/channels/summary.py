@@ -66,7 +66,9 @@ class Summary:
         found = []
         for key, rows in {nothing: [0], **self.groups}.items():
             for name, quantity in self._quantities.items():
-                if quantity.detail and not (key[1] == "overall" and key[2] in (NONE, "zero")):
+                if quantity.detail and not (
+                    key[1] == "overall" and key[2] in (NONE, self._plan.table_action)
+                ):
                     continue
                 regions = ["overall"] if quantity.detail else self._measured
                 found += [self._of_mask(name, key, rows, region) for region in regions]

@@ -35,20 +35,19 @@ def test_at_scale_one_and_full_size_nothing_changes():
     np.testing.assert_array_equal(got_labels, labels)
 
 
-def test_a_crop_at_scale_one_is_a_window_of_the_image():
-    images, labels = _striped(1)
-    images = np.random.default_rng(1).random(images.shape).astype(np.float32)
-    got, got_labels = _scale_crop(images, labels, (9, 11), 1.0, 1.0)
-    # The window lies between pixels: find its labels among those of all whole windows.
-    found = [
-        (i, j)
-        for i in range(24)
-        for j in range(30)
-        if (labels[0, i : i + 9, j : j + 11] == got_labels[0]).all()
-    ]
-    assert found
-    near = [np.abs(images[0, i : i + 9, j : j + 11] - got[0]).mean() for i, j in found]
-    assert min(near) < 0.3
+def test_a_scaled_crop_is_bilinear_between_the_pixels_around():
+    """A plane is met exactly by bilinear interpolation, between pixels too."""
+    rows, columns = np.mgrid[0:32, 0:40].astype(np.float32)
+    plane = np.stack([rows, columns, rows + 2 * columns], axis=-1)[None].repeat(4, axis=0)
+    labels = np.zeros(plane.shape[:3], np.uint8)
+    got, _ = _scale_crop(plane, labels, (12, 14), 2.0, 2.0)
+    got = np.asarray(got)
+    # Twice as large, so half a pixel a step; its place is between pixels.
+    inner = got[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(np.diff(inner[..., 0], axis=1), 0.5, atol=1e-3)
+    np.testing.assert_allclose(np.diff(inner[..., 1], axis=2), 0.5, atol=1e-3)
+    np.testing.assert_allclose(inner[..., 2], inner[..., 0] + 2 * inner[..., 1], atol=1e-3)
+    assert (np.abs(inner[..., 0] - np.round(inner[..., 0])) > 0.05).any()
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.5, 0.5), (2.0, 2.0), (0.5, 2.0)])
@@ -92,6 +91,25 @@ def test_colour_jitter_keeps_grey_grey_and_the_range():
     grey = np.repeat(images[..., :1], 3, axis=-1)
     spread = np.asarray(jitter(grey, 0.5))
     np.testing.assert_allclose(spread.std(axis=-1), 0.0, atol=1e-5)
-    # Brightness alone would keep the ratio of two images' means; each has its own factors.
-    ratio = got.mean(axis=(1, 2, 3)) / images.mean(axis=(1, 2, 3))
-    assert ratio.std() > 0.02
+
+
+def _factors(images, got):
+    """What happened to images of two flat colours, told apart: (contrast, saturation)."""
+    grey = (np.array([0.299, 0.587, 0.114]) * got).sum(axis=-1)
+    was = (np.array([0.299, 0.587, 0.114]) * images).sum(axis=-1)
+    spread = np.ptp(grey, axis=(1, 2)) / grey.mean(axis=(1, 2))
+    colour = (got - grey[..., None]).std(axis=(1, 2, 3)) / grey.mean(axis=(1, 2))
+    before = np.ptp(was, axis=(1, 2)) / was.mean(axis=(1, 2))
+    coloured = (images - was[..., None]).std(axis=(1, 2, 3)) / was.mean(axis=(1, 2))
+    return spread / before, colour / coloured
+
+
+def test_colour_jitter_changes_contrast_and_saturation_each_by_itself():
+    images = np.full((16, 4, 4, 3), 0.4, np.float32)
+    images[:, :2] = [0.5, 0.42, 0.36]
+    images[:, 2:] = [0.36, 0.4, 0.44]
+    got = np.asarray(ops.colour_jitter(KEY, jnp.asarray(images), jnp.arange(16), strength=0.3))
+    contrast, saturation = _factors(images, got)
+    # Relative to the image's own brightness, so that brightness alone would leave 1 and 1.
+    assert contrast.std() > 0.05
+    assert (saturation / contrast).std() > 0.05

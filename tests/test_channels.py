@@ -144,7 +144,8 @@ def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixel
     )
 
 
-def test_counts_do_not_depend_on_chunks_batches_or_devices(opened):
+def test_counts_do_not_depend_on_chunks_and_batches(opened):
+    """One image a device and pass, or two; masks two by two, or all at once."""
     laid = plan.make_plan(
         AttackConfig(counts=(2,), random_draws=3, matched_draws=0), [], _activation(opened), seed=0
     )
@@ -152,15 +153,17 @@ def test_counts_do_not_depend_on_chunks_batches_or_devices(opened):
         sweep.sweep(
             opened.subject,
             opened.variables,
-            subjects.images_of(opened.subject.setup, ("test",), 7, batch),
+            subjects.images_of(opened.subject.setup, ("train",), 19, batch),
             laid,
             _activation(opened),
             masks_per_pass=masks,
         ).counts
-        for batch, masks in ((1, 2), (4, 100))
+        for batch, masks in ((1, 2), (2, 100))
     ]
     for name in found[0]:
+        assert found[0][name].shape[1] == 19
         np.testing.assert_array_equal(found[0][name], found[1][name])
+        assert (np.ptp(found[0][name], axis=1) > 0).any()  # images differ
 
 
 def test_the_plan_holds_every_arm_and_no_mask_twice():
@@ -292,6 +295,49 @@ def test_rank_and_attack_write_what_they_say(opened, tmp_path):
     assert "Region selectivity" in page
     assert "http" not in page.replace("http-equiv", "")
     _check_numbers(result)
+    # What is measured is measured on the evaluation images, and on no others.
+    inputs = _images(opened).get(np.arange(8))
+    channels = _channels(opened)
+    nothing = _run_with_channels_zeroed(opened, inputs, np.ones(channels, bool), np.zeros(channels))
+    stored = np.load(tmp_path / "attack" / "per_image.npz")
+    name = opened.subject.quantities[result.removals[0].quantity].counts
+    assert stored["masks"][0] == "none"
+    np.testing.assert_array_equal(stored[name][0], nothing[name])
+
+
+def test_ranking_again_replaces_what_was_ranked_before(pixels, tmp_path):
+    rank.run(pixels, tmp_path, warn=pytest.fail)
+    setup = pixels.subject.setup
+    fewer = dataclasses.replace(setup.config.rank, methods=("flip",), regions=("left",))
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, rank=fewer))
+    again = dataclasses.replace(pixels, subject=subjects.make_subject(setup))
+    rank.run(again, tmp_path, warn=pytest.fail)
+    assert [p.name for p in tmp_path.glob("ranking_*.json")] == ["ranking_flip_left.json"]
+
+
+def test_a_random_ranking_is_no_control(pixels, tmp_path):
+    notes = []
+    order = np.arange(_channels(pixels))
+    rankings = [Ranking("random", "left", order), Ranking("gate", "left", order)]
+    assert attack._without_random(rankings, notes) == rankings[1:]
+    assert "Random rankings are left out" in notes[0]
+    with pytest.raises(InputError, match="there is no ranking to attack with"):
+        attack._without_random(rankings[:1], notes)
+
+
+def test_a_region_without_labels_has_no_gate_ranking(pixels):
+    data = pixel_dataset()
+    labels = data.test.labels.copy()
+    labels[:, :, :20] = 255  # all of the left half
+    setup = dataclasses.replace(
+        pixels.subject.setup,
+        dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
+    )
+    subject = subjects.make_subject(setup)
+    images = subjects.images_of(setup, ("test",), 8, 4)
+    ranked = scoring.score_channels(subject, pixels.variables, images, ("gate",))
+    assert set(ranked.scores) == {("gate", "overall")}
+    assert sum("it has no ranking gate" in note for note in ranked.notes) == 2
 
 
 def _check_numbers(result):

@@ -12,10 +12,12 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.data import resident
 from gpool_jax.data.segmentation import IGNORE
-from gpool_jax.experiments import segmentation
+from gpool_jax.experiments import saved, segmentation
 from gpool_jax.train import parallel
+from gpool_jax.train.events import read_events
 from gpool_jax.train.step import make_train_step
 from tests.helpers import pixel_dataset, tiny_pixels
+from tests.pixelsets import write_folder
 
 SGD = optax.sgd(1.0)
 
@@ -136,3 +138,20 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     before = validate(setup.init_state())
     state = segmentation.train(setup, tmp_path / "run")
     assert validate(state)["accuracy"] > max(0.6, before["accuracy"] + 0.05)
+    events = [e for e in read_events(tmp_path / "run") if "val_miou" in e]
+    assert [e["step"] for e in events] == [8, 16, 24]
+    best = max(events, key=lambda e: e["val_miou"])
+    _, step, _ = saved.load(setup, tmp_path / "run", pytest.fail)[0][-1]
+    assert step == best["step"]
+
+
+def test_a_streamed_set_trains(tmp_path):
+    write_folder(tmp_path / "data", train=20, val=4, test=5, size=(24, 32))
+    data = {"path": str(tmp_path / "data"), "stream": True, "workers": 0, "crop": (24, 32)}
+    setup = segmentation.prepare(tiny_pixels(data=data, train={"steps": 2}))
+    state = segmentation.train(setup, tmp_path / "run", warn=pytest.fail)
+    assert int(state.step) == 2
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.abs(a - b).max()), setup.init_state().params, state.params
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-3

@@ -1,0 +1,134 @@
+"""Values, differences and intervals from counts made by hand."""
+
+import numpy as np
+import pytest
+
+from gpool_jax.config import AttackConfig
+from gpool_jax.experiments.channels import plan
+from gpool_jax.experiments.channels.files import Ranking
+from gpool_jax.experiments.channels.subject import Quantity
+from gpool_jax.experiments.channels.summary import Summary
+from gpool_jax.experiments.channels.sweep import Swept
+from gpool_jax.report.channel_result import NONE
+
+IMAGES, REGIONS = 40, 3  # overall, left, outside left
+BOXES = {"overall": (0, 0, 1, 1), "left": (0, 0, 1, 0.5)}
+
+
+def _ratio(counts):
+    return counts[..., 0] / counts[..., 1]
+
+
+def _summary(bootstrap=400):
+    """Each mask gets accuracies of its own in every region; 10 answers in each."""
+    config = AttackConfig(
+        counts=(2, 4), random_draws=5, matched_draws=5, fills=("zero",), keep_only=False,
+        table_count=2,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    activation = rng.random(16) + 0.1, rng.random(16) + 0.1
+    laid = plan.make_plan(
+        config, [Ranking("gate", "left", rng.permutation(16))], activation, seed=0
+    )
+    right = rng.integers(0, 11, (len(laid.keep), IMAGES, REGIONS))
+    counts = np.stack([right, np.full_like(right, 10)], axis=-1)
+    quantities = {"head": Quantity("head", "head", _ratio, chance=0.1)}
+    swept = Swept({"head": counts}, 1.0, 1.0, IMAGES)
+    return laid, right / 10, Summary(quantities, BOXES, laid, swept, bootstrap=bootstrap)
+
+
+def _rows(laid, ranking, count):
+    return [
+        row
+        for arm, row in zip(laid.arms, laid.row, strict=True)
+        if (arm.ranking, arm.count) == (ranking, count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def case():
+    laid, right, summary = _summary()
+    return laid, right, summary.removals()
+
+
+def _find(removals, **wanted):
+    found = [r for r in removals if all(getattr(r, k) == v for k, v in wanted.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_values_are_means_over_images_and_draws(case):
+    laid, right, removals = case
+    intact = _find(removals, ranking=NONE, measured="left")
+    assert intact.value == pytest.approx(right[0, :, 1].mean())
+    assert intact.num_images == IMAGES
+    one = _find(removals, ranking="gate", count=4, measured="overall", measure="value")
+    (row,) = _rows(laid, "gate", 4)
+    assert one.value == pytest.approx(right[row, :, 0].mean())
+    many = _find(removals, ranking="random", count=4, measured="overall", measure="value")
+    rows = _rows(laid, "random", 4)
+    assert many.value == pytest.approx(right[rows, :, 0].mean())
+    assert many.num_draws == 5
+    draws = right[rows, :, 0].mean(axis=1)
+    np.testing.assert_allclose([many.low, many.high], np.quantile(draws, [0.025, 0.975]))
+
+
+def test_drops_and_selectivities_are_differences_of_values(case):
+    laid, right, removals = case
+    (row,) = _rows(laid, "gate", 2)
+    drop = right[0].mean(axis=0) - right[row].mean(axis=0)
+    found = _find(removals, ranking="gate", measure="drop", measured="left", versus=None)
+    assert found.value == pytest.approx(drop[1])
+    found = _find(removals, ranking="gate", count=2, measure="selectivity", versus=None)
+    assert found.value == pytest.approx(drop[1] - drop[2])
+    for versus in ("random", "matched to gate"):
+        others = right[0].mean(axis=0) - right[_rows(laid, versus, 2)].mean(axis=(0, 1))
+        beyond = _find(removals, ranking="gate", measure="drop", measured="left", versus=versus)
+        assert beyond.value == pytest.approx(drop[1] - others[1])
+        beyond = _find(removals, ranking="gate", measure="selectivity", versus=versus)
+        assert beyond.value == pytest.approx((drop[1] - drop[2]) - (others[1] - others[2]))
+
+
+def test_intervals_are_those_of_means_over_images(case):
+    laid, right, removals = case
+    (row,) = _rows(laid, "gate", 2)
+
+    def expect(found, per_image, extra=0.0):
+        half = 1.96 * np.sqrt(per_image.var(ddof=1) / IMAGES + extra)
+        assert found.high - found.low == pytest.approx(2 * half, rel=0.2)
+        assert (found.high + found.low) / 2 == pytest.approx(found.value, abs=0.35 * half)
+
+    value = _find(removals, ranking="gate", count=2, measure="value", measured="overall")
+    expect(value, right[row, :, 0])
+    # Paired by image: the spread of the differences, not of the two values.
+    lost = right[0] - right[row]
+    drop = _find(removals, ranking="gate", measure="drop", measured="overall", versus=None)
+    expect(drop, lost[:, 0])
+    both = _find(removals, ranking="gate", count=2, measure="selectivity", versus=None)
+    expect(both, lost[:, 1] - lost[:, 2])
+    rows = _rows(laid, "random", 2)
+    beyond = _find(removals, ranking="gate", measure="drop", measured="overall", versus="random")
+    # Which controls are drawn is by chance too.
+    of_draws = right[rows, :, 0].mean(axis=1).var() / len(rows)
+    expect(beyond, right[rows, :, 0].mean(axis=0) - right[row, :, 0], of_draws)
+
+
+def test_matched_channels_of_the_plan_are_as_strong_as_those_removed():
+    channels = 64
+    strength = np.exp(np.linspace(0, 6, channels))
+    config = AttackConfig(counts=(8,), random_draws=20, matched_draws=20)
+    order = np.argsort(-strength)[8:]  # the strongest but eight
+    ranking = Ranking("mean", "overall", np.concatenate([order, np.argsort(-strength)[:8]]))
+    laid = plan.make_plan(config, [ranking], (strength, strength), seed=0)
+
+    def removed(name):
+        rows = [
+            row
+            for arm, row in zip(laid.arms, laid.row, strict=True)
+            if arm.ranking == name and arm.action == "zero"
+        ]
+        return np.log([strength[~laid.keep[row]].mean() for row in rows]).mean()
+
+    own = removed("mean")
+    assert abs(removed("matched to mean") - own) < 0.5
+    assert abs(removed("random") - own) > 0.5

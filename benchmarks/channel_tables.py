@@ -16,20 +16,23 @@ def read_seeds(folder: Path) -> list[Result]:
 
 
 def curves(results: list[Result], quantity: str) -> Lines:
-    """A quantity over the whole image or canvas, against how many channels are put to zero."""
-    chosen = _chosen(results[0], quantity, measure="value", action="zero", measured="overall")
+    """A quantity over the whole image or canvas, against how many channels are put to zero.
+
+    For the rankings of the whole; those of regions are in the results.
+    """
+    chosen = _chosen(
+        results[0], quantity, measure="value", action="zero", measured="overall", region="overall"
+    )
     counts = sorted({r.count for r in chosen})
     intact = _same(results, _intact(results[0], quantity, "overall"))
-    lines = [("channels put to zero", "ranked for", *map(str, counts))]
-    lines.append(("none", "-", *[_mean(intact)] * len(counts)))
-    for ranking, region in dict.fromkeys((r.ranking, r.region) for r in chosen):
+    lines = [("channels put to zero", *map(str, counts))]
+    lines.append(("none", *[_mean(intact)] * len(counts)))
+    for ranking in dict.fromkeys(r.ranking for r in chosen):
         cells = []
         for count in counts:
-            found = [
-                r for r in chosen if (r.ranking, r.region, r.count) == (ranking, region, count)
-            ]
+            found = [r for r in chosen if (r.ranking, r.count) == (ranking, count)]
             cells.append(_mean(_same(results, found[0])) if found else "-")
-        lines.append((ranking, region, *cells))
+        lines.append((ranking, *cells))
     return lines
 
 

@@ -233,11 +233,16 @@ def test_imported_weights_are_recognised_ranked_and_measured(trained, gpool, tmp
     )
     assert (code, errors) == (0, [])
     assert "mean IoU" in out
-    assert "Output stride 8, rates 1 2 3" in out  # the layout's own stride, the rates as given
+    assert "output stride 8, rates 1 2 3" in out  # the layout's own stride, the rates as given
+    code, out, errors = gpool(
+        "evaluate", *common, "--model.output-stride", 16, "--workdir", tmp_path / "other"
+    )
+    assert (code, errors) == (0, [])
+    assert "Used here: output stride 16, rates 6 12 18" in out  # that stride's
     options = ("--rank.methods", "flip", "--rank.num-images", 8, "--workdir", tmp_path / "rank")
     code, out, errors = gpool("rank", *common, *options)
     assert (code, errors) == (0, [])
-    assert "rates 12 24 36" in out  # the layout's
+    assert "Used here: output stride 8, rates 12 24 36" in out  # the layout's
     ranking = json.loads((tmp_path / "rank" / "ranking_flip_left.json").read_text())
     assert sorted(ranking["left"]) == list(range(32))
     assert ranking["split"] == ["train", "val"]

@@ -61,9 +61,11 @@ def open_run(trained: Any, config: Any, run: Path, warn: Callable[[str], None]) 
         prepare = segmentation.prepare
     setup = prepare(config, warn=warn)
     subject = make_subject(setup)
-    entries, _ = saved.load(setup, run, warn)
+    entries, last_step = saved.load(setup, run, warn)
     _, step, state = entries[-1]
     notes = [f"The network is that of step {step} of the run {run}."]
+    if last_step < config.train.steps:
+        notes.append(f"The training is not finished: {last_step} of {config.train.steps} steps.")
     return Opened(subject, evaluated_variables(state), name_of(config), notes)
 
 

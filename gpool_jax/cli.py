@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax import __version__
+from gpool_jax.allocator import keep_freed_memory
 from gpool_jax.cli_options import COMMON_HELP, load_config, nearest, override, split_options
 from gpool_jax.config import (
     DEMO,
@@ -296,6 +297,8 @@ def _open_channels(config: Any, trained: Any, options: argparse.Namespace) -> An
 def _start_jax(options: argparse.Namespace) -> None:
     """Load JAX once nothing cheap is left to check, with its cache of compiled programs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Before JAX makes its threads.
+    keep_freed_memory()
     import jax
 
     chosen = options.compilation_cache

@@ -16,7 +16,6 @@ from gpool_jax import models, ops
 from gpool_jax.errors import InputError
 from gpool_jax.models.deeplab import drop_values
 from gpool_jax.models.resnet import ResNet
-from gpool_jax.ops import conv as conv_module
 from tests.golden import cases
 from tests.golden.cases import make_array
 
@@ -68,7 +67,7 @@ def draw_variables(model, x):
 def torch_network(
     name, *, width, output_stride=16, rates=RATES, mode="zeros", outputs=5, sizes=None
 ):
-    from tests.torch_deeplab import DeepLab
+    from benchmarks.torch_deeplab import DeepLab
 
     architecture, encoder = name.split("_")
     return DeepLab(
@@ -334,14 +333,6 @@ def test_a_cifar_resnet_cannot_reach_a_large_stride():
     net = ResNet((1, 1, 1), (2, 4, 8), stem="conv3", shortcut="subsample", output_stride=8)
     with pytest.raises(InputError, match=r"`model.output_stride`: .* 3 stages can give 1, 2, 4"):
         net.init(KEY, jnp.zeros((1, 32, 32, 3)))
-
-
-def test_both_lowerings_of_a_dilated_convolution_agree():
-    x, kernel = make_array("input", (1, 9, 7, 192)), make_array("kernel", (3, 3, 192, 4))
-    padded = ops.pad2d(jnp.asarray(x), 4, "zeros")
-    assert conv_module._dot_is_faster(padded.shape, kernel.shape, 1, 4)
-    expected = conv_module._convolve(padded, kernel, 1, 4)
-    np.testing.assert_allclose(ops.conv2d(x, kernel, dilation=4), expected, atol=1e-4)
 
 
 # Training: dropout and running statistics

@@ -60,7 +60,7 @@ def test_padding_modes_give_different_answers():
 def test_answers_are_those_of_pytorch_live(name):
     import torch
 
-    from tests import torch_networks
+    from benchmarks import torch_networks
 
     torch.manual_seed(0)
     network = torch_networks.build(cases.CASES[name], "zeros")

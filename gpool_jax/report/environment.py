@@ -22,12 +22,13 @@ def environment(seconds: float) -> dict:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
-        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "cpu": f"{cpu_model()}, {os.cpu_count()} cores",
         "wall_seconds": round(seconds, 1),
     }
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor, as it calls itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

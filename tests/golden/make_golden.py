@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests import torch_deeplab, torch_networks
+from benchmarks import torch_deeplab, torch_networks
 from tests.golden import cases
 
 

@@ -1,4 +1,4 @@
-"""DeepLabv3 and v3+ in PyTorch, written from their description, for parity tests.
+"""DeepLabv3 and v3+ in PyTorch, written from their description.
 
 `layout` decides the names only: "base code" (the reference's) or "torchvision".
 """
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.torch_networks import pad
+from benchmarks.torch_networks import pad
 
 SIZES = {"18": (2, 2, 2, 2), "34": (3, 4, 6, 3), "50": (3, 4, 6, 3), "101": (3, 4, 23, 3)}
 
@@ -16,12 +16,13 @@ class Conv(nn.Conv2d):
     """ "Same" convolution, dilated, under every padding mode."""
 
     def __init__(self, inputs, outputs, size, mode, stride=1, dilation=1, bias=False):
-        super().__init__(inputs, outputs, size, stride, dilation=dilation, bias=bias)
+        own = dilation * (size // 2) if mode == "zeros" else 0
+        super().__init__(inputs, outputs, size, stride, own, dilation=dilation, bias=bias)
         self.mode = mode
 
     def forward(self, x):
         size, step = self.kernel_size[0], self.dilation[0]
-        if size == 1:
+        if size == 1 or self.mode == "zeros":
             return super().forward(x)
         amount = step * (size // 2)
         padded = pad(x, amount, self.mode, 3 if size == 7 else 2 * amount)

@@ -1,4 +1,6 @@
-"""The published architectures in PyTorch, written from their description, for parity tests.
+"""The published architectures in PyTorch, written from their description.
+
+The opponents of the benchmarks, and what parity is tested against.
 
 Weights come from a frozen NumPy stream by name, so that the same network can be
 made again without PyTorch: `make_state_dict` needs only names and shapes.
@@ -19,12 +21,14 @@ def pad(x, amount, mode, stretch):
 
 class Conv(nn.Conv2d):
     def __init__(self, inputs, outputs, size, stride, mode, bias=False):
-        super().__init__(inputs, outputs, size, stride, bias=bias)
+        # PyTorch's own zero padding costs nothing; every other kind is put around first.
+        own = size // 2 if mode == "zeros" else 0
+        super().__init__(inputs, outputs, size, stride, own, bias=bias)
         self.mode = mode
 
     def forward(self, x):
         size = self.kernel_size[0]
-        if size == 1:
+        if size == 1 or self.mode == "zeros":
             return super().forward(x)
         padded = pad(x, size // 2, self.mode, 3 if size == 7 else 2)
         out = F.conv2d(padded, self.weight, None, self.stride)

@@ -1,0 +1,75 @@
+"""Our side: the package's own programs, called as its commands call them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpool_jax.experiments import position, segmentation, training
+from gpool_jax.models.cost import count_flops
+from gpool_jax.train import parallel
+from gpool_jax.train.step import make_train_step
+
+
+def make_step(
+    setup: training.Setup, loss_fn: Callable, feed: Any, steps: int, **mapping: Any
+) -> Callable[[], float]:
+    """One call: the next steps of training, from drawing their rows to the updated state."""
+    step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
+    run = parallel.map_train_step(step, **mapping)
+    data = parallel.replicate(feed.data)
+    held = {"state": parallel.replicate(jax.tree.map(np.array, setup.init_state())), "step": 0}
+
+    def call() -> float:
+        inputs = parallel.shard(feed.inputs_at(held["step"], steps), axis=1)
+        held["state"], metrics = run(held["state"], data, inputs)
+        held["step"] += steps
+        jax.block_until_ready(held["state"])
+        total, number = metrics["loss"]
+        return float(total[-1] / number[-1])
+
+    return call
+
+
+def position_step(config: Any, dataset: Any, steps: int, **mapping: Any) -> Callable[[], float]:
+    """Steps of GAPNet or PermuteNet; returns the loss."""
+    setup = position.prepare(config, dataset=dataset)
+    loss_fn = position.make_loss_fn(setup, setup.create_model(parallel.AXIS))
+    return make_step(setup, loss_fn, training.make_feed(setup), steps, **mapping)
+
+
+def segmentation_step(
+    config: Any, dataset: Any, steps: int, **mapping: Any
+) -> Callable[[], float]:
+    """Steps of DeepLab, augmentation included; returns the loss."""
+    setup = segmentation.prepare(config, dataset=dataset)
+    loss_fn = segmentation.make_loss_fn(setup, parallel.AXIS)
+    return make_step(setup, loss_fn, segmentation.make_feed(setup), steps, **mapping)
+
+
+def training_flops(setup: training.Setup, batch_size: int) -> float:
+    """Operations of one training step of the plain network: forward and backward."""
+    model = setup.model
+    x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    segments = isinstance(setup, segmentation.SegmentationSetup)
+
+    def loss(params: Any, batch_stats: Any, x: Any) -> Any:
+        options: dict[str, Any] = {"train": True, "mutable": ["batch_stats"]}
+        if segments:
+            options["dropout_keys"] = jax.random.split(jax.random.key(0), batch_size)
+        (logits, _), _ = model.apply(
+            {"params": params, "batch_stats": batch_stats}, x, **options
+        )
+        return logits.sum()
+
+    gradient = jax.grad(loss)
+    return count_flops(gradient, variables["params"], variables["batch_stats"], x)
+
+
+def forward_flops(setup: training.Setup, batch_size: int) -> float:
+    """Operations of one evaluation of the plain network."""
+    x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
+    variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
+    return count_flops(lambda v, x: setup.model.apply(v, x)[0], variables, x)

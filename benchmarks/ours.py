@@ -39,9 +39,7 @@ def position_step(config: Any, dataset: Any, steps: int, **mapping: Any) -> Call
     return make_step(setup, loss_fn, training.make_feed(setup), steps, **mapping)
 
 
-def segmentation_step(
-    config: Any, dataset: Any, steps: int, **mapping: Any
-) -> Callable[[], float]:
+def segmentation_step(config: Any, dataset: Any, steps: int, **mapping: Any) -> Callable[[], float]:
     """Steps of DeepLab, augmentation included; returns the loss."""
     setup = segmentation.prepare(config, dataset=dataset)
     loss_fn = segmentation.make_loss_fn(setup, parallel.AXIS)
@@ -59,9 +57,7 @@ def training_flops(setup: training.Setup, batch_size: int) -> float:
         options: dict[str, Any] = {"train": True, "mutable": ["batch_stats"]}
         if segments:
             options["dropout_keys"] = jax.random.split(jax.random.key(0), batch_size)
-        (logits, _), _ = model.apply(
-            {"params": params, "batch_stats": batch_stats}, x, **options
-        )
+        (logits, _), _ = model.apply({"params": params, "batch_stats": batch_stats}, x, **options)
         return logits.sum()
 
     gradient = jax.grad(loss)

@@ -39,7 +39,7 @@ def cases(quick: bool) -> list[Case]:
         return [_position("resnet18", 0.125, 16, 3, 16, "float32")]
     if jax.default_backend() != "cpu":
         found = [_position(*size, dtype) for size in _GPU for dtype in ("float32", "bfloat16")]
-        return found + [_deeplab(50, 1.0, (512, 512), 16, 16, (6, 12, 18), "bfloat16")]
+        return [*found, _deeplab(50, 1.0, (512, 512), 16, 16, (6, 12, 18), "bfloat16")]
     found = [_position(*size, "float32") for size in _CPU]
     permuted = _position("resnet18", 0.25, 32, 3, 48, "float32", head="permutenet")
     return [*found, permuted, _deeplab(18, 0.25, (180, 240), 8, 8, (2, 4, 6), "float32")]
@@ -114,9 +114,7 @@ def _deeplab(
         model=SegmenterConfig(
             name=name, width=width, output_stride=stride, rates=rates, dtype=dtype
         ),
-        train=TrainConfig(
-            batch_size=batch, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4
-        ),
+        train=TrainConfig(batch_size=batch, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4),
     )
 
     def dataset():

@@ -24,7 +24,10 @@ def count_flops(fn: Callable, *args: Any) -> float:
     >>> count_flops(lambda a, b: a @ b.T, half, half)
     2048.0
     """
-    return float(jax.jit(fn).lower(*args).cost_analysis()["flops"])
+    lowered = jax.jit(fn).lower(*args)
+    # Some platforms can only tell once it is compiled.
+    analysis = lowered.cost_analysis() or lowered.compile().cost_analysis() or {}
+    return float(analysis["flops"])
 
 
 def count_parameters(params: Any) -> int:

@@ -58,10 +58,17 @@ class ConvNorm(nn.Module):
     dilation: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, features]."""
-        x = self.conv(self.features, size=self.size, dilation=self.dilation, name="conv")(x)
-        return nn.relu(self.norm(name="bn")(x))
+    def __call__(self, x: jax.Array | None, response: jax.Array | None = None) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, features]; `response` is the convolution's output, if known."""
+        if response is None:
+            conv = self.conv(self.features, size=self.size, dilation=self.dilation, name="conv")
+            response = conv(x)
+        return nn.relu(self.norm(name="bn")(response))
+
+
+def branch_dilations(rates: tuple[int, ...]) -> dict[str, int]:
+    """The branches of a pyramid in order, and the dilation of each; the first is 1x1."""
+    return {f"branch{i}": rate for i, rate in enumerate((1, *rates))}
 
 
 class DeepLabHead(nn.Module):
@@ -97,6 +104,7 @@ class DeepLabHead(nn.Module):
         *,
         train: bool = False,
         dropout_keys: jax.Array | None = None,
+        responses: dict[str, jax.Array] | None = None,
     ) -> jax.Array:
         """Compute logits at the resolution of the finest map that is read.
 
@@ -104,6 +112,8 @@ class DeepLabHead(nn.Module):
           features: `pre_gap` [B, H, W, C], `gap` [B, C], and for v3+ `stage1`.
           train: use and update batch statistics, and drop.
           dropout_keys: PRNG keys [B].
+          responses: what the convolutions that read `pre_gap` and `gap` give, if that
+            is known (`deeplab_linear`); these two features are then not read.
 
         Returns:
           float32 [B, H', W', K], H' and W' those of `pre_gap`, or of `stage1`.
@@ -119,12 +129,17 @@ class DeepLabHead(nn.Module):
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
         norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
         layer = functools.partial(ConvNorm, self.features, conv=conv, norm=norm)
-        x = features["pre_gap"]
-        branches = [layer(name="branch0")(x)]
-        for i, rate in enumerate(self.rates, 1):
-            branches.append(layer(size=3, dilation=rate, name=f"branch{i}")(x))
+        known = responses or {}
+        x = features.get("pre_gap")
+        branches = [
+            layer(size=1 if name == "branch0" else 3, dilation=dilation, name=name)(
+                x, known.get(name)
+            )
+            for name, dilation in branch_dilations(self.rates).items()
+        ]
         # The image's mean is one vector: broadcast after its layers, not before.
-        pooled = layer(name="pool")(features["gap"][:, None, None, :])
+        mean = None if responses else features["gap"][:, None, None, :]
+        pooled = layer(name="pool")(mean, known.get("pool"))
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         x = layer(name="project")(jnp.concatenate(branches, axis=-1))
         if train and dropout_keys is not None and self.dropout:

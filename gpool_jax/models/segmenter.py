@@ -85,6 +85,25 @@ class Segmenter(nn.Module):
             later[_LOW_LEVEL] = features[_LOW_LEVEL]
         return resize_bilinear(self.head(later), size)
 
+    def resume_from_responses(
+        self,
+        features: dict[str, jax.Array],
+        responses: dict[str, jax.Array],
+        *,
+        size: tuple[int, int],
+    ) -> jax.Array:
+        """Compute logits from what the head's first convolutions give.
+
+        Args:
+          features: of a pass in evaluation mode; only DeepLabv3+ reads any, `stage1`.
+          responses: by branch, see `deeplab_linear.respond`.
+          size: (H, W) of the logits: the input's.
+
+        Returns:
+          float32 logits [B, H, W, K].
+        """
+        return resize_bilinear(self.head(features, responses=responses), size)
+
 
 def create_segmenter(
     name: str,

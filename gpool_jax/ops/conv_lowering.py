@@ -5,7 +5,6 @@ its gradient for the kernel for almost none. The choices below were measured on 
 cores (`benchmarks/NOTES.md`); on a GPU or TPU none of them is taken.
 """
 
-
 import jax
 import jax.numpy as jnp
 from jax import lax

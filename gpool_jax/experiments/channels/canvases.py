@@ -34,6 +34,9 @@ class CanvasSubject:
       read_outs: "location" and "recognition" to (kernel [C, K], bias [K]).
     """
 
+    # The head is two matmuls; there is nothing to save.
+    linear = False
+
     def __init__(self, setup: Setup):
         """Check what is asked of the network.
 

@@ -18,6 +18,7 @@ from gpool_jax.experiments.channels.subject import (
     parse_regions,
 )
 from gpool_jax.experiments.training import Setup
+from gpool_jax.models.deeplab_linear import respond
 
 
 class PixelSubject:
@@ -95,14 +96,33 @@ class PixelSubject:
         self, variables: Any, features: dict, inputs: dict, keep: jax.Array, fill: jax.Array
     ) -> dict[str, jax.Array]:
         """`classes` int32 [B, R', 3, K]: hits, true and answered pixels of each class."""
-        logits = self._logits(variables, gated(self, features, keep, fill))
+        return self._count(
+            self._logits(variables, gated(self, features, keep, fill)), inputs["labels"]
+        )
+
+    def _count(self, logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
         confusion = ops.confusion_matrix(
-            logits.argmax(-1),
-            inputs["labels"],
-            self._measured(),
-            num_classes=self.setup.num_outputs,
+            logits.argmax(-1), labels, self._measured(), num_classes=self.setup.num_outputs
         )
         return {"classes": ops.class_counts(confusion)}
+
+    @property
+    def linear(self) -> bool:
+        """Whether the head reads these channels through convolutions alone."""
+        return self.feature == "pre_gap"
+
+    def respond(self, variables: Any, x: jax.Array, channels: jax.Array) -> dict[str, jax.Array]:
+        """What values [B, H, W, n] of channels [n] add to the head's first convolutions."""
+        return respond(self.setup.model.head, variables["params"]["head"], x, channels)
+
+    def count_responses(
+        self, variables: Any, features: dict, inputs: dict, responses: dict
+    ) -> dict[str, jax.Array]:
+        """`count`, from what the head's first convolutions give."""
+        logits = self.setup.model.apply(
+            variables, features, responses, size=self._size, method="resume_from_responses"
+        )
+        return self._count(logits, inputs["labels"])
 
     def answers(self, variables: Any, features: dict, keep: jax.Array, fill: jax.Array):
         """Class of every pixel, int [B, H, W], with channels removed."""

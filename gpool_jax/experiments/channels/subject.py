@@ -14,6 +14,7 @@ from gpool_jax.experiments.training import Setup
 from gpool_jax.ops.regions import Box
 
 OUTSIDE = "outside "
+Responses = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,24 @@ class Subject(Protocol):
     ) -> dict[str, jax.Array]:
         """Counts int32 [B, R', ...] of measured regions with channels [C] removed."""
 
+    @property
+    def linear(self) -> bool:
+        """Whether what follows the feature begins with a linear map: a `LinearSubject`."""
+
     def needed(self) -> tuple[str, ...]:
         """Features that `region_losses` and `count` are computed from."""
+
+
+class LinearSubject(Subject, Protocol):
+    """A subject whose masks cost the channels that they change; see `linear`."""
+
+    def respond(self, variables: Any, x: jax.Array, channels: jax.Array) -> Responses:
+        """What the values [B, H, W, n] of some channels [n] add to the linear maps."""
+
+    def count_responses(
+        self, variables: Any, features: dict, inputs: dict, responses: Responses
+    ) -> dict[str, jax.Array]:
+        """`count`, from what the linear maps give."""
 
 
 def measured_boxes(boxes: dict[str, Box]) -> list[str]:

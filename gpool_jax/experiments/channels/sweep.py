@@ -3,15 +3,16 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpool_jax.experiments.channels.changes import ChangeSweep
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.plan import Plan
-from gpool_jax.experiments.channels.subject import Subject, encode
+from gpool_jax.experiments.channels.subject import LinearSubject, Subject, encode
 from gpool_jax.train import parallel
 
 
@@ -49,33 +50,36 @@ def sweep(
       images: to measure on.
       plan: whose masks.
       activation: mean [C], which removed channels may be put to, and variance.
-      masks_per_pass: masks that are held in memory at once.
+      masks_per_pass: masks that are held in memory at once, where the head is run
+        for many side by side.
     """
-    encoder, head, plain = _programs(subject)
-    chunks = _chunks(plan, activation[0], masks_per_pass)
+    encoder, plain = _programs(subject)
+    runner: ChangeSweep | MaskSweep
+    if subject.linear:
+        runner = ChangeSweep(cast(LinearSubject, subject), plan, activation[0])
+    else:
+        runner = MaskSweep(subject, plan, activation[0], masks_per_pass)
     variables = parallel.replicate(variables)
     total, plain_total, parts = 0.0, 0.0, []
     for number, (inputs, mask) in enumerate(images.batches(f"{len(plan.keep)} sets")):
         inputs = parallel.shard(inputs)
         if number == 0:  # compile outside the clock
             jax.block_until_ready(plain(variables, {}, inputs))
-            jax.block_until_ready(
-                head(variables, chunks[0], _join(encoder(variables, {}, inputs), inputs))
-            )
+            runner.warm_up(variables, _join(encoder(variables, {}, inputs), inputs))
         started = time.perf_counter()
         jax.block_until_ready(plain(variables, {}, inputs))
         plain_total += time.perf_counter() - started
         started = time.perf_counter()
         joined = _join(encoder(variables, {}, inputs), inputs)
-        found = [parallel.unshard(head(variables, chunk, joined)) for chunk in chunks]
+        found = runner.counts(variables, joined)
         total += time.perf_counter() - started
-        parts.append(_stack(found, mask, len(plan.keep)))
+        parts.append({name: value[mask].swapaxes(0, 1) for name, value in found.items()})
     counts = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     return Swept(counts, total, plain_total, len(images))
 
 
-def _programs(subject: Subject) -> tuple[Callable, Callable, Callable]:
-    """The device programs of a sweep: encoder, what follows it, and both without a mask."""
+def _programs(subject: Subject) -> tuple[Callable, Callable]:
+    """The device programs of a sweep: the encoder, and the whole network without a mask."""
 
     def run_encoder(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
         features = encode(subject, variables, subject.stimulus(inputs["images"]))
@@ -86,44 +90,52 @@ def _programs(subject: Subject) -> tuple[Callable, Callable, Callable]:
         features = run_encoder(variables, data, inputs)
         return {k: v.reshape(-1, subject.views, *v.shape[1:]) for k, v in features.items()}
 
-    def head(variables: Any, chunk: dict, inputs: dict) -> dict[str, jax.Array]:
-        features = {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs["features"].items()}
-
-        def one(keep: jax.Array, fill: jax.Array) -> dict[str, jax.Array]:
-            return subject.count(variables, features, inputs, keep, fill)
-
-        # Masks second: images come first, as everywhere.
-        return jax.vmap(one, out_axes=1)(chunk["keep"], chunk["fill"])
-
     def plain(variables: Any, data: Any, inputs: dict) -> dict[str, jax.Array]:
         features = run_encoder(variables, data, inputs)
         channels = features[subject.feature].shape[-1]
         keep, fill = jnp.ones(channels, bool), jnp.zeros(channels)
         return subject.count(variables, features, inputs, keep, fill)
 
-    return parallel.map_batch(encoder), parallel.map_batch(head), parallel.map_batch(plain)
+    return parallel.map_batch(encoder), parallel.map_batch(plain)
 
 
 def _join(features: dict, inputs: dict) -> dict:
     return {"features": features, "labels": inputs["labels"]}
 
 
-def _chunks(plan: Plan, mean: np.ndarray, masks_per_pass: int) -> list[dict]:
-    """Masks and fills on the devices, in chunks of one size (the last filled up)."""
-    fill = np.where(plan.use_mean[:, None], mean[None], 0.0).astype(np.float32)
-    size = min(masks_per_pass, len(plan.keep))
-    chunks = []
-    for start in range(0, len(plan.keep), size):
-        rows = np.minimum(np.arange(start, start + size), len(plan.keep) - 1)
-        chunks.append(parallel.replicate({"keep": plan.keep[rows], "fill": fill[rows]}))
-    return chunks
+class MaskSweep:
+    """Counts of every mask of a plan, batch by batch: many masks side by side in one program."""
 
+    def __init__(self, subject: Subject, plan: Plan, mean: np.ndarray, masks_per_pass: int):
+        """Put masks and fills on the devices, in chunks of one size (the last filled up)."""
+        self._num_masks = len(plan.keep)
+        fill = np.where(plan.use_mean[:, None], mean[None], 0.0).astype(np.float32)
+        size = min(masks_per_pass, self._num_masks)
+        self._chunks = []
+        for start in range(0, self._num_masks, size):
+            rows = np.minimum(np.arange(start, start + size), self._num_masks - 1)
+            chunk = {"keep": plan.keep[rows], "fill": fill[rows]}
+            self._chunks.append(parallel.replicate(chunk))
 
-def _stack(found: list[dict], mask: np.ndarray, num_masks: int) -> dict[str, np.ndarray]:
-    """Chunks of [B, m, ...] to [M, images, ...], without what filled up batch and chunk."""
-    return {
-        name: np.concatenate([part[name] for part in found], axis=1)[mask, :num_masks].swapaxes(
-            0, 1
-        )
-        for name in found[0]
-    }
+        def head(variables: Any, chunk: dict, inputs: dict) -> dict[str, jax.Array]:
+            features = {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs["features"].items()}
+
+            def one(keep: jax.Array, fill: jax.Array) -> dict[str, jax.Array]:
+                return subject.count(variables, features, inputs, keep, fill)
+
+            # Masks second: images come first, as everywhere.
+            return jax.vmap(one, out_axes=1)(chunk["keep"], chunk["fill"])
+
+        self._head = parallel.map_batch(head)
+
+    def warm_up(self, variables: Any, inputs: dict) -> None:
+        """Compile what `counts` runs."""
+        jax.block_until_ready(self._head(variables, self._chunks[0], inputs))
+
+    def counts(self, variables: Any, inputs: dict) -> dict[str, np.ndarray]:
+        """See `ChangeSweep.counts`."""
+        found = [parallel.unshard(self._head(variables, c, inputs)) for c in self._chunks]
+        return {
+            name: np.concatenate([part[name] for part in found], axis=1)[:, : self._num_masks]
+            for name in found[0]
+        }

@@ -69,3 +69,10 @@ def forward_flops(setup: training.Setup, batch_size: int) -> float:
     x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
     return count_flops(lambda v, x: setup.model.apply(v, x)[0], variables, x)
+
+
+def encoder_flops(setup: training.Setup, batch_size: int) -> float:
+    """Operations of one evaluation of the encoder alone."""
+    x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
+    variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
+    return count_flops(lambda v, x: setup.model.apply(v, x)[1]["pre_gap"], variables, x)

@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from benchmarks.torch_deeplab import DeepLab
 from benchmarks.torch_networks import ResNet
 
+# As XLA does; numbers that small carry nothing, and would slow PyTorch down.
+torch.set_flush_denormal(True)
+
 Network = torch.nn.Module
 WIDTHS = (64, 128, 256, 512)
 
@@ -84,7 +87,7 @@ def reference_position_step(
         loss = F.cross_entropy(network(x), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return call
 
@@ -172,7 +175,7 @@ def reference_segmentation_step(
         loss = F.cross_entropy(logits, torch.stack(ys).to(device()), ignore_index=255)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return call
 
@@ -194,6 +197,6 @@ def _stepper(network, optimizer, draw, loss_fn, steps, dtype, on_gpu) -> Callabl
         for _ in range(steps):
             loss = step()
         synchronise()
-        return float(loss)
+        return loss.item()
 
     return call

@@ -78,11 +78,6 @@ def _position(
 
     contenders = [
         Contender("ours", lambda: ours.position_step(config, dataset(), steps), steps),
-        Contender(
-            "ours, shard_map",
-            lambda: ours.position_step(config, dataset(), steps, mapping="shard_map"),
-            steps,
-        ),
     ]
     if has_torch():
         # PermuteNet's passes cost what GAPNet's do; the reference has one more matmul.

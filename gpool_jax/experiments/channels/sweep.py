@@ -53,24 +53,20 @@ def sweep(
       masks_per_pass: masks that are held in memory at once, where the head is run
         for many side by side.
     """
-    encoder, plain = _programs(subject)
-    runner: ChangeSweep | MaskSweep
-    if subject.linear:
-        runner = ChangeSweep(cast(LinearSubject, subject), plan, activation[0])
-    else:
-        runner = MaskSweep(subject, plan, activation[0], masks_per_pass)
+    encoder, plain = make_programs(subject)
+    runner = make_runner(subject, plan, activation[0], masks_per_pass)
     variables = parallel.replicate(variables)
     total, plain_total, parts = 0.0, 0.0, []
     for number, (inputs, mask) in enumerate(images.batches(f"{len(plan.keep)} sets")):
         inputs = parallel.shard(inputs)
         if number == 0:  # compile outside the clock
             jax.block_until_ready(plain(variables, {}, inputs))
-            runner.warm_up(variables, _join(encoder(variables, {}, inputs), inputs))
+            runner.warm_up(variables, join(encoder(variables, {}, inputs), inputs))
         started = time.perf_counter()
         jax.block_until_ready(plain(variables, {}, inputs))
         plain_total += time.perf_counter() - started
         started = time.perf_counter()
-        joined = _join(encoder(variables, {}, inputs), inputs)
+        joined = join(encoder(variables, {}, inputs), inputs)
         found = runner.counts(variables, joined)
         total += time.perf_counter() - started
         parts.append({name: value[mask].swapaxes(0, 1) for name, value in found.items()})
@@ -78,7 +74,16 @@ def sweep(
     return Swept(counts, total, plain_total, len(images))
 
 
-def _programs(subject: Subject) -> tuple[Callable, Callable]:
+def make_runner(
+    subject: Subject, plan: Plan, mean: np.ndarray, masks_per_pass: int
+) -> "ChangeSweep | MaskSweep":
+    """What counts the masks of a plan: by their changes, where the head begins linearly."""
+    if subject.linear:
+        return ChangeSweep(cast(LinearSubject, subject), plan, mean)
+    return MaskSweep(subject, plan, mean, masks_per_pass)
+
+
+def make_programs(subject: Subject) -> tuple[Callable, Callable]:
     """The device programs of a sweep: the encoder, and the whole network without a mask."""
 
     def run_encoder(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
@@ -99,7 +104,8 @@ def _programs(subject: Subject) -> tuple[Callable, Callable]:
     return parallel.map_batch(encoder), parallel.map_batch(plain)
 
 
-def _join(features: dict, inputs: dict) -> dict:
+def join(features: dict, inputs: dict) -> dict:
+    """What is measured: the encoder's features, and the labels."""
     return {"features": features, "labels": inputs["labels"]}
 
 

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test format clean
+.PHONY: demo test bench bench-check format clean
 
 demo: .venv/installed
 	$(BIN)/gpool demo --workdir runs/demo
@@ -12,6 +12,20 @@ test: .venv/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# Where the committed results of this kind of machine are; SUITES and ONLY narrow a run.
+RESULTS ?= benchmarks/results/cpu.json
+SUITES ?= all
+ONLY ?=
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks $(SUITES) --only "$(ONLY)" --out runs/bench.json
+
+# Ratios of the suites that have opponents (needs PyTorch) against the committed ones.
+bench-check: SUITES = train evaluate rank attack
+bench-check: .venv/installed-torch
+	$(BIN)/python -m benchmarks $(SUITES) --only "$(ONLY)" --no-isolated --out runs/bench-check.json
+	$(BIN)/python -m benchmarks.check runs/bench-check.json $(RESULTS)
 
 format: .venv/installed-test
 	$(BIN)/ruff check --fix .
@@ -24,6 +38,10 @@ format: .venv/installed-test
 
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/installed-torch: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[torch]'
 	touch $@
 
 clean:

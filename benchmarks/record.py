@@ -88,6 +88,16 @@ def _row(values: dict[str, Any]) -> Row:
     return Row(**{**values, **spreads})
 
 
+def format_seconds(value: float) -> str:
+    """A time with three figures."""
+    return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
+
+
+def format_ratio(spread: Spread | None) -> str:
+    """A ratio with its extremes."""
+    return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+
+
 HEADER = (
     "case", "contender", "median", "min to max", "n", "ours is faster by", "GFLOP/s", "of peak",
     "memory", "compile cold / cached",
@@ -100,10 +110,10 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
         (
             row.case,
             row.contender,
-            _time(row.seconds.median) if row.seconds else f"{row.value:.4g} {row.unit}",
-            f"{_time(row.seconds.low)} to {_time(row.seconds.high)}" if row.seconds else "",
+            format_seconds(row.seconds.median) if row.seconds else f"{row.value:.4g} {row.unit}",
+            f"{format_seconds(row.seconds.low)} to {format_seconds(row.seconds.high)}" if row.seconds else "",
             str(row.seconds.count) if row.seconds else "",
-            _ratio(row.speed_up),
+            format_ratio(row.speed_up),
             f"{row.flops / row.seconds.median / 1e9:.0f}" if row.flops and row.seconds else "",
             f"{100 * row.peak_share:.0f} %" if row.peak_share else "",
             f"{row.memory_mib:.0f} MiB" if row.memory_mib else "",
@@ -129,11 +139,3 @@ def table(rows: list[Row]) -> str:
         notes = [f"{row.contender}: {row.note}" for row in own if row.note]
         blocks.append("\n".join([suite, *text, *dict.fromkeys(notes)]))
     return "\n\n".join(blocks)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
-
-
-def _ratio(spread: Spread | None) -> str:
-    return "" if spread is None else f"{spread.median:.2f}x ({spread.low:.2f} to {spread.high:.2f})"

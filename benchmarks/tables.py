@@ -1,7 +1,7 @@
-"""The README's result tables, from the committed results.
+"""The result tables of README.md and SCALING.md, from the committed results.
 
 python -m benchmarks.tables            prints them
-python -m benchmarks.tables --write    puts them into README.md
+python -m benchmarks.tables --write    puts them into the pages
 """
 
 import argparse
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import channel_tables
+from benchmarks import channel_tables, record, speed_tables
 from gpool_jax.report import Result, read_result
 from gpool_jax.report.quantities import (
     QUANTITIES,
@@ -20,6 +20,8 @@ from gpool_jax.report.quantities import (
 from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
+# Where tables stand.
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "SCALING.md")
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -119,7 +121,20 @@ def all_tables() -> dict[str, str]:
         blocks[f"{folder.name} sweep"] = sweep_table(folder)
     for folder in sorted(RESULTS.glob("channels_*")):
         blocks |= channel_blocks(folder)
+    for path in sorted(RESULTS.glob("*.json")):
+        blocks |= speed_blocks(path)
     return blocks
+
+
+def speed_blocks(path: Path) -> dict[str, str]:
+    """Tables of a record of `python -m benchmarks`."""
+    found, name = record.read(path), path.stem
+    where = speed_tables.measured_on(found)
+    return {
+        f"{name} ratios": f"{_markdown(speed_tables.ratios(found))}\n\n{where}",
+        f"{name} alone": _markdown(speed_tables.plain(found, ("accuracy", "input", "startup"))),
+        f"{name} scaling": f"{_markdown(speed_tables.scaling(found))}\n\n{where}",
+    }
 
 
 def channel_blocks(folder: Path) -> dict[str, str]:
@@ -161,12 +176,12 @@ def fill(text: str) -> str:
 
 
 def main() -> None:
-    """Print the tables, or write them into the README."""
+    """Print the tables, or write them into the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
-    readme = ROOT / "README.md"
     if parser.parse_args().write:
-        readme.write_text(fill(readme.read_text()))
+        for page in PAGES:
+            page.write_text(fill(page.read_text()))
         return
     for name, table in all_tables().items():
         print(f"{name}\n{table}\n")

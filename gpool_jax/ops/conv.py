@@ -81,21 +81,37 @@ def conv2d(
     padded = pad2d(
         x, dilation * (size // 2), padding, stretch=3 if size == 7 and dilation == 1 else None
     )
-    if _dot_is_faster(padded.shape, kernel.shape, stride, dilation):
-        out = lax.platform_dependent(
-            padded,
-            kernel,
-            cpu=lambda a, b: (_convolve_by_dot if dilation == 1 else _convolve_dilated)(
-                a, b, stride, dilation
-            ),
-            default=lambda a, b: _convolve(a, b, stride, dilation),
-        )
-    else:
-        out = _convolve(padded, kernel, stride, dilation)
+    out = convolve_padded(padded, kernel, stride, dilation)
     if padding == "partial" and size > 1:
         ratio = _partial_ratio(x.shape[1:3], size, stride, dilation)
         out = out * jnp.asarray(ratio, out.dtype)[None, :, :, None]
     return out
+
+
+def convolve_padded(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, dilation: int = 1
+) -> jax.Array:
+    """Convolve what is padded already, or needs no padding, by what is fastest here.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [k, k, C, F].
+      stride: step between output pixels.
+      dilation: step between taps.
+
+    Returns:
+      [B, H', W', F], a pixel for every place that the kernel fits in.
+    """
+    if not _dot_is_faster(x.shape, kernel.shape, stride, dilation):
+        return _convolve(x, kernel, stride, dilation)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda a, b: (_convolve_by_dot if dilation == 1 else _convolve_dilated)(
+            a, b, stride, dilation
+        ),
+        default=lambda a, b: _convolve(a, b, stride, dilation),
+    )
 
 
 def _partial_ratio(sides: tuple[int, ...], size: int, stride: int, dilation: int) -> np.ndarray:

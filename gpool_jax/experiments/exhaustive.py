@@ -10,7 +10,7 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.data import resident, splits
-from gpool_jax.experiments.position import draw_permutation
+from gpool_jax.experiments.position import draw_permutation, place
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
 
@@ -66,8 +66,8 @@ def make_evaluate_batch(setup: Setup):
     def evaluate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
         index = inputs["index"]
         images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
-        canvases = ops.place_everywhere(images, config.n)
-        canvases = canvases.reshape(-1, *canvases.shape[2:])
+        every_cell = jnp.tile(jnp.arange(cells), len(images))
+        canvases = place(setup, jnp.repeat(images, cells, axis=0), every_cell)
         logits, features = model.apply(variables, canvases)
         latent = features["gap"].reshape(len(index), cells, -1)
         kept_rows = jnp.where(inputs["mask"][:, None, None], latent, 0.0)

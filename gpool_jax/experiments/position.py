@@ -18,6 +18,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import Classifier
+from gpool_jax.ops.placed import Map
 from gpool_jax.train import parallel
 from gpool_jax.train.state import TrainState
 
@@ -68,6 +69,20 @@ def draw_permutation(
     return ops.draw_permutations(key, index, num_channels)
 
 
+def place(setup: Setup, images: jax.Array, cell: jax.Array) -> Map:
+    """Each image in its cell of a canvas.
+
+    Returns:
+      What the network takes: canvases [B, n*H, n*W, C], or what stands for them
+      where the network computes faster with that.
+    """
+    n = setup.config.n
+    shared = setup.model.shares_background and ops.sharing_pays(
+        n, images.shape[1], jax.default_backend()
+    )
+    return (ops.place_shared if shared else ops.place)(images, cell, n)
+
+
 def is_permuted(config: PositionConfig) -> bool:
     """Whether the network is trained and tested through a permutation.
 
@@ -100,7 +115,7 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
             )
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            ops.place(images, cell, config.n),
+            place(setup, images, cell),
             train=True,
             permutation=permutation,
             mutable=["batch_stats"],
@@ -131,9 +146,7 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
             key = jax.random.key(config.seed)
             count = model.num_permutable
             permutation = draw_permutation(key, config, example, count, per="example")
-        logits, _ = model.apply(
-            variables, ops.place(images, cell, config.n), permutation=permutation
-        )
+        logits, _ = model.apply(variables, place(setup, images, cell), permutation=permutation)
         labels = cell if config.task == "location" else data["labels"][index]
         return {
             "loss": ops.cross_entropy(logits, labels),

@@ -13,6 +13,7 @@ from gpool_jax.models import vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
+from gpool_jax.ops.placed import Map
 
 RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -42,12 +43,12 @@ class Classifier(nn.Module):
     permute_at: str = "gap"
 
     def __call__(
-        self, x: jax.Array, *, train: bool = False, permutation: jax.Array | None = None
+        self, x: Map, *, train: bool = False, permutation: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compute logits and the named intermediate features.
 
         Args:
-          x: [B, H, W, C], normalised.
+          x: [B, H, W, C], normalised; or an `ops.Placed` that stands for it.
           train: use and update batch statistics.
           permutation: int [C] or [B, C] of the channels at `permute_at`; None
             leaves their order alone.
@@ -56,6 +57,8 @@ class Classifier(nn.Module):
           float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap`
           (maps [B, H', W', C']) and `gap` (float32 [B, C]).
         """
+        if not self.shares_background:
+            x = ops.compose(x)
         at_head = permutation if self.permute_at == "gap" else None
         features = self.backbone(
             x, train=train, permute_at=self.permute_at, permutation=permutation
@@ -97,6 +100,11 @@ class Classifier(nn.Module):
         later = self.backbone(features[start], start=start)
         later["gap"] = ops.global_average_pool(later["pre_gap"])
         return self.classify(later)
+
+    @property
+    def shares_background(self) -> bool:
+        """Whether maps of placed images are computed without repeating their background."""
+        return isinstance(self.backbone, ResNet) and self.backbone.shares_background
 
     @property
     def num_permutable(self) -> int:

@@ -13,6 +13,8 @@ from gpool_jax import ops
 from gpool_jax.errors import InputError
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
+from gpool_jax.ops import placed
+from gpool_jax.ops.placed import Map
 
 STEMS = ("conv7", "conv7_pool", "conv3")
 _STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1}
@@ -29,6 +31,9 @@ def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
     return 1, functools.partial(blur, stride=stride)
 
 
+_relu = functools.partial(placed.elementwise, nn.relu)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
 
@@ -42,14 +47,14 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Map) -> Map:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         step, subsample = _split_stride(self.stride, self.blur)
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv1")(x)
-        y = subsample(nn.relu(self.norm(name="bn1")(y)))
+        y = subsample(_relu(self.norm(name="bn1")(y)))
         y = self.conv(self.features, dilation=self.dilation, name="conv2")(y)
         y = self.norm(name="bn2")(y)
-        return nn.relu(y + _shortcut(self, x, self.features))
+        return _relu(placed.add(y, _shortcut(self, x, self.features)))
 
 
 class Bottleneck(nn.Module):
@@ -65,18 +70,18 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Map) -> Map:
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 * features]."""
         step, subsample = _split_stride(self.stride, self.blur)
-        y = nn.relu(self.norm(name="bn1")(self.conv(self.features, size=1, name="conv1")(x)))
+        y = _relu(self.norm(name="bn1")(self.conv(self.features, size=1, name="conv1")(x)))
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv2")(y)
-        y = subsample(nn.relu(self.norm(name="bn2")(y)))
+        y = subsample(_relu(self.norm(name="bn2")(y)))
         out = self.features * self.expansion
         y = self.norm(name="bn3")(self.conv(out, size=1, name="conv3")(y))
-        return nn.relu(y + _shortcut(self, x, out))
+        return _relu(placed.add(y, _shortcut(self, x, out)))
 
 
-def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> jax.Array:
+def _shortcut(block: BasicBlock | Bottleneck, x: Map, features: int) -> Map:
     """Bring the block's input to its output's shape; call inside the block."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
@@ -86,9 +91,9 @@ def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> ja
         x = block.conv(features, size=1, stride=step, name="shortcut_conv")(x)
         return block.norm(name="shortcut_bn")(x)
     # Parameter-free: subsample, and put zero channels half on each side.
-    x = x[:, ::step, ::step]
     missing = features - x.shape[-1]
-    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+    pads = ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2))
+    return placed.elementwise(lambda m: jnp.pad(m, pads), placed.subsample(x, step))
 
 
 class ResNet(nn.Module):
@@ -161,6 +166,11 @@ class ResNet(nn.Module):
         return steps
 
     @property
+    def shares_background(self) -> bool:
+        """Whether every layer can take `ops.Placed` maps."""
+        return self.padding == "zeros" and not self.antialias and self.stem != "conv7_pool"
+
+    @property
     def channels(self) -> dict[str, int]:
         """Channels at every point where they can be permuted: before a stage, or pooled."""
         outputs = [features * self.block.expansion for features in self.stage_features]
@@ -171,7 +181,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
+        x: Map,
         *,
         start: str | None = None,
         train: bool = False,
@@ -180,6 +190,7 @@ class ResNet(nn.Module):
     ) -> dict[str, jax.Array]:
         """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C'].
 
+        Where `shares_background`, `x` may be `ops.Placed`: the same maps, with less work.
         `start` names the feature that `x` is already: it and what follows it are
         returned. `permutation` is applied to the input of the stage named
         `permute_at`, if that stage is run.
@@ -198,13 +209,13 @@ class ResNet(nn.Module):
             blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
         if start is None:
             x = _stem(self, x, conv, norm, blur)
-        features = {start or "stem": x}
+        features = {start or "stem": ops.compose(x)}
         for i, (stride, first, dilation) in enumerate(self.stage_steps):
             if i < done:
                 continue
             stage = f"stage{i + 1}"
             if permute_at == stage and permutation is not None:
-                x = ops.permute_channels(x, permutation)
+                x = placed.permute(x, permutation)
             for j in range(self.stage_sizes[i]):
                 x = self.block(
                     self.stage_features[i],
@@ -216,19 +227,17 @@ class ResNet(nn.Module):
                     blur=blur,
                     name=f"{stage}_block{j}",
                 )(x)
-            features[stage] = x
-        features["pre_gap"] = x
+            features[stage] = ops.compose(x)
+        features["pre_gap"] = ops.compose(x)
         return features
 
 
-def _stem(
-    net: ResNet, x: jax.Array, conv: Callable, norm: Callable, blur: Callable | None
-) -> jax.Array:
+def _stem(net: ResNet, x: Map, conv: Callable, norm: Callable, blur: Callable | None) -> Map:
     """The image's first convolution, and what shrinks it further; call inside the encoder."""
     size, stride = (3, 1) if net.stem == "conv3" else (7, 2)
     step, subsample = _split_stride(stride, blur)
     x = conv(net.stage_features[0], size=size, stride=step, name="conv1")(x)
-    x = subsample(nn.relu(norm(name="bn1")(x)))
+    x = subsample(_relu(norm(name="bn1")(x)))
     if net.stem == "conv7_pool":
         step, subsample = _split_stride(2, blur)
         x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding)

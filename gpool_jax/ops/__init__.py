@@ -33,6 +33,7 @@ from gpool_jax.ops.metrics import (
     position_selectivity,
 )
 from gpool_jax.ops.permute import draw_permutation, draw_permutations, permute_channels
+from gpool_jax.ops.placed import Placed, compose, place_shared, sharing_pays
 from gpool_jax.ops.pool import BLUR_TAPS, blur_pool2d, global_average_pool, max_pool2d
 from gpool_jax.ops.rank import (
     METHODS,
@@ -75,6 +76,7 @@ __all__ = [
     "PADDING_MODES",
     "REGIONS",
     "SHIFT_MODES",
+    "Placed",
     "ablate",
     "absolute_flip_difference",
     "absolute_translation_difference",
@@ -86,6 +88,7 @@ __all__ = [
     "class_counts",
     "class_iou",
     "colour_jitter",
+    "compose",
     "confusion_matrix",
     "conv2d",
     "crop",
@@ -118,6 +121,7 @@ __all__ = [
     "pixel_cross_entropy",
     "place",
     "place_everywhere",
+    "place_shared",
     "position_selectivity",
     "random_flip",
     "random_orders",
@@ -131,6 +135,7 @@ __all__ = [
     "region_weights",
     "removal_masks",
     "resampled_means",
+    "sharing_pays",
     "shift",
     "shift_grid",
     "translation_difference",

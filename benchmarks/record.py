@@ -93,6 +93,13 @@ def format_seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1e3 * value:.3g} ms"
 
 
+def format_range(spread: Spread | None) -> str:
+    """The extremes of a time."""
+    if spread is None:
+        return ""
+    return f"{format_seconds(spread.low)} to {format_seconds(spread.high)}"
+
+
 def format_ratio(spread: Spread | None) -> str:
     """A ratio with its extremes."""
     return "" if spread is None else f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
@@ -111,7 +118,7 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
             row.case,
             row.contender,
             format_seconds(row.seconds.median) if row.seconds else f"{row.value:.4g} {row.unit}",
-            f"{format_seconds(row.seconds.low)} to {format_seconds(row.seconds.high)}" if row.seconds else "",
+            format_range(row.seconds),
             str(row.seconds.count) if row.seconds else "",
             format_ratio(row.speed_up),
             f"{row.flops / row.seconds.median / 1e9:.0f}" if row.flops and row.seconds else "",

@@ -1,7 +1,6 @@
 """Tables of a benchmark record: ratios for the README, scaling for SCALING.md."""
 
-from benchmarks.record import Record, Row, format_ratio, format_seconds
-from benchmarks.timing import Spread
+from benchmarks.record import Record, Row, format_range, format_ratio, format_seconds
 
 Cells = tuple[str, ...]
 
@@ -38,7 +37,7 @@ def plain(record: Record, suites: tuple[str, ...]) -> list[Cells]:
     lines: list[Cells] = [("what", "measured", "min to max")]
     for row in record.rows:
         if row.suite in suites and row.contender != "reference":
-            lines.append((row.case, _measured(row), _range(row.seconds)))
+            lines.append((row.case, _measured(row), format_range(row.seconds)))
     return lines
 
 
@@ -51,7 +50,7 @@ def scaling(record: Record) -> list[Cells]:
                 (
                     row.case,
                     _measured(row),
-                    _range(row.seconds),
+                    format_range(row.seconds),
                     f"{row.flops / 1e9:.2f}" if row.flops else "",
                     _rate(row),
                     f"{100 * row.peak_share:.0f} %" if row.peak_share else "",
@@ -65,8 +64,8 @@ def measured_on(record: Record) -> str:
     machine, peaks = record.machine, record.machine["matmul_peak"]
     packages = machine["packages"]
     return (
-        f"`{record.command}`; {machine['cpu']}, {machine['memory_gib']} GiB, {machine['device']}; jax "
-        f"{packages['jax']}, torch {packages['torch']}, Python {machine['python']}; matmul peak "
+        f"`{record.command}`; {machine['cpu']}, {machine['memory_gib']} GiB, {machine['device']}; "
+        f"jax {packages['jax']}, torch {packages['torch']}, Python {machine['python']}; matmul peak "
         f"{peaks['float32'] / 1e9:.0f} GFLOP/s in float32."
     )
 
@@ -84,10 +83,6 @@ def _measured(row: Row) -> str:
     if row.unit == "bytes":
         return f"{row.value:,.0f} bytes"
     return f"{row.value:.3g} {row.unit}"
-
-
-def _range(spread: Spread | None) -> str:
-    return "" if spread is None else f"{format_seconds(spread.low)} to {format_seconds(spread.high)}"
 
 
 def _rate(row: Row) -> str:

@@ -210,7 +210,8 @@ def conv2d_placed(
     # The window's taps, from the first of its first pixel to the last of its last.
     first, last = before * stride + reach, (after - 1) * stride + reach + 1
     taps = _resize(_clear_outside(x), first, last)
-    return x.replace(whole(x.background), convolve_valid(taps.window, kernel, stride=stride), before)
+    window = convolve_valid(taps.window, kernel, stride=stride)
+    return x.replace(whole(x.background), window, before)
 
 
 def _inside(x: Placed) -> jax.Array:

@@ -65,8 +65,8 @@ def measured_on(record: Record) -> str:
     packages = machine["packages"]
     return (
         f"`{record.command}`; {machine['cpu']}, {machine['memory_gib']} GiB, {machine['device']}; "
-        f"jax {packages['jax']}, torch {packages['torch']}, Python {machine['python']}; matmul peak "
-        f"{peaks['float32'] / 1e9:.0f} GFLOP/s in float32."
+        f"jax {packages['jax']}, torch {packages['torch']}, Python {machine['python']}; matmul "
+        f"peak {peaks['float32'] / 1e9:.0f} GFLOP/s in float32."
     )
 
 

@@ -16,6 +16,7 @@ ALLOWED = {
     "train": {"config", "errors"},
     "report": {"__version__"},
     "experiments": {
+        "allocator",
         "config",
         "config_values",
         "errors",
@@ -29,6 +30,7 @@ ALLOWED = {
     "config_sections": set(),
     "config_values": {"config", "errors"},
     "errors": set(),
+    "allocator": set(),
 }
 ROOT_PACKAGES = {"ops": {"jax", "numpy", "optax"}, "models": {"jax", "numpy", "flax"}}
 LAZY = {

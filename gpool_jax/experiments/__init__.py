@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpool_jax.allocator import keep_freed_memory
 from gpool_jax.config import (
     ComparisonConfig,
     InvarianceComparisonConfig,
@@ -35,6 +36,7 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
       InputError: for anything that cannot be used, before anything is written.
       RunError: if the run had to stop.
     """
+    keep_freed_memory()
     # Imported here, so that naming a config does not load JAX.
     from gpool_jax.experiments import (
         comparison,

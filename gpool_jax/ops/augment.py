@@ -74,11 +74,13 @@ def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str
 
 
 def _interpolate(image: jax.Array, axis: int, low: jax.Array, share: jax.Array) -> jax.Array:
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    high = jnp.minimum(low + 1, image.shape[axis] - 1)
-    share = share.reshape(shape)
-    return (1 - share) * jnp.take(image, low, axis=axis) + share * jnp.take(image, high, axis=axis)
+    """Blend pixel `low` of one dimension and the next one, for each pixel of the window."""
+    side = image.shape[axis]
+    distance = jnp.arange(side)[None, :] - (low + share)[:, None]
+    # Two weights in each row: as a product several times faster than two look-ups.
+    weights = jnp.maximum(1.0 - jnp.abs(distance), 0.0)
+    product = jnp.tensordot(weights, image, axes=(1, axis), precision=jax.lax.Precision.HIGHEST)
+    return jnp.moveaxis(product, 0, axis)
 
 
 def colour_jitter(

@@ -1,5 +1,7 @@
 """Pooling: global averages, and max-pools and blur-pools that obey the padding mode."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,21 @@ def max_pool2d(
         pads = ((0, 0),) * 4
     # A constant, not a traced array: JAX must see that this is a maximum to differentiate it.
     low = np.array(-np.inf, x.dtype)
-    return lax.reduce_window(x, low, lax.max, (1, size, size, 1), (1, stride, stride, 1), pads)
+
+    def reduce_window(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, low, lax.max, (1, size, size, 1), (1, stride, stride, 1), pads)
+
+    def reduce_slices(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, pads, constant_values=-np.inf)
+        for axis in (1, 2):
+            last = x.shape[axis] - size + 1
+            slices = [lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(size)]
+            x = functools.reduce(jnp.maximum, slices)
+        return x
+
+    # XLA's gradient of a window's maximum takes 7 times as long on a CPU. The two differ in
+    # equal values: here they share the gradient, there the first takes it.
+    return lax.platform_dependent(x, cpu=reduce_slices, default=reduce_window)
 
 
 def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros") -> jax.Array:

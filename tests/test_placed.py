@@ -302,17 +302,27 @@ def test_four_devices_that_share_equal_one_that_does_not():
 @pytest.mark.parametrize(("name", "side", "shared"), [("resnet18", 24, True), ("vgg5", 24, False)])
 def test_what_training_hands_the_network_follows_the_network(name, side, shared):
     setup = position.prepare(tiny(data={"side": side}, model={"name": name, "width": 1 / 16}))
-    x = position.place(setup, *stimulus(3, side)[:2])
+    x = position.place(setup, *stimulus(3, side), train=True)
     assert isinstance(x, placed.Placed) == shared
     np.testing.assert_array_equal(ops.compose(x), ops.place(*stimulus(3, side), 3))
 
 
-def test_sharing_pays_on_large_canvases_and_elsewhere_on_larger_ones():
-    assert ops.sharing_pays(3, 32, "cpu")
-    assert not ops.sharing_pays(3, 8, "cpu")
-    assert not ops.sharing_pays(1, 224, "cpu")
-    assert not ops.sharing_pays(3, 32, "gpu")
-    assert ops.sharing_pays(5, 32, "tpu")
+def test_sharing_pays_in_training_on_cpu_and_elsewhere_on_larger_canvases():
+    assert ops.sharing_pays(3, 32, "cpu", train=True)
+    assert not ops.sharing_pays(3, 32, "cpu", train=False)
+    assert ops.sharing_pays(5, 32, "cpu", train=False)
+    assert not ops.sharing_pays(3, 8, "cpu", train=True)
+    assert not ops.sharing_pays(1, 224, "cpu", train=True)
+    assert not ops.sharing_pays(3, 32, "gpu", train=True)
+    assert ops.sharing_pays(5, 32, "tpu", train=True)
+
+
+def test_cells_that_a_stride_does_not_divide_are_computed_whole():
+    x = wide(3, 5, 1, 1)
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 2, 3)), jnp.float32)
+    found = placed.conv2d_placed(x, kernel, stride=2)
+    np.testing.assert_array_equal(found, ops.conv2d(ops.compose(x), kernel, stride=2))
+    np.testing.assert_array_equal(placed.subsample(x, 2), ops.compose(x)[:, ::2, ::2])
 
 
 def test_the_exact_evaluation_answers_alike(monkeypatch):
@@ -322,10 +332,11 @@ def test_the_exact_evaluation_answers_alike(monkeypatch):
     variables = initialise(setup.model, 3, 24, channels=1)
     data = {"images": jnp.asarray(setup.dataset.test.images[:6])}
     inputs = {"index": jnp.arange(4), "mask": jnp.array([True, True, True, False])}
-    evaluate = exhaustive.make_evaluate_batch(setup)
-    assert "gather" in jax.jit(evaluate).lower(variables, data, inputs).as_text()
-    found = jax.jit(evaluate)(variables, data, inputs)
-    monkeypatch.setattr(placed, "LEAST_CANVAS", {"cpu": 1000})
     expected = jax.jit(exhaustive.make_evaluate_batch(setup))(variables, data, inputs)
+    monkeypatch.setattr(placed, "LEAST_CANVAS", 72)
+    evaluate = exhaustive.make_evaluate_batch(setup)
+    args = (variables, data, inputs)
+    assert isinstance(position.place(setup, *stimulus(3, 24)), placed.Placed)
+    found = jax.jit(evaluate)(*args)
     np.testing.assert_array_equal(found.pop("kept"), expected.pop("kept"))
     assert_same(found, expected, 1e-5)

@@ -27,15 +27,16 @@ from gpool_jax.ops.permute import permute_channels
 # An array [B, H, W, C] or a `Placed`: a union would make every layer's caller say which.
 Map = Any
 
-# Least side of a canvas, in pixels, from which sharing its background is faster. Measured on
-# two CPU cores (ResNet-18, width 16, batch 48, training): 1.3 times faster at 64 pixels, 1.15
-# at 48, slower at 24. Elsewhere nothing was measured: there the work saved (2.2 times at
-# 160 pixels) must outweigh that each step is cut into more, smaller operations.
-LEAST_CANVAS = {"cpu": 64}
-LEAST_CANVAS_ELSEWHERE = 160
+# Least side of a canvas, in pixels, from which sharing its background is faster. Measured with
+# ResNet-18 on two CPU cores: a training step at width 16 and batch 48 is 1.3 times faster at 64
+# pixels, 1.15 at 48, slower at 24; a forward pass alone 1.0 to 1.2 times at 96, 1.3 to 1.8 at
+# 160. Other platforms were not measured: there the work saved (2.2 times at 160 pixels) must
+# outweigh that a step is cut into more, smaller operations.
+LEAST_CANVAS_CPU_TRAINING = 64
+LEAST_CANVAS = 160
 
-# Windows are worth their assembly up to this share of the pixels of the whole maps; 0.5, 0.65
-# and 0.95 gave slower training steps or no faster ones.
+# Windows are worth their assembly up to this share of the pixels of the whole maps: training
+# steps were slower, or no faster, at 0.5, 0.65 and 0.95.
 WORTHWHILE = 0.8
 
 
@@ -82,18 +83,20 @@ class Placed:
         return Placed(background, window, self.cell, self.n, before)
 
 
-def sharing_pays(n: int, side: int, platform: str) -> bool:
+def sharing_pays(n: int, side: int, platform: str, *, train: bool) -> bool:
     """Whether a network runs faster on `place_shared` than on `place`.
 
     Args:
       n: cells per side.
       side: pixels of a cell.
       platform: "cpu", "gpu" or "tpu".
+      train: whether a gradient is taken, or the network only applied.
 
-    >>> sharing_pays(3, 32, "cpu"), sharing_pays(3, 8, "cpu"), sharing_pays(3, 32, "gpu")
-    (True, False, False)
+    >>> [sharing_pays(3, 32, platform, train=True) for platform in ("cpu", "gpu")]
+    [True, False]
     """
-    return n > 1 and n * side >= LEAST_CANVAS.get(platform, LEAST_CANVAS_ELSEWHERE)
+    least = LEAST_CANVAS_CPU_TRAINING if train and platform == "cpu" else LEAST_CANVAS
+    return n > 1 and n * side >= least
 
 
 def place_shared(images: jax.Array, cell: jax.Array, n: int) -> Map:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpool_jax import __version__
-from gpool_jax.allocator import keep_freed_memory
-from gpool_jax.cli_options import COMMON_HELP, load_config, nearest, override, split_options
+from gpool_jax import __version__, cli_train
+from gpool_jax.cli_options import COMMON_HELP, nearest, override, split_options
+from gpool_jax.cli_session import show, start_jax, warn
 from gpool_jax.config import (
-    DEMO,
-    KINDS,
     ComparisonConfig,
     InvarianceComparisonConfig,
     InvarianceConfig,
@@ -64,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     commands = {
-        "demo": _demo,
-        "train": _train,
-        "invariance": _invariance,
+        "demo": cli_train.demo,
+        "train": cli_train.train,
+        "invariance": cli_train.invariance,
         "evaluate": _evaluate,
         "rank": _rank,
         "attack": _attack,
@@ -88,49 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gpool: interrupted.", file=sys.stderr)
         return 130
-
-
-def _demo(arguments: list[str]) -> int:
-    options, rest = split_options("demo", arguments, {"--workdir": "runs/demo"})
-    config = override(DEMO, rest, "gpool demo [--workdir runs/demo]", options.help)
-    return _run(config, Path(options.workdir), options)
-
-
-def _train(arguments: list[str]) -> int:
-    return _train_config("train", arguments, PositionConfig(), tuple(KINDS.values()))
-
-
-def _invariance(arguments: list[str]) -> int:
-    kinds = (InvarianceComparisonConfig, InvarianceConfig)
-    return _train_config("invariance", arguments, InvarianceComparisonConfig(), kinds)
-
-
-def _train_config(command: str, arguments: list[str], example: Any, kinds: tuple[type, ...]) -> int:
-    """Run a config file of one of these kinds; without a file, `--help` shows the example."""
-    # The short name of the one switch that people look for.
-    arguments = ["--train.tensorboard" if a == "--tensorboard" else a for a in arguments]
-    options, rest = split_options(command, arguments, {"--workdir": None}, positional="config")
-    usage = f"gpool {command} CONFIG.py --workdir RUN"
-    default = example if options.config is None else load_config(options.config, kinds)
-    config = override(default, rest, usage, options.help)
-    if options.config is None:
-        raise InputError(f"`config`: {command} needs a config file; there are some in configs/.")
-    if options.workdir is None:
-        raise InputError("`--workdir` must name the folder of the run; got none.")
-    return _run(config, Path(options.workdir), options)
-
-
-def _run(config: Any, folder: Path, options: argparse.Namespace) -> int:
-    _start_jax(options)
-    from gpool_jax.experiments import run
-    from gpool_jax.train.loop import Stopped
-
-    try:
-        result = run(config, folder, warn=_warn)
-    except Stopped as stopped:
-        print(f"gpool: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
-    return _show(result, folder)
 
 
 def _evaluate(arguments: list[str]) -> int:
@@ -158,7 +113,7 @@ def _evaluate(arguments: list[str]) -> int:
     config = override(trained, rest, usage, options.help)
     out = Path(options.workdir) if options.workdir else run / "evaluation"
     workdir.check_writable(out)
-    _start_jax(options)
+    start_jax(options)
     from gpool_jax.experiments import (
         comparison,
         invariance_comparison,
@@ -166,6 +121,7 @@ def _evaluate(arguments: list[str]) -> int:
         measure,
         segmentation_measure,
     )
+    from gpool_jax.train import parallel
 
     evaluate: dict[type, Any] = {
         PositionConfig: measure.evaluate,
@@ -174,7 +130,8 @@ def _evaluate(arguments: list[str]) -> int:
         InvarianceComparisonConfig: invariance_comparison.evaluate,
         SegmentationConfig: segmentation_measure.evaluate,
     }
-    return _show(evaluate[type(config)](trained, config, run, out, _warn), out)
+    with parallel.use(config.train.parallel):
+        return show(evaluate[type(config)](trained, config, run, out, warn), out)
 
 
 def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) -> int:
@@ -189,11 +146,11 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
             "in whole images; leave --task out."
         )
     config = _config_of_weights(default, options, rest, usage)
-    _start_jax(options)
+    start_jax(options)
     from gpool_jax.experiments import imported
 
     out = Path(options.workdir)
-    return _show(imported.evaluate(config, Path(options.weights), out, _warn), out)
+    return show(imported.evaluate(config, Path(options.weights), out, warn), out)
 
 
 def _config_of_weights(
@@ -221,19 +178,19 @@ def _rank(arguments: list[str]) -> int:
     opened = _open_channels(config, trained, options)
     from gpool_jax.experiments.channels import rank
 
-    return _show(rank.run(opened, out, authors_format=authors_format, warn=_warn), out)
+    return show(rank.run(opened, out, authors_format=authors_format, warn=warn), out)
 
 
 def _attack(arguments: list[str]) -> int:
     arguments, names = _take_ranking(arguments)
     config, trained, options = _channel_options("attack", arguments)
     out = Path(options.workdir)
-    _start_jax(options)
+    start_jax(options)
     from gpool_jax.experiments.channels import attack
 
     config, rankings = attack.with_rankings(config, names)
     opened = _open_channels(config, trained, options)
-    return _show(attack.run(opened, rankings, out, warn=_warn), out)
+    return show(attack.run(opened, rankings, out, warn=warn), out)
 
 
 def _take_ranking(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -286,38 +243,9 @@ def _channel_options(command: str, arguments: list[str]) -> tuple[Any, Any, argp
 
 
 def _open_channels(config: Any, trained: Any, options: argparse.Namespace) -> Any:
-    _start_jax(options)
+    start_jax(options)
     from gpool_jax.experiments.channels import subjects
 
     if trained is None:
-        return subjects.open_weights(config, Path(options.weights), _warn)
-    return subjects.open_run(trained, config, Path(options.run), _warn)
-
-
-def _start_jax(options: argparse.Namespace) -> None:
-    """Load JAX once nothing cheap is left to check, with its cache of compiled programs."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Before JAX makes its threads.
-    keep_freed_memory()
-    import jax
-
-    chosen = options.compilation_cache
-    folder = chosen or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/gpool_jax/xla"
-    if chosen != "none":
-        jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
-
-
-def _show(result: Any, folder: Path) -> int:
-    from gpool_jax.report.table import format_table
-
-    for note in result.notes:
-        print(note)
-    print(f"\n{format_table(result)}\n")
-    for name in ("results.json", "report.html"):
-        if (folder / name).exists():
-            print(folder / name)
-    return 0
-
-
-def _warn(message: str) -> None:
-    print(f"gpool: {message}", file=sys.stderr)
+        return subjects.open_weights(config, Path(options.weights), warn)
+    return subjects.open_run(trained, config, Path(options.run), warn)

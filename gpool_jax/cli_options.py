@@ -5,6 +5,7 @@ import contextlib
 import difflib
 import importlib.util
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,15 @@ COMMON_HELP = """\
 every command:
   --workdir DIR              where results.json and report.html go
   --tensorboard              (train, invariance) write TensorBoard events too
+  --dry-run                  (train, invariance) say what it costs, and do nothing
+  --parallel shard_map       (train, invariance) map over devices with jit of
+                             shard_map instead of pmap
+  --distributed              (train, invariance) one of several processes that train
+                             together; on TPU VMs and under Slurm they find each other,
+                             else all three:
+  --coordinator HOST:PORT    where process 0 is found
+  --num-processes N          how many there are
+  --process-id I             which one this is, from 0
   --weights FILE             (evaluate, rank, attack) a .safetensors or .pth
                              instead of a run
   --model NAME               (--weights) the network of the weights
@@ -26,6 +36,10 @@ every command:
   --help                     all options of the command, with their defaults
   --compilation-cache DIR    where compiled programs are kept (none: off)
 """
+
+
+# Fields that people look for under a short name.
+_SHORT_NAMES = {"--tensorboard": "--train.tensorboard", "--parallel": "--train.parallel"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,6 +55,7 @@ def split_options(
     arguments: list[str],
     defaults: dict[str, str | None],
     positional: str | None = None,
+    switches: Sequence[str] = (),
 ) -> tuple[argparse.Namespace, list[str]]:
     """Take out what belongs to the command; the rest are fields of the config."""
     parser = _Parser(prog=f"gpool {command}", add_help=False, allow_abbrev=False)
@@ -48,6 +63,8 @@ def split_options(
     parser.add_argument("--compilation-cache", default=None)
     for name, default in defaults.items():
         parser.add_argument(name, default=default)
+    for name in switches:
+        parser.add_argument(name, action="store_true")
     # The positional word comes first, so that it is never taken from a field's values.
     named = None
     if positional is not None and arguments and not arguments[0].startswith("-"):
@@ -56,6 +73,15 @@ def split_options(
     if positional is not None:
         setattr(options, positional, named)
     return options, rest
+
+
+def long_names(arguments: list[str]) -> list[str]:
+    """Options with the short names of fields written out."""
+    words = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        words.append(_SHORT_NAMES.get(name, name) + equals + value)
+    return words
 
 
 def override(config: Any, arguments: list[str], usage: str, show_help: bool) -> Any:
@@ -79,6 +105,8 @@ def override(config: Any, arguments: list[str], usage: str, show_help: bool) -> 
             raise InputError(f"`{name}` must come first, right after the command: {usage}.")
         known = [f"--{field}" for field in field_names(configs.to_dict(config))]
         known += ["--workdir", "--weights", "--model", "--compilation-cache", "--help"]
+        known += ["--distributed", "--coordinator", "--num-processes", "--process-id"]
+        known += ["--dry-run", *_SHORT_NAMES]
         raise InputError(f"unknown config field {name}.{nearest(name, known)}")
     return new
 

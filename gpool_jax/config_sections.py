@@ -111,6 +111,8 @@ class TrainConfig:
     """Steps between lines of metrics.jsonl."""
     steps_per_dispatch: int = 0
     """Steps run on the device per call (0: 1 on CPU, 50 elsewhere)."""
+    parallel: Literal["pmap", "shard_map"] = "pmap"
+    """How a step is mapped over devices: pmap, or jit of shard_map; the results are the same."""
     tensorboard: bool = False
     """Write TensorBoard events too (needs tensorboardX)."""
 

@@ -82,9 +82,10 @@ def test_imports_go_down(path):
     assert not top & LAZY
 
 
-def test_only_one_file_says_pmap():
-    saying = [p.name for p in FILES if "jax.pmap" in p.read_text()]
-    assert saying == ["parallel.py"]
+@pytest.mark.parametrize("mapping", ["jax.pmap", "jax.shard_map", "import shard_map"])
+def test_only_one_file_maps_over_devices(mapping):
+    saying = [p.name for p in FILES if mapping in p.read_text()]
+    assert saying == ([] if mapping.startswith("import") else ["parallel.py"])
 
 
 def test_no_asserts_and_no_xla_flags_in_the_package():

@@ -91,22 +91,81 @@ def test_steps_in_one_dispatch_equal_steps_one_by_one():
     chex.assert_trees_all_close(metrics_singly, metrics_together, rtol=1e-3, atol=1e-5)
 
 
-def test_the_state_comes_back_replicated_and_the_data_are_kept():
+@pytest.mark.parametrize("per_dispatch", [1, 4])
+def test_both_mappings_give_the_same_steps(per_dispatch):
+    setup, state, inputs = start(model={"head": "permutenet"})
+    found = {}
+    for mapping in parallel.MAPPINGS:
+        with parallel.use(mapping):
+            found[mapping] = eight_device_steps(setup, state, inputs, per_dispatch)
+    (state_pmap, metrics_pmap), (state_shard_map, metrics_shard_map) = found.values()
+    chex.assert_trees_all_close(state_pmap, state_shard_map, atol=1e-6, rtol=1e-6)
+    chex.assert_trees_all_close(metrics_pmap, metrics_shard_map, rtol=1e-6)
+    # The statistics are of the whole batch: no device's own mean would be near both.
+    one, _ = one_device_steps(setup, state, inputs)
+    chex.assert_trees_all_close(one.batch_stats, state_shard_map.batch_stats, atol=1e-5)
+
+
+def test_both_mappings_give_the_same_answers():
+    setup, state, _ = start()
+    split = setup.dataset.val
+    data = parallel.replicate(resident.arrays(split))
+    inputs = parallel.shard({"index": np.arange(24, dtype=np.int32)})
+    found = {}
+    for mapping in parallel.MAPPINGS:
+        with parallel.use(mapping):
+            run = parallel.map_batch(position.make_validate_batch(setup))
+        found[mapping] = parallel.unshard(run(state.variables, data, inputs))
+    chex.assert_trees_all_close(found["pmap"], found["shard_map"], rtol=1e-6)
+    # Row by row as without any mapping: a wrong order of devices would show.
+    plain = position.make_validate_batch(setup)(
+        state.variables, resident.arrays(split), {"index": np.arange(24, dtype=np.int32)}
+    )
+    np.testing.assert_allclose(found["shard_map"]["loss"], plain["loss"], rtol=1e-4)
+    assert len(set(found["shard_map"]["loss"].tolist())) > 12
+
+
+def test_a_mapping_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="one of pmap, shard_map; got 'vmap'"):
+        with parallel.use("vmap"):
+            pass
+
+
+@pytest.mark.parametrize("mapping", parallel.MAPPINGS)
+def test_the_given_state_is_donated_and_the_data_are_not(mapping):
+    setup, state, inputs = start()
+    model = setup.create_model(parallel.AXIS)
+    step = make_train_step(position.make_loss_fn(setup, model), SGD, resident.fetch, parallel.AXIS)
+    data = parallel.replicate(resident.arrays(setup.dataset.train))
+    given = parallel.replicate(jax.tree.map(np.array, state))
+    with parallel.use(mapping):
+        mapped = parallel.map_train_step(step)
+    mapped(given, data, parallel.shard({n: v[:1] for n, v in inputs.items()}, axis=1))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given.params))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(data))
+
+
+@pytest.mark.parametrize("mapping", parallel.MAPPINGS)
+def test_the_state_comes_back_replicated_and_the_data_are_kept(mapping):
     setup, state, inputs = start()
     first = {name: v[:1] for name, v in inputs.items()}
-    state, _ = eight_device_steps(setup, state, first, 1)
+    with parallel.use(mapping):
+        state, _ = eight_device_steps(setup, state, first, 1)
     leaf = jax.tree.leaves(state.params)[0]
     shards = [np.asarray(s.data) for s in leaf.addressable_shards]
     assert len(shards) == 8
     assert all(np.array_equal(shards[0], s) for s in shards)
 
 
-def test_the_step_is_compiled_once():
+@pytest.mark.parametrize("mapping", parallel.MAPPINGS)
+def test_the_step_is_compiled_once(mapping):
+    chex.clear_trace_counter()
     setup, state, inputs = start()
     model = setup.create_model(parallel.AXIS)
     loss_fn = chex.assert_max_traces(position.make_loss_fn(setup, model), n=1)
     step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
-    mapped = parallel.map_train_step(step)
+    with parallel.use(mapping):
+        mapped = parallel.map_train_step(step)
     data = parallel.replicate(resident.arrays(setup.dataset.train))
     state = parallel.replicate(jax.tree.map(np.array, state))
     for k in range(3):

@@ -61,6 +61,14 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 class ResidentFeed:
     """What `train.loop.fit` trains on: a split that fits on the devices.
 
+    Args:
+      split: what is trained on.
+      batch_size: of the global batch, over all processes.
+      seed: of the order.
+      process_index: of this process among those that train together; it takes its
+        share of every global batch.
+      process_count: of them; the batch must be a multiple of it.
+
     Attributes:
       data: the whole split, to be put on every device once.
       steps_per_dispatch: at most so many steps in one call, unless the config says.
@@ -68,8 +76,18 @@ class ResidentFeed:
 
     steps_per_dispatch = 50
 
-    def __init__(self, split: Split | PixelSplit, *, batch_size: int, seed: int):
+    def __init__(
+        self,
+        split: Split | PixelSplit,
+        *,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
         self.data = arrays(split)
+        share = batch_size // process_count
+        self._share = slice(process_index * share, (process_index + 1) * share)
         self._options = {"num_examples": len(split), "batch_size": batch_size, "seed": seed}
 
     @staticmethod
@@ -78,8 +96,9 @@ class ResidentFeed:
         return fetch(data, inputs)
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
-        """See the function of this name."""
-        return inputs_at(step, count, **self._options)
+        """This process's share [count, B] of what the function of this name returns."""
+        inputs = inputs_at(step, count, **self._options)
+        return {name: rows[:, self._share] for name, rows in inputs.items()}
 
     def state(self) -> None:
         """None: the inputs are a function of the step alone."""

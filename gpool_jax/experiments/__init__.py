@@ -30,7 +30,8 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
       warn: receives one line per damaged file that was passed over.
 
     Returns:
-      The `report.Result`.
+      The `report.Result`; None in a process that trains along but does not write
+      (see `gpool_jax.train.processes`).
 
     Raises:
       InputError: for anything that cannot be used, before anything is written.
@@ -45,6 +46,7 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
         measure,
         segmentation_measure,
     )
+    from gpool_jax.train import parallel
 
     runners: dict[type, Callable] = {
         PositionConfig: measure.run,
@@ -56,4 +58,5 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
     if type(config) not in runners:
         names = ", ".join(kind.__name__ for kind in runners)
         raise TypeError(f"`config` must be one of {names}; got {type(config).__name__}.")
-    return runners[type(config)](config, Path(workdir), warn)
+    with parallel.use(config.train.parallel):
+        return runners[type(config)](config, Path(workdir), warn)

@@ -15,6 +15,7 @@ from gpool_jax.experiments import measure, position, probing, summary, workdir
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Result, Row, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
+from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
 
 
@@ -37,8 +38,12 @@ def sub_configs(config: ComparisonConfig) -> dict[str, PositionConfig]:
     return runs
 
 
-def run(config: ComparisonConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
+def run(
+    config: ComparisonConfig, folder: Path, warn: Callable[[str], None] = print
+) -> Result | None:
     """Train and evaluate every run that is not finished, then compare.
+
+    Process 0 evaluates and compares; the others return None.
 
     Args:
       config: of the comparison.
@@ -52,19 +57,25 @@ def run(config: ComparisonConfig, folder: Path, warn: Callable[[str], None] = pr
     configs.check(config)
     workdir.check_run(folder, config)
     setups = _prepare_all(config, warn)
-    workdir.open_run(folder, config)
+    processes.alone(workdir.open_run, folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
-        finished = read_finished(folder / name, setup.config)
-        if finished is not None:
-            results[name] = finished
+        run = folder / name
+        results[name] = processes.alone(read_finished, run, setup.config)
+        if processes.from_first(is_there, results[name]):
             continue
         start = time.perf_counter()
-        position.train(setup, folder / name, title=f"{number}/{len(setups)} {name}", warn=warn)
-        results[name] = measure.evaluate_run(
-            setup, folder / name, folder / name, started=start, warn=warn
+        position.train(setup, run, title=f"{number}/{len(setups)} {name}", warn=warn)
+        results[name] = processes.alone(
+            measure.evaluate_run, setup, run, run, started=start, warn=warn
         )
-    return _write(config, folder, folder, results, time.perf_counter() - started, warn)
+    seconds = time.perf_counter() - started
+    return processes.alone(_write, config, folder, folder, results, seconds, warn)
+
+
+def is_there(result: Result | None) -> bool:
+    """Whether a run was finished before; said to all processes by process 0."""
+    return result is not None
 
 
 def evaluate(

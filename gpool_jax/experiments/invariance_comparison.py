@@ -23,6 +23,7 @@ from gpool_jax.experiments import (
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Measurement, Result, write_report, write_result
 from gpool_jax.report.environment import environment
+from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
 
 
@@ -73,8 +74,10 @@ def sub_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfi
 
 def run(
     config: InvarianceComparisonConfig, folder: Path, warn: Callable[[str], None] = print
-) -> Result:
+) -> Result | None:
     """Train and measure every run that is not finished, then compare.
+
+    Process 0 measures and compares; the others return None.
 
     Args:
       config: of the comparison.
@@ -88,19 +91,20 @@ def run(
     configs.check(config)
     workdir.check_run(folder, config)
     setups = _prepare_all(config, warn)
-    workdir.open_run(folder, config)
+    processes.alone(workdir.open_run, folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
-        finished = comparison.read_finished(folder / name, setup.config)
-        if finished is not None:
-            results[name] = finished
+        run = folder / name
+        results[name] = processes.alone(comparison.read_finished, run, setup.config)
+        if processes.from_first(comparison.is_there, results[name]):
             continue
         start = time.perf_counter()
-        invariance.train(setup, folder / name, title=f"{number}/{len(setups)} {name}", warn=warn)
-        results[name] = invariance_measure.evaluate_run(
-            setup, folder / name, folder / name, started=start, warn=warn
+        invariance.train(setup, run, title=f"{number}/{len(setups)} {name}", warn=warn)
+        results[name] = processes.alone(
+            invariance_measure.evaluate_run, setup, run, run, started=start, warn=warn
         )
-    return _write(config, folder, folder, results, time.perf_counter() - started, warn)
+    seconds = time.perf_counter() - started
+    return processes.alone(_write, config, folder, folder, results, seconds, warn)
 
 
 def evaluate(

@@ -21,18 +21,22 @@ from gpool_jax.experiments import (
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Result, Row, write_report, write_result
 from gpool_jax.report.environment import environment
+from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
 from gpool_jax.train.optimizer import evaluated_variables
 
 
-def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
-    """Train one network in a folder, or finish its training, and evaluate it there."""
+def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = print) -> Result | None:
+    """Train one network in a folder, or finish its training, and evaluate it there.
+
+    Process 0 evaluates; the others return None.
+    """
     started = time.perf_counter()
     setup = position.prepare(config, warn=warn)
     probing.check(setup)
     consistency.check(setup)
     position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
-    return evaluate_run(setup, folder, folder, started=started, warn=warn)
+    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
 
 
 def evaluate_run(

@@ -18,7 +18,7 @@ from gpool_jax.data import resident, segmentation, splits
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
-from gpool_jax.train import loop, parallel
+from gpool_jax.train import loop, parallel, processes
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState
 
@@ -200,15 +200,19 @@ def make_count_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.
     return count_batch
 
 
-def make_count(setup: Setup, split: Any, batch_size: int) -> Callable[[Any], dict[str, np.ndarray]]:
+def make_count(
+    setup: Setup, split: Any, batch_size: int, *, together: bool = False
+) -> Callable[[Any], dict[str, np.ndarray]]:
     """Confusion matrix int [N, K, K], loss and weight [N] of every image of a split.
 
     Args:
       setup: of the run.
       split: of its data.
       batch_size: images per device and pass, at most.
+      together: each process counts its share of every batch, and all get all; else
+        the process that asks counts everything.
     """
-    devices = jax.local_device_count()
+    devices = jax.device_count() if together else jax.local_device_count()
     per_device = min(batch_size, -(-len(split) // devices))
     batches = resident.padded_batches(len(split), devices * per_device)
     run = parallel.map_batch(make_count_batch(setup))
@@ -216,8 +220,10 @@ def make_count(setup: Setup, split: Any, batch_size: int) -> Callable[[Any], dic
     def count(variables: Any) -> dict[str, np.ndarray]:
         variables, parts = parallel.replicate(variables), []
         for batch in batches:
-            inputs = parallel.shard(split.batch(batch["index"]))
+            index = processes.own_share(batch["index"]) if together else batch["index"]
+            inputs = parallel.shard(split.batch(index))
             outputs = parallel.unshard(run(variables, {}, inputs))
+            outputs = parallel.gather(outputs) if together else outputs
             parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
@@ -229,7 +235,7 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     config, val = setup.config, setup.dataset.val
     if config.train.num_val is not None:
         val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
-    count = make_count(setup, val, config.eval.batch_size)
+    count = make_count(setup, val, config.eval.batch_size, together=True)
 
     def validate(state: TrainState) -> dict[str, float]:
         found = count(evaluated_variables(state))
@@ -247,7 +253,13 @@ def make_feed(setup: Setup) -> loop.Feed:
     """The training images, on the devices; or from disk, if the set is streamed."""
     config, split = setup.config, setup.dataset.train
     if isinstance(split, segmentation.PixelSplit):
-        return resident.ResidentFeed(split, batch_size=config.train.batch_size, seed=config.seed)
+        return resident.ResidentFeed(
+            split,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
     return segmentation.make_feed(
         split,
         config.data,

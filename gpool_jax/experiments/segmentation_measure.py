@@ -20,16 +20,22 @@ from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay
+from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
 from gpool_jax.train.optimizer import evaluated_variables
 
 
-def run(config: SegmentationConfig, folder: Path, warn: Callable[[str], None] = print) -> Result:
-    """Train one network in a folder, or finish its training, and measure it there."""
+def run(
+    config: SegmentationConfig, folder: Path, warn: Callable[[str], None] = print
+) -> Result | None:
+    """Train one network in a folder, or finish its training, and measure it there.
+
+    Process 0 measures; the others return None.
+    """
     started = time.perf_counter()
     setup = segmentation.prepare(config, warn=warn)
     segmentation.train(setup, folder, title=config.model.name, warn=warn)
-    return evaluate_run(setup, folder, folder, started=started, warn=warn)
+    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
 
 
 def evaluate(

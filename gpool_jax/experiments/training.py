@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gpool_jax import config_values as configs
 from gpool_jax import models
 from gpool_jax.config import ModelConfig, TrainConfig
 from gpool_jax.data import resident, sources, splits
@@ -19,7 +20,8 @@ from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.models import Classifier
-from gpool_jax.train import loop, parallel
+from gpool_jax.train import loop, parallel, processes
+from gpool_jax.train.checkpoint import Checkpoints, NoCheckpoints
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import make_train_step
@@ -131,16 +133,31 @@ def make_validate(
     if isinstance(val, Records):
         return _validate_records(val, validate_batch, batch_size)
     data = parallel.replicate(resident.arrays(val))
-    devices = jax.local_device_count()
-    per_device = min(batch_size, -(-len(val) // devices))
-    batches = resident.padded_batches(len(val), devices * per_device)
     run = parallel.map_batch(validate_batch)
 
+    def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
+        return parallel.unshard(run(variables, data, parallel.shard({"index": index})))
+
+    return _mean_of_batches(on_share, len(val), batch_size)
+
+
+def _mean_of_batches(
+    on_share: Callable[[Any, np.ndarray], dict[str, np.ndarray]], num_images: int, batch_size: int
+) -> Callable[[TrainState], dict[str, float]]:
+    """Means over all images, of which every process sees its share of each batch.
+
+    Args:
+      on_share: `(variables, rows) -> numbers` of each of these rows.
+      num_images: rows are in [0, num_images).
+      batch_size: images per device and pass, at most.
+    """
+    per_device = min(batch_size, -(-num_images // jax.device_count()))
+    batches = resident.padded_batches(num_images, jax.device_count() * per_device)
+
     def validate(state: TrainState) -> dict[str, float]:
-        parts = []
+        variables, parts = evaluated_variables(state), []
         for batch in batches:
-            inputs = parallel.shard({"index": batch["index"]})
-            outputs = parallel.unshard(run(evaluated_variables(state), data, inputs))
+            outputs = parallel.gather(on_share(variables, processes.own_share(batch["index"])))
             parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
         return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
 
@@ -151,27 +168,20 @@ def _validate_records(
     val: Records, validate_batch: ValidateBatch, batch_size: int
 ) -> Callable[[TrainState], dict[str, float]]:
     """Validation on images that are decoded each time, one batch in memory."""
-    devices = jax.local_device_count()
-    per_device = min(batch_size, -(-len(val) // devices))
-    batches = resident.padded_batches(len(val), devices * per_device)
 
-    def on_share(variables: Any, _data: dict, inputs: dict) -> dict[str, jax.Array]:
+    def on_device(variables: Any, _data: dict, inputs: dict) -> dict[str, jax.Array]:
         share = {name: inputs[name] for name in ("images", "labels")}
         # Rows of the share; what is drawn for an example follows its place in the split.
-        place = {"index": jnp.arange(per_device), "example": inputs["index"]}
+        place = {"index": jnp.arange(len(inputs["index"])), "example": inputs["index"]}
         return validate_batch(variables, share, place)
 
-    run = parallel.map_batch(on_share)
+    run = parallel.map_batch(on_device)
 
-    def validate(state: TrainState) -> dict[str, float]:
-        parts = []
-        for batch in batches:
-            inputs = parallel.shard(val.batch(batch["index"]) | {"index": batch["index"]})
-            outputs = parallel.unshard(run(evaluated_variables(state), {}, inputs))
-            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
-        return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+    def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
+        inputs = parallel.shard(val.batch(index) | {"index": index})
+        return parallel.unshard(run(variables, {}, inputs))
 
-    return validate
+    return _mean_of_batches(on_share, len(val), batch_size)
 
 
 def make_feed(setup: Setup) -> loop.Feed:
@@ -179,7 +189,13 @@ def make_feed(setup: Setup) -> loop.Feed:
     config, split = setup.config, setup.dataset.train
     batch_size = config.train.batch_size
     if isinstance(split, splits.Split):
-        return resident.ResidentFeed(split, batch_size=batch_size, seed=config.seed)
+        return resident.ResidentFeed(
+            split,
+            batch_size=batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
     # The loss mirrors the images on the device.
     return StreamFeed(
         split,
@@ -216,13 +232,18 @@ def train(
       select_by: the validation number that picks the best checkpoint.
 
     Raises:
-      InputError: if the folder holds a run of another config.
+      InputError: if the folder holds a run of another config, or the processes that
+        train together were started with different configs or data.
     """
     config = setup.config
-    workdir.open_run(folder, config, setup.dataset.fingerprint)
+    processes.check_same("config", configs.to_dict(config), workdir.differences)
+    processes.check_same("data", setup.dataset.fingerprint, configs.differences)
+    processes.alone(workdir.open_run, folder, config, setup.dataset.fingerprint)
     feed = feed or make_feed(setup)
     step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
-    checkpoints = saved.open_checkpoints(config.train, folder)
+    checkpoints: Checkpoints = NoCheckpoints()
+    if processes.is_first():
+        checkpoints = saved.open_checkpoints(config.train, folder)
     try:
         return loop.fit(
             state=setup.init_state(),

@@ -9,7 +9,14 @@ from gpool_jax import config_values as configs
 from gpool_jax.errors import InputError
 
 # Where a machine keeps things and what it shows; not what the run computes.
-MACHINE_FIELDS = ("data.cache_dir", "data.dir", "data.path", "data.workers", "train.tensorboard")
+MACHINE_FIELDS = (
+    "data.cache_dir",
+    "data.dir",
+    "data.path",
+    "data.workers",
+    "train.parallel",
+    "train.tensorboard",
+)
 # Of commands that come after a run; no training depends on them.
 LATER_SECTIONS = ("rank.", "attack.")
 

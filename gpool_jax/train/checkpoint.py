@@ -1,6 +1,7 @@
 """Orbax behind few verbs: save, load, load the latest or the best that can be read."""
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -17,6 +18,25 @@ from gpool_jax.errors import InputError, RunError
 METRIC = "accuracy"
 
 
+def _as_one_process(method: Callable) -> Callable:
+    """Let Orbax see one process, in the one of several that has the checkpoints.
+
+    Its own option for this (`active_processes`) is refused by the Checkpointer, which
+    makes its folder with all processes, and compares their paths at every save.
+    """
+
+    @functools.wraps(method)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        count = jax.process_count
+        jax.process_count = lambda *_: 1
+        try:
+            return method(*args, **kwargs)
+        finally:
+            jax.process_count = count
+
+    return alone
+
+
 @dataclasses.dataclass
 class Checkpoints:
     """The checkpoints of one run: the latest few, the best one, and milestones.
@@ -31,6 +51,7 @@ class Checkpoints:
     keep: int = 2
     milestones: tuple[int, ...] = ()
 
+    @_as_one_process
     def __post_init__(self):
         """Open the folder; Orbax is imported here, for it is slow to import."""
         from orbax.checkpoint import v1 as ocp
@@ -49,10 +70,12 @@ class Checkpoints:
         )
 
     @property
+    @_as_one_process
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
+    @_as_one_process
     def save(
         self, step: int, state: Any, accuracy: float | None, *, feed: dict | None = None
     ) -> None:
@@ -90,6 +113,7 @@ class Checkpoints:
                 "there."
             ) from error
 
+    @_as_one_process
     def load(self, step: int, abstract: Any) -> Any:
         """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
@@ -106,6 +130,7 @@ class Checkpoints:
                 f"checkpoint {self.directory}/{step} cannot be read: {reason}"
             ) from None
 
+    @_as_one_process
     def load_feed(self, step: int) -> dict | None:
         """What `save` was given as `feed`.
 
@@ -128,6 +153,7 @@ class Checkpoints:
         """
         return self._load_first(self.steps[::-1], abstract, warn)
 
+    @_as_one_process
     def load_best(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """Read the readable checkpoint of the highest validation accuracy (earliest of equals)."""
         scored = [(-_score(c.metrics), c.step) for c in self._checkpointer.checkpoints]
@@ -175,9 +201,30 @@ class Checkpoints:
             if not file.is_file() or zlib.crc32(file.read_bytes()) != expected:
                 raise InputError(f"its file {name} is missing, cut short or changed")
 
+    @_as_one_process
     def close(self) -> None:
         """Finish what is being written."""
         self._checkpointer.close()
+
+
+class NoCheckpoints(Checkpoints):
+    """Of a process that neither writes nor reads them: there are none."""
+
+    def __init__(self):
+        pass
+
+    @property
+    def steps(self) -> list[int]:
+        """None."""
+        return []
+
+    def save(
+        self, step: int, state: Any, accuracy: float | None, *, feed: dict | None = None
+    ) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _score(metrics: Any) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpool_jax.config import TrainConfig
 from gpool_jax.errors import RunError
-from gpool_jax.train import parallel
+from gpool_jax.train import parallel, processes
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.state import TrainState
@@ -119,18 +119,18 @@ def fit(
       Stopped: after SIGTERM or SIGINT, with the state saved.
       RunError: if the loss is not finite or a checkpoint cannot be written.
     """
-    first_step, state = checkpoints.load_latest(state, warn) or (0, state)
-    if first_step:
-        feed.restore(checkpoints.load_feed(first_step), first_step)
+    first_step, state = _restore(state, feed, checkpoints, warn)
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
     data = parallel.replicate(feed.data)
     on_cpu = jax.default_backend() == "cpu"
     chunk = config.steps_per_dispatch or (1 if on_cpu else feed.steps_per_dispatch)
-    log = _Log(folder, config, first_step, title, checkpoints)
+    make_log = _Log if processes.is_first() else _NoLog
+    log = make_log(folder, config, first_step, title, checkpoints)
     step = first_step
     try:
         with StopRequest() as stop:
+            agreed = _Agreed(stop)
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
@@ -139,17 +139,63 @@ def fit(
                 at_stop = step == _next_stop(step - 1, config)
                 log.add(step, count, metrics, flush=at_stop)
                 if at_stop:
-                    values = validate(state)
+                    values = validate(parallel.local(state))
                     log.validation(step, values)
-                    checkpoints.save(step, state, values[select_by], feed=feed.state())
-                if stop.received is not None:
+                    accuracy = values[select_by]
+                    checkpoints.save(step, parallel.local(state), accuracy, feed=feed.state())
+                signal_number = agreed.signal(now=at_stop)
+                if signal_number:
                     if not at_stop:
                         log.flush(step)
-                        checkpoints.save(step, state, None, feed=feed.state())
-                    raise Stopped(stop.received, step)
+                        checkpoints.save(step, parallel.local(state), None, feed=feed.state())
+                    raise Stopped(signal_number, step)
     finally:
         log.close()
-    return state
+    return parallel.local(state)
+
+
+def _restore(
+    state: TrainState, feed: Feed, checkpoints: Checkpoints, warn: Callable[[str], None]
+) -> tuple[int, TrainState]:
+    """The newest checkpoint as (step, state), or (0, the state given); the feed stands there.
+
+    Process 0 reads it, for the others may have another disk.
+    """
+    found = []
+
+    def load() -> tuple[int, Any]:
+        step, loaded = checkpoints.load_latest(state, warn) or (0, state)
+        found.append(loaded)
+        return step, checkpoints.load_feed(step) if step else None
+
+    step, position = processes.from_first(load)
+    if step == 0:
+        return 0, state
+    feed.restore(position, step)
+    loaded = found[0] if found else jax.tree.map(np.asarray, state)
+    return step, parallel.broadcast(loaded) if jax.process_count() > 1 else loaded
+
+
+class _Agreed:
+    """The signal at which all processes stop, after the same step.
+
+    The numbers of a step are compared while the next one runs: waiting for them at
+    once would leave the devices idle in between.
+    """
+
+    def __init__(self, stop: StopRequest):
+        self._stop, self._before = stop, 0
+
+    def signal(self, *, now: bool) -> int:
+        """The number of the signal, the same in every process; 0 for none.
+
+        Args:
+          now: do not leave a signal to the next step.
+        """
+        before, self._before = self._before, parallel.largest(self._stop.received or 0)
+        if now or jax.process_count() == 1:
+            return int(self._before)
+        return int(before)
 
 
 class _Log:
@@ -202,6 +248,25 @@ class _Log:
         """Finish the bar and the files."""
         self._progress.close()
         self._events.close()
+
+
+class _NoLog(_Log):
+    """Of the processes that do not write: their numbers are those of process 0."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def add(self, step: int, count: int, metrics: dict[str, Any], *, flush: bool) -> None:
+        """Nothing is noted."""
+
+    def flush(self, step: int) -> None:
+        """Nothing is written."""
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Nothing is written."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _next_stop(step: int, config: TrainConfig) -> int:

@@ -1,38 +1,97 @@
-"""The mapping over devices: the only file that says `pmap`."""
+"""The mapping over devices: the only file that says `pmap` or `shard_map`.
 
-from collections.abc import Callable
-from typing import Any
+Two mappings of one step, with the same results: `pmap`, and `jit(shard_map(...))`.
+
+Where several processes train together, each holds the same state and data on its
+own devices, and its own share of every batch. Only a mapped train step joins
+them; `map_batch` and all that is measured with it stay within one process.
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpool_jax.errors import InputError
 
 AXIS = "data"
+MAPPINGS = ("pmap", "shard_map")
+
+_mapping: contextvars.ContextVar[str] = contextvars.ContextVar("mapping", default="pmap")
+
+
+@contextlib.contextmanager
+def use(mapping: str) -> Iterator[None]:
+    """Context in which programs are mapped by "pmap" or "shard_map".
+
+    Raises:
+      InputError: if it is neither.
+    """
+    if mapping not in MAPPINGS:
+        raise InputError(f"`train.parallel` must be one of {', '.join(MAPPINGS)}; got {mapping!r}.")
+    token = _mapping.set(mapping)
+    try:
+        yield
+    finally:
+        _mapping.reset(token)
 
 
 def check_batch(batch_size: int) -> None:
-    """Raise unless every device gets as many examples."""
-    devices = jax.local_device_count()
+    """Raise unless every device, of all processes, gets as many examples."""
+    devices, local, processes = jax.device_count(), jax.local_device_count(), jax.process_count()
+    if devices != local * processes:
+        raise InputError(
+            f"every process must have as many devices: this one has {local}, and the {processes} "
+            f"together {devices}."
+        )
     if batch_size % devices:
         below = batch_size // devices * devices
         nearest = f"{below} and {below + devices}" if below else str(devices)
+        among = f" of {processes} processes" if processes > 1 else ""
         raise InputError(
-            f"`train.batch_size` must be a multiple of the {devices} devices; got {batch_size} "
-            f"(the nearest are {nearest})."
+            f"`train.batch_size` must be a multiple of the {devices} devices{among}; got "
+            f"{batch_size} (the nearest are {nearest})."
         )
 
 
+def _mesh(devices: list[jax.Device]) -> Mesh:
+    # A process's devices stand together, as its examples do in a batch.
+    ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(ordered), (AXIS,))
+
+
 def replicate(tree: Any) -> Any:
-    """Put one copy on every device, as the mapped functions expect it: no copy per call."""
-    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Put one copy on every device of this process: the mapped functions then copy nothing."""
+    return jax.device_put(tree, NamedSharding(_mesh(jax.local_devices()), PartitionSpec()))
+
+
+def local(tree: Any) -> Any:
+    """What a mapped train step gave back, on this process's devices alone; copies nothing."""
+    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
+        return tree
+    return _replace_sharding(tree, _mesh(jax.local_devices()))
+
+
+def _replace_sharding(tree: Any, mesh: Mesh) -> Any:
+    """The same copies of replicated arrays, said to be replicated over another mesh."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+
+    def replace(leaf: Any) -> jax.Array:
+        copies = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, copies)
+
+    return jax.tree.map(replace, tree)
 
 
 def shard(tree: Any, axis: int = 0) -> Any:
-    """Cut `axis` of every leaf into [devices, share]."""
+    """Cut `axis` of every leaf into [devices of this process, share]."""
     devices = jax.local_device_count()
 
     def cut(leaf: Any) -> Any:
@@ -47,17 +106,54 @@ def unshard(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
 
 
-def map_train_step(step: Callable) -> Callable:
-    """Map a train step over devices, as many steps per dispatch as the inputs hold.
+def gather(tree: Any) -> Any:
+    """Join what each process has of a batch, [B, ...] each, in order, on every host."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def broadcast(tree: Any) -> Any:
+    """The arrays of process 0, on every host; the others give arrays of the same shapes."""
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def largest(number: int) -> Any:
+    """The largest of all processes' numbers, as a scalar that is not waited for."""
+    if jax.process_count() == 1:
+        return number
+    sharding = NamedSharding(_mesh(jax.devices()), PartitionSpec(AXIS))
+    own = np.full(jax.local_device_count(), number, np.int32)
+    numbers = jax.make_array_from_process_local_data(sharding, own)
+    return _largest(NamedSharding(sharding.mesh, PartitionSpec()))(numbers)
+
+
+@functools.cache
+def _largest(sharding: NamedSharding) -> Callable:
+    return jax.jit(jax.numpy.max, out_shardings=sharding)
+
+
+class MappedStep(Protocol):
+    """What `map_train_step` returns."""
+
+    def __call__(self, state: Any, data: Any, inputs: Any) -> tuple[Any, dict[str, Any]]:
+        """Run as many steps as `inputs` hold."""
+
+    def lower(self, state: Any, data: Any, inputs: Any) -> Any:
+        """The program of such a call, to be compiled or inspected: a `jax.stages.Lowered`."""
+
+
+def map_train_step(step: Callable) -> MappedStep:
+    """Map a train step over the devices of all processes, many steps per dispatch.
 
     Args:
       step: from `make_train_step`, with axis name `AXIS`.
 
     Returns:
       `(state, data, inputs) -> (state, metrics)`: `state` replicated and donated,
-      `data` replicated and kept, `inputs` [K, devices, share, ...]; every metric
-      comes back with a leading K. K = 1 makes no loop: XLA's CPU convolutions
-      are about ten times slower inside one.
+      `data` replicated and kept, `inputs` [K, devices, share, ...] those of this
+      process; every metric comes back with a leading K. K = 1 makes no loop:
+      XLA's CPU convolutions are about ten times slower inside one.
     """
 
     def steps(state: Any, data: Any, inputs: Any) -> Any:
@@ -66,15 +162,74 @@ def map_train_step(step: Callable) -> Callable:
             return state, jax.tree.map(lambda x: x[None], metrics)
         return lax.scan(lambda carry, x: step(carry, data, x), state, inputs)
 
+    if _mapping.get() == "shard_map":
+        return _ShardMapped(steps, jax.devices(), input_axis=1, out_specs=PartitionSpec())
     return jax.pmap(
         steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
     )
 
 
 def map_batch(fn: Callable) -> Callable:
-    """Map `(variables, data, inputs) -> outputs` over devices.
+    """Map `(variables, data, inputs) -> outputs` over the devices of this process.
 
     `variables` and `data` are replicated, `inputs` and `outputs` are
     [devices, share, ...].
     """
-    return jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0))
+    devices = jax.local_devices()
+    if _mapping.get() == "shard_map":
+        return _ShardMapped(fn, devices, input_axis=0, out_specs=PartitionSpec(AXIS), donate=False)
+    # Among several processes, the default is the devices of all of them.
+    among = devices if jax.process_count() > 1 else None
+    return jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among)
+
+
+class _ShardMapped:
+    """`(replicated, replicated, cut) -> outputs` under `jit(shard_map(...))`."""
+
+    def __init__(
+        self,
+        fn: Callable,
+        devices: list[jax.Device],
+        *,
+        input_axis: int,
+        out_specs: Any,
+        donate: bool = True,
+    ):
+        self._mesh, self._axis = _mesh(devices), input_axis
+        self._cut = PartitionSpec(*[None] * input_axis, AXIS)
+
+        def on_device(replicated: Any, data: Any, inputs: Any) -> Any:
+            # Without the axis of devices, as under `pmap`.
+            inputs = jax.tree.map(lambda x: x.squeeze(input_axis), inputs)
+            outputs = fn(replicated, data, inputs)
+            return outputs if donate else jax.tree.map(lambda x: x[None], outputs)
+
+        mapped = jax.shard_map(
+            on_device,
+            mesh=self._mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(), self._cut),
+            out_specs=out_specs,
+            # With its check, gradients would be multiplied by the number of devices.
+            check_vma=False,
+        )
+        self._program = jax.jit(mapped, donate_argnums=0 if donate else ())
+
+    def __call__(self, state: Any, data: Any, inputs: Any) -> Any:
+        return self._program(*self._place(state, data, inputs))
+
+    def lower(self, state: Any, data: Any, inputs: Any) -> Any:
+        """See `MappedStep`."""
+        return self._program.lower(*self._place(state, data, inputs))
+
+    def _place(self, replicated: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
+        """The arguments as arrays over the mesh; what is there already is not copied."""
+        sharding = NamedSharding(self._mesh, self._cut)
+        if not self._mesh.is_multi_process:
+            return replicated, data, jax.device_put(inputs, sharding)
+        inputs = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), inputs)
+        return self._span(replicated), self._span(data), inputs
+
+    def _span(self, tree: Any) -> Any:
+        if any(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
+            return _replace_sharding(tree, self._mesh)
+        return tree

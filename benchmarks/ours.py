@@ -7,17 +7,15 @@ import jax
 import numpy as np
 
 from gpool_jax.experiments import position, segmentation, training
-from gpool_jax.models.cost import count_flops
+from gpool_jax.models.cost import count_flops, count_forward_flops
 from gpool_jax.train import parallel
-from gpool_jax.train.step import make_train_step
 
 
-def make_step(
-    setup: training.Setup, loss_fn: Callable, feed: Any, steps: int, **mapping: Any
-) -> Callable[[], float]:
+def make_step(setup: training.Setup, recipe: training.Recipe, steps: int) -> Callable[[], float]:
     """One call: the next steps of training, from drawing their rows to the updated state."""
-    step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
-    run = parallel.map_train_step(step, **mapping)
+    feed: Any = recipe.make_feed(setup)
+    with parallel.use(setup.config.train.parallel):
+        run = training.make_step(setup, recipe, feed)
     data = parallel.replicate(feed.data)
     held = {"state": parallel.replicate(jax.tree.map(np.array, setup.init_state())), "step": 0}
 
@@ -32,18 +30,16 @@ def make_step(
     return call
 
 
-def position_step(config: Any, dataset: Any, steps: int, **mapping: Any) -> Callable[[], float]:
+def position_step(config: Any, dataset: Any, steps: int) -> Callable[[], float]:
     """Steps of GAPNet or PermuteNet; returns the loss."""
     setup = position.prepare(config, dataset=dataset)
-    loss_fn = position.make_loss_fn(setup, setup.create_model(parallel.AXIS))
-    return make_step(setup, loss_fn, training.make_feed(setup), steps, **mapping)
+    return make_step(setup, position.make_recipe(setup), steps)
 
 
-def segmentation_step(config: Any, dataset: Any, steps: int, **mapping: Any) -> Callable[[], float]:
+def segmentation_step(config: Any, dataset: Any, steps: int) -> Callable[[], float]:
     """Steps of DeepLab, augmentation included; returns the loss."""
     setup = segmentation.prepare(config, dataset=dataset)
-    loss_fn = segmentation.make_loss_fn(setup, parallel.AXIS)
-    return make_step(setup, loss_fn, segmentation.make_feed(setup), steps, **mapping)
+    return make_step(setup, segmentation.make_recipe(setup), steps)
 
 
 def training_flops(setup: training.Setup, batch_size: int) -> float:
@@ -66,9 +62,7 @@ def training_flops(setup: training.Setup, batch_size: int) -> float:
 
 def forward_flops(setup: training.Setup, batch_size: int) -> float:
     """Operations of one evaluation of the plain network."""
-    x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
-    variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
-    return count_flops(lambda v, x: setup.model.apply(v, x)[0], variables, x)
+    return count_forward_flops(setup.model, (batch_size, *setup.input_shape[1:]))
 
 
 def encoder_flops(setup: training.Setup, batch_size: int) -> float:

@@ -53,8 +53,6 @@ def _train_config(command: str, arguments: list[str], example: Any, kinds: tuple
     cli_distributed.check(options)
     work: Callable[[Callable[[str], None]], int]
     if options.dry_run:
-        # A program that is found compiled would not say how long compiling takes.
-        options.compilation_cache = "none"
 
         def work(say: Callable[[str], None]) -> int:
             return _dry_run(config, say)
@@ -86,9 +84,14 @@ def _run(config: Any, folder: Path, say: Callable[[str], None]) -> int:
 
 def _dry_run(config: Any, say: Callable[[str], None]) -> int:
     from gpool_jax.experiments import dry_run
+    from gpool_jax.report import estimate
     from gpool_jax.train.processes import is_first
 
-    found = dry_run.run(config, warn=say)
+    def found(kind: estimate.Estimate) -> None:
+        if is_first():
+            print(estimate.describe(kind), end="\n\n")
+
+    estimates = dry_run.run(config, found=found, warn=say)
     if is_first():
-        print(dry_run.describe(found))
+        print(estimate.describe_total(estimates))
     return 0

@@ -1,5 +1,7 @@
 """The training step of GAPNet, PermuteNet and DeepLab."""
 
+import dataclasses
+
 import jax
 
 from benchmarks import ours, random_data
@@ -76,8 +78,11 @@ def _position(
             network(), dataset(), n=n, batch_size=batch, steps=steps, dtype=dtype
         )
 
+    shard_map = dataclasses.replace(config.train, parallel="shard_map")
+    mapped = dataclasses.replace(config, train=shard_map)
     contenders = [
         Contender("ours", lambda: ours.position_step(config, dataset(), steps), steps),
+        Contender("ours, shard_map", lambda: ours.position_step(mapped, dataset(), steps), steps),
     ]
     if has_torch():
         # PermuteNet's passes cost what GAPNet's do; the reference has one more matmul.

@@ -191,16 +191,23 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
     return validate_batch
 
 
+def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
+    """Validation on whole images."""
+    batch_size = setup.config.consistency.batch_size
+    return training.make_validate(setup, make_validate_batch(setup), batch_size)
+
+
+def make_recipe(setup: Setup) -> training.Recipe:
+    """How a classifier of shifted views is trained."""
+    return training.Recipe(
+        loss_fn=make_loss_fn(setup, parallel.AXIS),
+        make_feed=training.make_feed,
+        make_validate=make_validate,
+    )
+
+
 def train(
     setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
 ) -> TrainState:
     """Train in a folder, or go on with what is in it; see `training.train`."""
-    batch_size = setup.config.consistency.batch_size
-    return training.train(
-        setup,
-        folder,
-        loss_fn=make_loss_fn(setup, parallel.AXIS),
-        validate=training.make_validate(setup, make_validate_batch(setup), batch_size),
-        title=title,
-        warn=warn,
-    )
+    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)

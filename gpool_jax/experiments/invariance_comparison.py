@@ -90,7 +90,7 @@ def run(
     started = time.perf_counter()
     configs.check(config)
     workdir.check_run(folder, config)
-    setups = _prepare_all(config, warn)
+    setups = prepare_all(config, warn)
     processes.alone(workdir.open_run, folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
@@ -120,12 +120,12 @@ def evaluate(
     measure.check_overrides(trained, config)
     results = {
         name: invariance_measure.evaluate_run(setup, folder / name, out / name, warn=warn)
-        for name, setup in _prepare_all(config, warn).items()
+        for name, setup in prepare_all(config, warn).items()
     }
     return _write(config, folder, out, results, time.perf_counter() - started, warn)
 
 
-def _prepare_all(
+def prepare_all(
     config: InvarianceComparisonConfig, warn: Callable[[str], None]
 ) -> dict[str, Setup]:
     """Check every network before the first is trained; runs of one seed share their data."""

@@ -32,11 +32,17 @@ def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = prin
     Process 0 evaluates; the others return None.
     """
     started = time.perf_counter()
+    setup = prepare(config, warn)
+    position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
+    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
+
+
+def prepare(config: PositionConfig, warn: Callable[[str], None] = print) -> Setup:
+    """Check a config, that of its measurements included; see `position.prepare`."""
     setup = position.prepare(config, warn=warn)
     probing.check(setup)
     consistency.check(setup)
-    position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
-    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
+    return setup
 
 
 def evaluate_run(

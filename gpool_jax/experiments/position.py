@@ -161,15 +161,17 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     return training.make_validate(setup, make_validate_batch(setup), setup.config.eval.batch_size)
 
 
+def make_recipe(setup: Setup) -> training.Recipe:
+    """How a classifier of canvases is trained."""
+    return training.Recipe(
+        loss_fn=make_loss_fn(setup, setup.create_model(parallel.AXIS)),
+        make_feed=training.make_feed,
+        make_validate=make_validate,
+    )
+
+
 def train(
     setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
 ) -> TrainState:
     """Train in a folder, or go on with what is in it; see `training.train`."""
-    return training.train(
-        setup,
-        folder,
-        loss_fn=make_loss_fn(setup, setup.create_model(parallel.AXIS)),
-        validate=make_validate(setup),
-        title=title,
-        warn=warn,
-    )
+    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)

@@ -270,17 +270,18 @@ def make_feed(setup: Setup) -> loop.Feed:
     )
 
 
+def make_recipe(setup: Setup) -> training.Recipe:
+    """How a segmenter is trained."""
+    return training.Recipe(
+        loss_fn=make_loss_fn(setup, parallel.AXIS),
+        make_feed=make_feed,
+        make_validate=make_validate,
+        select_by=SELECT_BY,
+    )
+
+
 def train(
     setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
 ) -> TrainState:
     """Train in a folder, or go on with what is in it; see `training.train`."""
-    return training.train(
-        setup,
-        folder,
-        loss_fn=make_loss_fn(setup, parallel.AXIS),
-        validate=make_validate(setup),
-        title=title,
-        warn=warn,
-        feed=make_feed(setup),
-        select_by=SELECT_BY,
-    )
+    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)

@@ -114,6 +114,35 @@ def check_training(config: TrainConfig, num_examples: int) -> None:
         raise InputError("`train.tensorboard` needs tensorboardX; install it, or leave it out.")
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one kind of experiment is trained.
+
+    Attributes:
+      loss_fn: of a model with data axis `parallel.AXIS`; see `make_train_step`.
+      make_feed: `setup -> feed` of the training data.
+      make_validate: `setup -> validate`, of a state on the validation images.
+      select_by: the validation number that picks the best checkpoint.
+    """
+
+    loss_fn: Callable
+    make_feed: Callable[[Setup], loop.Feed]
+    make_validate: Callable[[Setup], Callable[[TrainState], dict[str, float]]]
+    select_by: str = "accuracy"
+
+
+def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedStep:
+    """The training step of a run, over all devices."""
+    step = make_train_step(recipe.loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
+    return parallel.map_train_step(step)
+
+
+def check_alike(setup: Setup) -> None:
+    """Raise in a process that was started with another config or other data than process 0."""
+    processes.check_same("config", configs.to_dict(setup.config), workdir.differences)
+    processes.check_same("data", setup.dataset.fingerprint, configs.differences)
+
+
 ValidateBatch = Callable[[Any, dict, dict], dict[str, jax.Array]]
 
 
@@ -209,51 +238,38 @@ def make_feed(setup: Setup) -> loop.Feed:
 
 
 def train(
-    setup: Setup,
-    folder: Path,
-    *,
-    loss_fn: Callable,
-    validate: Callable[[TrainState], dict[str, float]],
-    title: str,
-    warn: Callable[[str], None],
-    feed: loop.Feed | None = None,
-    select_by: str = "accuracy",
+    setup: Setup, recipe: Recipe, folder: Path, *, title: str, warn: Callable[[str], None]
 ) -> TrainState:
     """Train in a folder, or go on with what is in it.
 
     Args:
       setup: of the run.
+      recipe: of its kind.
       folder: gets config.json, metrics.jsonl and checkpoints/.
-      loss_fn: of a model with data axis `parallel.AXIS`; see `make_train_step`.
-      validate: from `make_validate`.
       title: of the progress bar.
       warn: receives one line per damaged file that was passed over.
-      feed: of the training data; None: `make_feed`'s.
-      select_by: the validation number that picks the best checkpoint.
 
     Raises:
       InputError: if the folder holds a run of another config, or the processes that
         train together were started with different configs or data.
     """
     config = setup.config
-    processes.check_same("config", configs.to_dict(config), workdir.differences)
-    processes.check_same("data", setup.dataset.fingerprint, configs.differences)
+    check_alike(setup)
     processes.alone(workdir.open_run, folder, config, setup.dataset.fingerprint)
-    feed = feed or make_feed(setup)
-    step = make_train_step(loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
+    feed = recipe.make_feed(setup)
     checkpoints: Checkpoints = NoCheckpoints()
     if processes.is_first():
         checkpoints = saved.open_checkpoints(config.train, folder)
     try:
         return loop.fit(
             state=setup.init_state(),
-            train_step=parallel.map_train_step(step),
+            train_step=make_step(setup, recipe, feed),
             feed=feed,
-            validate=validate,
+            validate=recipe.make_validate(setup),
             config=config.train,
             folder=folder,
             checkpoints=checkpoints,
-            select_by=select_by,
+            select_by=recipe.select_by,
             title=title,
             warn=warn,
         )

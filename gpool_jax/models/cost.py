@@ -30,6 +30,13 @@ def count_flops(fn: Callable, *args: Any) -> float:
     return float(analysis["flops"])
 
 
+def count_forward_flops(model: Any, input_shape: tuple[int, ...]) -> float:
+    """Operations of one evaluation of a network on [B, H, W, C]."""
+    x = jax.ShapeDtypeStruct(input_shape, "float32")
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    return count_flops(lambda v, x: model.apply(v, x)[0], variables, x)
+
+
 def count_parameters(params: Any) -> int:
     """Numbers in a tree of arrays (or of their shapes)."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

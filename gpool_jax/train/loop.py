@@ -46,6 +46,12 @@ class Feed(Protocol):
         """End what is open."""
 
 
+def steps_of_dispatch(config: TrainConfig, feed: Feed) -> int:
+    """Steps in one call, at most: on a CPU one, where XLA's convolutions are slow in a loop."""
+    on_cpu = jax.default_backend() == "cpu"
+    return config.steps_per_dispatch or (1 if on_cpu else feed.steps_per_dispatch)
+
+
 class Stopped(Exception):
     """The run was asked to stop (SIGTERM, or SIGINT); its state is saved.
 
@@ -123,8 +129,7 @@ def fit(
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
     data = parallel.replicate(feed.data)
-    on_cpu = jax.default_backend() == "cpu"
-    chunk = config.steps_per_dispatch or (1 if on_cpu else feed.steps_per_dispatch)
+    chunk = steps_of_dispatch(config, feed)
     make_log = _Log if processes.is_first() else _NoLog
     log = make_log(folder, config, first_step, title, checkpoints)
     step = first_step
@@ -267,6 +272,14 @@ class _NoLog(_Log):
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def stops(config: TrainConfig) -> list[int]:
+    """Steps after which a run is validated and saved, ascending."""
+    found = [0]
+    while found[-1] < config.steps:
+        found.append(_next_stop(found[-1], config))
+    return found[1:]
 
 
 def _next_stop(step: int, config: TrainConfig) -> int:

@@ -1,0 +1,128 @@
+"""`--dry-run`: counted sizes are the run's, the prediction follows from what was measured."""
+
+import dataclasses
+import re
+
+import jax
+import pytest
+
+from gpool_jax import cli
+from gpool_jax.errors import InputError, RunError
+from gpool_jax.experiments import dry_run, position, training
+from gpool_jax.report import estimate
+from tests.helpers import tiny, tiny_arms
+
+CONFIG = tiny(train={"steps": 40, "eval_every": 10, "milestones": (5, 20)})
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Of `CONFIG` on eight devices."""
+    return dry_run.run(CONFIG)
+
+
+def test_sizes_are_those_of_the_run(found):
+    (e,) = found
+    state = position.prepare(CONFIG).init_state()
+    assert sum(e.parameters.values()) == sum(x.size for x in jax.tree.leaves(state.params))
+    assert set(e.parameters) == {"backbone", "head"}
+    # The state on every device: parameters, two moments of Adam, statistics, step and key.
+    moments = 2 * sum(x.nbytes for x in jax.tree.leaves(state.params))
+    assert moments < e.state_bytes < 2 * moments
+    # uint8 pixels and int32 labels, once.
+    assert e.data_bytes == 160 * (8 * 8 * 1 + 4)
+    assert (e.num_images, e.image_shape, e.input_shape) == (160, (8, 8, 1), (24, 24, 1))
+    assert (e.devices, e.batch_size, e.steps) == (8, 16, 40)
+    # After 5, 10, 20, 30, 40: a milestone that is a regular stop counts once.
+    assert e.num_validations == 5
+
+
+def test_operations_are_near_a_count_by_hand(found):
+    (e,) = found
+    # Four 3x3 convolutions of VGG-5 and the head's: side, channels in and out.
+    layers = [(24, 1, 4), (12, 4, 8), (6, 8, 16), (3, 16, 32), (3, 32, 9)]
+    by_hand = sum(2 * 9 * side * side * into * out for side, into, out in layers)
+    assert by_hand < e.forward_flops < 1.3 * by_hand
+    # A step is the forward pass and two products of its size for the gradients, but for
+    # the first layer's, of 16 images; shares of one or two images cost some more.
+    assert 2 * 16 * by_hand < e.step_flops < 5 * 16 * by_hand
+
+
+def test_the_prediction_follows_from_what_was_measured(found):
+    (e,) = found
+    median, least, most = e.step_seconds
+    assert 0 < least <= median <= most
+    assert e.compile_seconds > 10 * median
+    given = dataclasses.replace(
+        e,
+        compile_seconds=10.0,
+        steps=1000,
+        step_seconds=(0.1, 0.05, 0.3),
+        num_validations=4,
+        validation_seconds=2.5,
+        num_runs=3,
+        name="arm",
+    )
+    assert given.seconds == pytest.approx(10 + 100 + 10)
+    text = estimate.describe(given)
+    assert text.startswith("arm\n")
+    for words in ("predicted   2 min 0 s, 3 times", "160 images/s", "100 epochs"):
+        assert words in text
+    assert "All 4 runs together: 8 min" in estimate.describe_total(
+        [given, dataclasses.replace(given, num_runs=1)]
+    )
+
+
+def test_runs_that_differ_in_their_seed_are_measured_once():
+    told, cached = [], []
+
+    def note(e):
+        told.append(e)
+        cached.append(jax.config.values["jax_enable_compilation_cache"])
+
+    found = dry_run.run(tiny_arms(), found=note)
+    assert told == found
+    assert [(e.name, e.num_runs) for e in found] == [("baseline", 2), ("augshift", 2)]
+    # What was compiled before would not say how long compiling takes.
+    assert cached == [False, False]
+    assert jax.config.values["jax_enable_compilation_cache"]
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    """A file with `CONFIG`."""
+    path = tmp_path / "config.py"
+    path.write_text("from tests.test_dry_run import CONFIG as config\n")
+    return path
+
+
+def test_the_command_prints_it_and_keeps_nothing(config_file, tmp_path, capsys):
+    run = tmp_path / "run"
+    code = cli.main(["train", str(config_file), "--dry-run", "--workdir", str(run)])
+    out = capsys.readouterr().out
+    assert code == 0
+    names = ("data", "network", "operations", "devices", "memory", "steps", "measured", "predicted")
+    assert re.findall(r"^(\w+) ", out, re.MULTILINE)[: len(names)] == list(names)
+    assert "40 of 16 images: 640 images, 4 epochs; 5 validations" in out
+    assert {p.name for p in tmp_path.iterdir()} == {"config.py"}
+
+
+def test_what_training_would_refuse_is_refused(config_file, capsys):
+    words = ["train", str(config_file), "--dry-run", "--train.batch-size", "12"]
+    assert cli.main(words) == 2
+    assert "`train.batch_size` must be a multiple of the 8 devices" in capsys.readouterr().err
+    # Of the measurements after the training, too.
+    with pytest.raises(InputError, match="`probe.folds` must be at most the 2 probed images"):
+        dry_run.run(tiny(probe={"num_images": 2}))
+
+
+def test_a_step_that_does_not_fit_is_said_so(monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+
+    monkeypatch.setattr(training, "make_step", full)
+    with pytest.raises(RunError, match="a step of 16 images does not fit"):
+        dry_run.run(CONFIG)
+    monkeypatch.setattr(training, "make_step", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        dry_run.run(CONFIG)

@@ -24,7 +24,7 @@ def make_step(setup: training.Setup, recipe: training.Recipe, steps: int) -> Cal
         held["state"], metrics = run(held["state"], data, inputs)
         held["step"] += steps
         jax.block_until_ready(held["state"])
-        total, number = metrics["loss"]
+        total, number = jax.device_get(metrics["loss"])
         return float(total[-1] / number[-1])
 
     return call

@@ -101,18 +101,18 @@ def colour_jitter(
       float32 [B, H, W, 3] in 0..1.
     """
     weights = jnp.array([0.299, 0.587, 0.114])
-
-    def grey(image: jax.Array) -> jax.Array:
-        return (image * weights[None, None, :]).sum(axis=-1, keepdims=True)
+    to_grey = jnp.tile(weights[:, None], (1, 3))
 
     def one(own_key: jax.Array, image: jax.Array) -> jax.Array:
         bright, contrast, saturation = 1.0 + strength * jax.random.uniform(
             own_key, (3,), minval=-1.0, maxval=1.0
         )
         image = jnp.clip(image * bright, 0.0, 1.0)
-        mean = grey(image).mean(keepdims=True)
+        # Grey is linear: its mean is the grey of the mean, and blending with it is a product.
+        mean = (image.mean(axis=(0, 1)) * weights).sum()
         image = jnp.clip(mean + contrast * (image - mean), 0.0, 1.0)
-        own_grey = grey(image)
-        return jnp.clip(own_grey + saturation * (image - own_grey), 0.0, 1.0)
+        blend = saturation * jnp.eye(3) + (1.0 - saturation) * to_grey
+        pixels = jnp.matmul(image.reshape(-1, 3), blend, precision=jax.lax.Precision.HIGHEST)
+        return jnp.clip(pixels.reshape(image.shape), 0.0, 1.0)
 
     return jax.vmap(one)(example_keys(key, index), images)

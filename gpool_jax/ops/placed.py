@@ -29,10 +29,10 @@ Map = Any
 
 # Least side of a canvas, in pixels, from which sharing its background is faster. Measured with
 # ResNet-18 on two CPU cores: a training step at width 16 and batch 48 is 1.3 times faster at 64
-# pixels, 1.15 at 48, slower at 24; a forward pass alone 1.0 to 1.2 times at 96, 1.3 to 1.8 at
+# pixels, 1.2 at 48, slower at 24; a forward pass alone 1.0 to 1.2 times at 96, 1.3 to 1.8 at
 # 160. Other platforms were not measured: there the work saved (2.2 times at 160 pixels) must
 # outweigh that a step is cut into more, smaller operations.
-LEAST_CANVAS_CPU_TRAINING = 64
+LEAST_CANVAS_CPU_TRAINING = 48
 LEAST_CANVAS = 160
 
 # Windows are worth their assembly up to this share of the pixels of the whole maps: training

@@ -8,6 +8,8 @@ import optax
 import pytest
 
 from gpool_jax.data import resident
+from gpool_jax.data.segmentation_splits import PixelSplit
+from gpool_jax.data.splits import Split
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import position
 from gpool_jax.train import parallel
@@ -208,3 +210,20 @@ def test_padded_batches_cover_every_row_once():
     kept = np.concatenate([b["index"][b["mask"]] for b in batches])
     np.testing.assert_array_equal(kept, np.arange(10))
     assert {len(b["index"]) for b in batches} == {4}
+
+
+@pytest.mark.parametrize("kind", ["images", "pixels"])
+def test_the_devices_of_a_cpu_share_the_only_copy_of_the_data(kind):
+    # One byte off: such an array would be copied once for every device.
+    room = np.zeros(64 * 32 * 32 * 3 + 1, np.uint8)[1:].reshape(64, 32, 32, 3)
+    if kind == "images":
+        split = Split(room, np.zeros(64, np.int32))
+    else:
+        split = PixelSplit(room, room[..., 0], tuple(map(str, range(64))))
+    held = parallel.replicate(resident.arrays(split.take(np.arange(60))) | {"all": split.images})
+    assert len(held["all"].addressable_shards) == 8
+    assert {s.data.unsafe_buffer_pointer() for s in held["all"].addressable_shards} == {
+        split.images.ctypes.data
+    }
+    # Those of `take` have their own memory, which lives as long as the arrays do.
+    assert len({s.data.unsafe_buffer_pointer() for s in held["images"].addressable_shards}) == 1

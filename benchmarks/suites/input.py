@@ -1,10 +1,14 @@
 """What surrounds the network: canvases, shifts, augmentation, the host's work, memory."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import machine, ours, random_data
 from benchmarks.record import Row
@@ -21,6 +25,7 @@ from gpool_jax.config import (
 from gpool_jax.experiments import segmentation, training
 from gpool_jax.train import parallel
 
+_ROOT = Path(__file__).parents[2]
 _ROUNDS = 9
 
 
@@ -31,7 +36,7 @@ def rows(quick: bool) -> list[Row]:
         *_canvas_rows(width, batch),
         *_augmentation_rows(quick),
         *_host_rows(width, batch),
-        _memory_row(2_000 if quick else 100_000),
+        *[_memory_row(2_000 if quick else 100_000, devices) for devices in (1, 2)],
     ]
 
 
@@ -127,23 +132,36 @@ def _host_rows(width: float, batch: int) -> list[Row]:
     return [Row("input", case, "ours", seconds=spread, images=batch)]
 
 
-def _memory_row(count: int) -> Row:
-    """Bytes that putting a data set on the device takes, beside the set itself."""
-    images = random_data.images(count, 32).train.images
-    before = machine.reset_peak_memory()
-    held = parallel.replicate({"images": images})
-    jax.block_until_ready(held)
-    grown = machine.peak_memory() - before
-    del held
+def _memory_row(count: int, devices: int) -> Row:
+    """Bytes that a data set takes when it is put on devices, beside the set itself."""
+    words = [sys.executable, "-m", "benchmarks.suites.input", str(count), str(devices)]
+    done = subprocess.run(words, cwd=_ROOT, capture_output=True, text=True, check=True)
+    grown, size = map(float, done.stdout.split()[-2:])
     return Row(
         "input",
-        f"{count} images on the device, bytes over those of the set",
+        f"{count} images on {devices} virtual CPU device{'s' if devices > 1 else ''}, bytes over "
+        "those of the set",
         "ours",
-        value=grown / images.nbytes,
-        unit=f"x {images.nbytes / 2**20:.0f} MiB",
-        note="growth of resident memory while a NumPy set is put on the device as uint8",
+        value=grown / size,
+        unit=f"x {size / 2**20:.0f} MiB",
+        note="growth of resident memory while a NumPy set is put on the devices as uint8; in a "
+        "process of its own",
     )
+
+
+def _grow(count: int, devices: int) -> None:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", devices)
+    images = random_data.images(count, 32).train.images
+    parallel.replicate({"images": np.zeros(1)})
+    before = machine.reset_peak_memory()
+    jax.block_until_ready(parallel.replicate({"images": images}))
+    print(machine.peak_memory() - before, images.nbytes)
 
 
 def _ready(fn: Callable, *args: Any) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(fn(*args))
+
+
+if __name__ == "__main__":
+    _grow(int(sys.argv[1]), int(sys.argv[2]))

@@ -54,7 +54,7 @@ def _case(name: str, value: Any, values: dict[str, Any], num_classes: int = 10) 
     steps = 1 if jax.default_backend() == "cpu" else 50
     return Case(
         suite="scaling",
-        name=f"{name} {value:g}",
+        name=f"{name} {value:g}" + (f" ({512 * value:g} channels)" if name == "width" else ""),
         contenders=(Contender("ours", lambda: ours.position_step(config, dataset, steps), steps),),
         images=values["batch"],
         flops=lambda: ours.training_flops(

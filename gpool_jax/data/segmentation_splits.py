@@ -8,12 +8,13 @@ import numpy as np
 
 from gpool_jax.data import segmentation_files as files
 from gpool_jax.data.segmentation_files import LabelCode, Pair
+from gpool_jax.data.splits import aligned
 from gpool_jax.errors import InputError, RunError
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelSplit:
-    """A split in memory.
+    """A split in memory, not to be written to: see `splits.aligned`.
 
     Attributes:
       images: uint8 [N, H, W, 3].
@@ -24,6 +25,11 @@ class PixelSplit:
     images: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+
+    def __post_init__(self):
+        """Move images and labels, if need be."""
+        object.__setattr__(self, "images", aligned(self.images))
+        object.__setattr__(self, "labels", aligned(self.labels))
 
     def __len__(self) -> int:
         """N."""

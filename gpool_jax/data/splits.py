@@ -10,14 +10,34 @@ from gpool_jax.errors import InputError
 
 # Splits that a source does not bring are drawn once, the same for every run.
 _TEST_SPLIT_SEED = 20210
+# Bytes: XLA's for CPU buffers.
+_ALIGNMENT = 64
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """The same values where a CPU device can use them as they lie: at a multiple of 64 bytes.
+
+    Anywhere else, JAX would hold a copy for every device.
+    """
+    if values.ctypes.data % _ALIGNMENT == 0 and values.flags.c_contiguous:
+        return values
+    room = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    copy = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, H, W, C] and labels int32 [N]."""
+    """Images uint8 [N, H, W, C] and labels int32 [N]; not to be written to: see `aligned`."""
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self):
+        """Move the images, if need be."""
+        object.__setattr__(self, "images", aligned(self.images))
 
     def __len__(self) -> int:
         """N."""

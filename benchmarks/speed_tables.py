@@ -8,8 +8,9 @@ Cells = tuple[str, ...]
 def ratios(record: Record) -> list[Cells]:
     """One line for each case with opponents: our time, and how many times faster we are."""
     header = (
-        "work", "ours", "faster than torch-tuned", "than torch-reference", "GFLOP/s", "of peak",
-        "memory, ours / torch-tuned", "compile, cold / cached",
+        "work", "ours", "by shard_map", "faster than torch-tuned", "than torch-reference",
+        "GFLOP/s", "of peak", "memory, ours / torch-tuned",
+        "compile, cold / cached",
     )  # fmt: skip
     lines: list[Cells] = [header]
     for (suite, case), rows in _by_case(record).items():
@@ -21,6 +22,7 @@ def ratios(record: Record) -> list[Cells]:
             (
                 f"{suite}: {case}",
                 format_seconds(ours.seconds.median),
+                _seconds(rows.get("ours, shard_map")),
                 format_ratio(tuned.speed_up),
                 format_ratio(reference.speed_up if reference else None),
                 _rate(ours),
@@ -83,6 +85,10 @@ def _measured(row: Row) -> str:
     if row.unit == "bytes":
         return f"{row.value:,.0f} bytes"
     return f"{row.value:.3g} {row.unit}"
+
+
+def _seconds(row: Row | None) -> str:
+    return format_seconds(row.seconds.median) if row and row.seconds else "-"
 
 
 def _rate(row: Row) -> str:

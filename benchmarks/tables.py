@@ -21,7 +21,7 @@ from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
 # Where tables stand.
-PAGES = (ROOT / "README.md",)
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "SCALING.md")
 RESULTS = ROOT / "benchmarks" / "results"
 
 

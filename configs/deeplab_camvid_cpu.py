@@ -4,7 +4,7 @@
     gpool rank RUN; gpool attack RUN
 
 Shows: how much segmentation relies on the channels that carry position, overall and of one side.
-Expected time: 12 to 17 minutes of training, 6 of ranking, 20 to 27 of attacking, on two cores.
+Expected time: 12 to 17 minutes of training, 6 of ranking, at most 27 of attacking, on two cores.
 Measured on two AMD EPYC cores: mean IoU 33.4 % (seed 0) and 31.2 % (seed 1) on the attacked images.
 
 Half resolution per side, a quarter of ResNet-18's width (128 channels are pooled), output stride 8,

@@ -107,6 +107,8 @@ def override(config: Any, arguments: list[str], usage: str, show_help: bool) -> 
         known += ["--workdir", "--weights", "--model", "--compilation-cache", "--help"]
         known += ["--distributed", "--coordinator", "--num-processes", "--process-id"]
         known += ["--dry-run", *_SHORT_NAMES]
+        if name in known:
+            raise InputError(f"`{name}` does not belong to this command; see `gpool --help`.")
         raise InputError(f"unknown config field {name}.{nearest(name, known)}")
     return new
 

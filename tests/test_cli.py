@@ -359,3 +359,9 @@ def test_a_field_of_consistency_switches_it_on_for_a_position_run(gpool, tmp_pat
         assert "Under shift" in text
     found = json.loads((out / "results.json").read_text())["measurements"]
     assert {m["protocol"] for m in found} == {"circular"}
+
+
+@pytest.mark.parametrize("words", [["demo", "--dry-run"], ["evaluate", "--distributed"]])
+def test_an_option_of_another_command_is_said_to_be_one(words, capsys):
+    assert cli.main(words) == 2
+    assert f"`{words[-1]}` does not belong to this command" in capsys.readouterr().err

@@ -65,28 +65,39 @@ def alternate(
     *,
     repetitions: int,
     warm_up: int = 2,
+    short: float = 1.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time every call in turn, round after round, so that a slow minute meets them all.
 
+    A short call is timed right after an untimed one: else it would pay for what the
+    contender before it left behind, cold caches and threads that still spin for work.
+
     Args:
       calls: by name; each synchronises by itself.
       repetitions: rounds.
-      warm_up: untimed calls of each.
+      warm_up: untimed calls of each, at least 1.
+      short: seconds below which a call is a short one.
       clock: seconds.
 
     Returns:
       Seconds of each call, in the order of the rounds.
     """
-    for call in calls.values():
-        for _ in range(warm_up):
-            call()
+
+    def timed(call: Callable[[], Any]) -> float:
+        started = clock()
+        call()
+        return clock() - started
+
+    lead_in = {
+        name: [timed(call) for _ in range(warm_up)][-1] < short for name, call in calls.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repetitions):
         for name, call in calls.items():
-            started = clock()
-            call()
-            seconds[name].append(clock() - started)
+            if lead_in[name]:
+                call()
+            seconds[name].append(timed(call))
     return seconds
 
 

@@ -25,6 +25,19 @@ def test_contenders_take_turns_and_warm_up_is_not_timed():
     assert seconds == {"a": [1.0] * 3, "b": [1.0] * 3}
 
 
+def test_a_short_call_is_timed_right_after_one_of_its_own():
+    called, now = [], [0.0]
+
+    def call(name, seconds):
+        called.append(name)
+        now[0] += seconds
+
+    calls = {"short": lambda: call("short", 0.5), "long": lambda: call("long", 3.0)}
+    seconds = alternate(calls, repetitions=2, warm_up=1, clock=lambda: now[0])
+    assert called == ["short", "long"] + ["short", "short", "long"] * 2
+    assert seconds == {"short": [0.5] * 2, "long": [3.0] * 2}
+
+
 def test_the_ratio_is_taken_round_by_round():
     # Both slow down fourfold in the last round: the machine did, not a contender.
     found = speed_up([1.0, 1.0, 4.0], [2.0, 3.0, 8.0])

@@ -231,7 +231,7 @@ def program_name(config) -> str:
 @pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
 def test_takes_one_real_step(config, tmp_path, monkeypatch):
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.
-    monkeypatch.setattr(placed, "LEAST_CANVAS_CPU_TRAINING", 64)
+    monkeypatch.setattr(placed, "LEAST_CANVAS_CPU", 64)
     experiment = experiment_of(config)
     dataset = pixel_dataset() if isinstance(config, SegmentationConfig) else None
     setup = experiment.prepare(config, dataset=dataset)

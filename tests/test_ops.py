@@ -103,14 +103,30 @@ CONV_CASES = [
     (7, 2, 1, 12, 10, 2, 3),
     (1, 2, 1, 6, 6, 3, 4),
     (3, 1, 2, 7, 7, 2, 3),
-    (3, 1, 1, 6, 6, 32, 5),  # lowered to a matmul on CPU
-    (3, 2, 1, 6, 6, 16, 5),  # the same, strided
+    (3, 1, 1, 2, 6, 3, 5),  # lowered to a matmul on CPU
+    (3, 2, 1, 4, 4, 3, 5),  # the same, strided
+]
+# Taps that lie outside the map wherever the kernel stands.
+WIDE_CASES = [
+    (3, 1, 6, 5, 6, 3, 4),  # only the middle tap sees it
+    (3, 1, 5, 5, 6, 3, 4),  # the outer ones see one column of it
+    (5, 1, 3, 5, 6, 3, 4),  # all but the outermost see it
 ]
 
 
 @pytest.mark.parametrize("mode", ops.PADDING_MODES)
 @pytest.mark.parametrize("case", CONV_CASES, ids=str)
 def test_conv2d(mode, case):
+    check_conv2d(mode, case)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "partial"])
+@pytest.mark.parametrize("case", WIDE_CASES, ids=str)
+def test_conv2d_of_taps_outside_the_map(mode, case):
+    check_conv2d(mode, case)
+
+
+def check_conv2d(mode, case):
     size, stride, dilation, height, width, channels, features = case
     x = _normal(6, 2, height, width, channels)
     kernel = _normal(7, size, size, channels, features)

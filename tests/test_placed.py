@@ -302,19 +302,17 @@ def test_four_devices_that_share_equal_one_that_does_not():
 @pytest.mark.parametrize(("name", "side", "shared"), [("resnet18", 24, True), ("vgg5", 24, False)])
 def test_what_training_hands_the_network_follows_the_network(name, side, shared):
     setup = position.prepare(tiny(data={"side": side}, model={"name": name, "width": 1 / 16}))
-    x = position.place(setup, *stimulus(3, side), train=True)
+    x = position.place(setup, *stimulus(3, side))
     assert isinstance(x, placed.Placed) == shared
     np.testing.assert_array_equal(ops.compose(x), ops.place(*stimulus(3, side), 3))
 
 
-def test_sharing_pays_in_training_on_cpu_and_elsewhere_on_larger_canvases():
-    assert ops.sharing_pays(3, 32, "cpu", train=True)
-    assert not ops.sharing_pays(3, 32, "cpu", train=False)
-    assert ops.sharing_pays(5, 32, "cpu", train=False)
-    assert not ops.sharing_pays(3, 8, "cpu", train=True)
-    assert not ops.sharing_pays(1, 224, "cpu", train=True)
-    assert not ops.sharing_pays(3, 32, "gpu", train=True)
-    assert ops.sharing_pays(5, 32, "tpu", train=True)
+def test_sharing_pays_on_a_cpu_and_elsewhere_on_larger_canvases():
+    assert ops.sharing_pays(3, 32, "cpu")
+    assert not ops.sharing_pays(3, 8, "cpu")
+    assert not ops.sharing_pays(1, 224, "cpu")
+    assert not ops.sharing_pays(3, 32, "gpu")
+    assert ops.sharing_pays(5, 32, "tpu")
 
 
 def test_cells_that_a_stride_does_not_divide_are_computed_whole():
@@ -332,8 +330,9 @@ def test_the_exact_evaluation_answers_alike(monkeypatch):
     variables = initialise(setup.model, 3, 24, channels=1)
     data = {"images": jnp.asarray(setup.dataset.test.images[:6])}
     inputs = {"index": jnp.arange(4), "mask": jnp.array([True, True, True, False])}
-    expected = jax.jit(exhaustive.make_evaluate_batch(setup))(variables, data, inputs)
-    monkeypatch.setattr(placed, "LEAST_CANVAS", 72)
+    with monkeypatch.context() as patch:
+        patch.setattr(placed, "LEAST_CANVAS_CPU", 1000)
+        expected = jax.jit(exhaustive.make_evaluate_batch(setup))(variables, data, inputs)
     evaluate = exhaustive.make_evaluate_batch(setup)
     args = (variables, data, inputs)
     assert isinstance(position.place(setup, *stimulus(3, 24)), placed.Placed)

@@ -174,7 +174,7 @@ def _time_steps(
     first = inputs_at(0, count)
     single = jax.tree.map(lambda x: x[:1], first)
     started = time.perf_counter()
-    compiled = step.lower(state, data, first).compile()
+    compiled = step.compile(state, data, first)
     compile_seconds = time.perf_counter() - started
     state, _ = jax.block_until_ready(step(state, data, first))
     started = time.perf_counter()

@@ -69,8 +69,8 @@ def draw_permutation(
     return ops.draw_permutations(key, index, num_channels)
 
 
-def place(setup: Setup, images: jax.Array, cell: jax.Array, *, train: bool = False) -> Map:
-    """Each image in its cell of a canvas, for training or for evaluation.
+def place(setup: Setup, images: jax.Array, cell: jax.Array) -> Map:
+    """Each image in its cell of a canvas.
 
     Returns:
       What the network takes: canvases [B, n*H, n*W, C], or what stands for them
@@ -78,7 +78,7 @@ def place(setup: Setup, images: jax.Array, cell: jax.Array, *, train: bool = Fal
     """
     n = setup.config.n
     shared = setup.model.shares_background and ops.sharing_pays(
-        n, images.shape[1], jax.default_backend(), train=train
+        n, images.shape[1], jax.default_backend()
     )
     return (ops.place_shared if shared else ops.place)(images, cell, n)
 
@@ -115,7 +115,7 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
             )
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            place(setup, images, cell, train=True),
+            place(setup, images, cell),
             train=True,
             permutation=permutation,
             mutable=["batch_stats"],

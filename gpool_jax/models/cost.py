@@ -10,8 +10,8 @@ import jax
 def count_flops(fn: Callable, *args: Any) -> float:
     """Floating point operations of one call.
 
-    A multiply-add counts as two. Taps of a convolution that its gradient fills with
-    zeros (those of a stride) are not counted; taps on padding of the image are.
+    A multiply-add counts as two. Taps of a convolution that fall on padding with
+    zeros, or that its gradient fills with zeros (those of a stride), are not counted.
 
     Args:
       fn: a function of arrays.

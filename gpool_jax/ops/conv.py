@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.ops.conv_lowering import convolve_valid
+from gpool_jax.ops.conv_lowering import convolve
 
 PADDING_MODES = ("zeros", "circular", "reflect", "replicate", "partial", "resize")
 
@@ -74,15 +74,30 @@ def conv2d(
     Raises:
       ValueError: if `padding` is unknown.
     """
-    size = kernel.shape[0]
-    padded = pad2d(
-        x, dilation * (size // 2), padding, stretch=3 if size == 7 and dilation == 1 else None
-    )
-    out = convolve_valid(padded, kernel, stride=stride, dilation=dilation)
+    size, amount = kernel.shape[0], dilation * (kernel.shape[0] // 2)
+    if padding in ("zeros", "partial"):
+        unseen = _taps_on_zeros(size, dilation, max(x.shape[1:3]))
+        seen = kernel[unseen : size - unseen, unseen : size - unseen]
+        # Zeros belong to the convolution: its gradient for `x` then leaves them out.
+        out = convolve(
+            x, seen, stride=stride, dilation=dilation, padding=amount - unseen * dilation
+        )
+    else:
+        padded = pad2d(x, amount, padding, stretch=3 if size == 7 and dilation == 1 else None)
+        out = convolve(padded, kernel, stride=stride, dilation=dilation)
     if padding == "partial" and size > 1:
         ratio = _partial_ratio(x.shape[1:3], size, stride, dilation)
         out = out * jnp.asarray(ratio, out.dtype)[None, :, :, None]
     return out
+
+
+def _taps_on_zeros(size: int, dilation: int, side: int) -> int:
+    """How many taps at each end of a kernel lie outside the map, wherever its centre is.
+
+    >>> [_taps_on_zeros(3, dilation, side=9) for dilation in (6, 12)]
+    [0, 1]
+    """
+    return max(0, size // 2 - (side - 1) // dilation)
 
 
 def _partial_ratio(sides: tuple[int, ...], size: int, stride: int, dilation: int) -> np.ndarray:

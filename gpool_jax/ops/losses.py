@@ -54,7 +54,9 @@ def pixel_cross_entropy(
     labelled = (labels >= 0) & (labels < num_classes)
     labels = jnp.where(labelled, labels, 0)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
-    chosen = jnp.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+    # A choice and a sum: the gradient of a look-up would be a scatter.
+    is_label = labels[..., None] == jnp.arange(num_classes)
+    chosen = jnp.where(is_label, log_p, 0.0).sum(axis=-1)
     losses = -chosen
     if focal_gamma > 0:
         # The power of 0 has no slope below gamma 1: keep it off the edge.

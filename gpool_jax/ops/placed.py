@@ -21,7 +21,7 @@ from jax import lax
 
 from gpool_jax.ops.canvas import place
 from gpool_jax.ops.conv import conv2d
-from gpool_jax.ops.conv_lowering import convolve_valid
+from gpool_jax.ops.conv_lowering import convolve
 from gpool_jax.ops.permute import permute_channels
 
 # An array [B, H, W, C] or a `Placed`: a union would make every layer's caller say which.
@@ -29,10 +29,10 @@ Map = Any
 
 # Least side of a canvas, in pixels, from which sharing its background is faster. Measured with
 # ResNet-18 on two CPU cores: a training step at width 16 and batch 48 is 1.3 times faster at 64
-# pixels, 1.2 at 48, slower at 24; a forward pass alone 1.0 to 1.2 times at 96, 1.3 to 1.8 at
-# 160. Other platforms were not measured: there the work saved (2.2 times at 160 pixels) must
-# outweigh that a step is cut into more, smaller operations.
-LEAST_CANVAS_CPU_TRAINING = 48
+# pixels, 1.2 at 48, slower at 24; an evaluation 1.4 times at 48 and 1.6 at 96. Other platforms
+# were not measured: there the work saved (2.2 times at 160 pixels) must outweigh that a step is
+# cut into more, smaller operations.
+LEAST_CANVAS_CPU = 48
 LEAST_CANVAS = 160
 
 # Windows are worth their assembly up to this share of the pixels of the whole maps: training
@@ -83,19 +83,18 @@ class Placed:
         return Placed(background, window, self.cell, self.n, before)
 
 
-def sharing_pays(n: int, side: int, platform: str, *, train: bool) -> bool:
+def sharing_pays(n: int, side: int, platform: str) -> bool:
     """Whether a network runs faster on `place_shared` than on `place`.
 
     Args:
       n: cells per side.
       side: pixels of a cell.
       platform: "cpu", "gpu" or "tpu".
-      train: whether a gradient is taken, or the network only applied.
 
-    >>> [sharing_pays(3, 32, platform, train=True) for platform in ("cpu", "gpu")]
+    >>> [sharing_pays(3, 32, platform) for platform in ("cpu", "gpu")]
     [True, False]
     """
-    least = LEAST_CANVAS_CPU_TRAINING if train and platform == "cpu" else LEAST_CANVAS
+    least = LEAST_CANVAS_CPU if platform == "cpu" else LEAST_CANVAS
     return n > 1 and n * side >= least
 
 
@@ -213,7 +212,7 @@ def conv2d_placed(
     # The window's taps, from the first of its first pixel to the last of its last.
     first, last = before * stride + reach, (after - 1) * stride + reach + 1
     taps = _resize(_clear_outside(x), first, last)
-    window = convolve_valid(taps.window, kernel, stride=stride)
+    window = convolve(taps.window, kernel, stride=stride)
     return x.replace(whole(x.background), window, before)
 
 

@@ -20,6 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpool_jax.errors import InputError
+from gpool_jax.train.compiler import Program, compiler_options
 
 AXIS = "data"
 MAPPINGS = ("pmap", "shard_map")
@@ -136,11 +137,14 @@ def _largest(sharding: NamedSharding) -> Callable:
 class MappedStep(Protocol):
     """What `map_train_step` returns."""
 
-    def __call__(self, state: Any, data: Any, inputs: Any) -> tuple[Any, dict[str, Any]]:
+    def __call__(self, state: Any, data: Any, inputs: Any, /) -> tuple[Any, dict[str, Any]]:
         """Run as many steps as `inputs` hold."""
 
-    def lower(self, state: Any, data: Any, inputs: Any) -> Any:
-        """The program of such a call, to be compiled or inspected: a `jax.stages.Lowered`."""
+    def lower(self, state: Any, data: Any, inputs: Any, /) -> Any:
+        """The program of such a call, to be inspected: a `jax.stages.Lowered`."""
+
+    def compile(self, state: Any, data: Any, inputs: Any, /) -> Any:
+        """The compiled program of such a call: a `jax.stages.Compiled`."""
 
 
 def map_train_step(step: Callable) -> MappedStep:
@@ -164,8 +168,10 @@ def map_train_step(step: Callable) -> MappedStep:
 
     if _mapping.get() == "shard_map":
         return _ShardMapped(steps, jax.devices(), input_axis=1, out_specs=PartitionSpec())
-    return jax.pmap(
-        steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
+    return _compiled_by_us(
+        jax.pmap(
+            steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
+        )
     )
 
 
@@ -180,7 +186,13 @@ def map_batch(fn: Callable) -> Callable:
         return _ShardMapped(fn, devices, input_axis=0, out_specs=PartitionSpec(AXIS), donate=False)
     # Among several processes, the default is the devices of all of them.
     among = devices if jax.process_count() > 1 else None
-    return jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among)
+    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among)
+    return _compiled_by_us(mapped)
+
+
+def _compiled_by_us(mapped: Any) -> Program:
+    # Among several processes, only `pmap` itself can join what each of them has.
+    return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 
 class _ShardMapped:
@@ -212,7 +224,11 @@ class _ShardMapped:
             # With its check, gradients would be multiplied by the number of devices.
             check_vma=False,
         )
-        self._program = jax.jit(mapped, donate_argnums=0 if donate else ())
+        self._program = jax.jit(
+            mapped,
+            donate_argnums=0 if donate else (),
+            compiler_options=compiler_options() or None,
+        )
 
     def __call__(self, state: Any, data: Any, inputs: Any) -> Any:
         return self._program(*self._place(state, data, inputs))
@@ -220,6 +236,10 @@ class _ShardMapped:
     def lower(self, state: Any, data: Any, inputs: Any) -> Any:
         """See `MappedStep`."""
         return self._program.lower(*self._place(state, data, inputs))
+
+    def compile(self, state: Any, data: Any, inputs: Any) -> Any:
+        """See `MappedStep`."""
+        return self.lower(state, data, inputs).compile()
 
     def _place(self, replicated: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
         """The arguments as arrays over the mesh; what is there already is not copied."""

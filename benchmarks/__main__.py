@@ -97,6 +97,7 @@ def _alone(case: Case, quick: bool) -> dict[str, dict]:
             compiles=not contender.name.startswith("torch"),
         )
         for contender in case.contenders
+        if contender.alone
     }
 
 

@@ -16,11 +16,14 @@ class Contender:
       build: makes the data and the program, and returns the call to be timed. A call
         ends when its result is there: it synchronises by itself.
       repeats: how often a call does the case's work (steps of one dispatch).
+      alone: whether its memory and compilation are measured, too: they take longer
+        than all rounds.
     """
 
     name: str
     build: Callable[[], Callable[[], Any]]
     repeats: int = 1
+    alone: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,12 @@ def _position(
     mapped = dataclasses.replace(config, train=shard_map)
     contenders = [
         Contender("ours", lambda: ours.position_step(config, dataset(), steps), steps),
-        Contender("ours, shard_map", lambda: ours.position_step(mapped, dataset(), steps), steps),
+        Contender(
+            "ours, shard_map",
+            lambda: ours.position_step(mapped, dataset(), steps),
+            steps,
+            alone=False,  # what it compiles, and keeps, is what pmap does
+        ),
     ]
     if has_torch():
         # PermuteNet's passes cost what GAPNet's do; the reference has one more matmul.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import check, random_data, record
+from benchmarks import check, profile, random_data, record
 from benchmarks.machine import has_torch
 from benchmarks.record import Record, Row
 from benchmarks.suites import SUITES, load
@@ -139,3 +139,27 @@ def test_random_images_are_not_zeros_and_their_splits_differ():
     assert (data.train.images != data.test.images).mean() > 0.9
     assert set(np.unique(data.test.labels)) == {0, 1, 2, 3}
     assert dataclasses.asdict(data)["mean"] == data.mean
+
+
+# Profiles
+
+
+def test_the_profile_names_what_a_fusion_holds():
+    text = """HloModule jit_step, is_scheduled=true
+
+%fused (p: f32[4,8], q: f32[8,2]) -> f32[4,2] {
+  %p = f32[4,8]{1,0} parameter(0)
+  %q = f32[8,2]{1,0} parameter(1)
+  ROOT %dot.1 = f32[4,2]{1,0} dot(%p, %q), lhs_contracting_dims={1}
+}
+
+ENTRY %main (x: f32[4,8], y: f32[8,2]) -> f32[4,2] {
+  %x = f32[4,8]{1,0} parameter(0)
+  %y = f32[8,2]{1,0} parameter(1)
+  %f = f32[4,2]{1,0} fusion(%x, %y), kind=kCustom, calls=%fused, metadata={op_name="jit(step)/a"}, backend_config={"fusion_config":{"kind":"__ynn_fusion"}}
+  ROOT %n = f32[4,2]{1,0} negate(%f)
+}
+"""  # noqa: E501
+    found = profile.operations(text)
+    assert found["f"] == profile.Operation("YNNPACK: dot", "f32[4,2]", "jit(step)/a")
+    assert found["n"].kind == "negate"

@@ -62,6 +62,9 @@ def test_a_program_is_compiled_once_for_each_set_of_shapes():
     program = Program(counted, compiler_options())
     for size in (3, 3, 5, 3, 5):
         np.testing.assert_array_equal(program({"a": np.ones(size, np.float32)}), 2 * np.ones(size))
+    small, large = ({"a": np.ones(size, np.float32)} for size in (3, 5))
+    assert program.compile(small) is program.compile(small)
+    assert program.compile(small) is not program.compile(large)
 
 
 def test_a_program_without_options_is_left_to_itself():

@@ -109,6 +109,7 @@ CONV_CASES = [
 # Taps that lie outside the map wherever the kernel stands.
 WIDE_CASES = [
     (3, 1, 6, 5, 6, 3, 4),  # only the middle tap sees it
+    (3, 2, 6, 5, 6, 3, 4),  # the same, strided
     (3, 1, 5, 5, 6, 3, 4),  # the outer ones see one column of it
     (5, 1, 3, 5, 6, 3, 4),  # all but the outermost see it
 ]
@@ -124,6 +125,20 @@ def test_conv2d(mode, case):
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
 def test_conv2d_of_taps_outside_the_map(mode, case):
     check_conv2d(mode, case)
+
+
+def test_taps_outside_the_map_cost_nothing_and_learn_nothing():
+    x = _normal(6, 1, 9, 9, 2)
+
+    def fn(kernel):
+        return ops.conv2d(jnp.asarray(x, jnp.float32), kernel, dilation=12)
+
+    kernel = jnp.ones((3, 3, 2, 4))
+    nine_taps = 9 * 9 * 9 * 2 * 4 * 2
+    assert jax.jit(fn).lower(kernel).cost_analysis()["flops"] < nine_taps / 4
+    gradient = jax.grad(lambda k: fn(k).sum())(kernel)
+    np.testing.assert_allclose(gradient[1, 1, :, 0], x.sum((0, 1, 2)), rtol=1e-4, atol=1e-4)
+    assert not gradient.at[1, 1].set(0.0).any()
 
 
 def check_conv2d(mode, case):

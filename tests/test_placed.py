@@ -300,7 +300,7 @@ def test_four_devices_that_share_equal_one_that_does_not():
 
 
 @pytest.mark.parametrize(("name", "side", "shared"), [("resnet18", 24, True), ("vgg5", 24, False)])
-def test_what_training_hands_the_network_follows_the_network(name, side, shared):
+def test_what_the_network_is_handed_follows_the_network(name, side, shared):
     setup = position.prepare(tiny(data={"side": side}, model={"name": name, "width": 1 / 16}))
     x = position.place(setup, *stimulus(3, side))
     assert isinstance(x, placed.Placed) == shared

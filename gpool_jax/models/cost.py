@@ -11,7 +11,8 @@ def count_flops(fn: Callable, *args: Any) -> float:
     """Floating point operations of one call.
 
     A multiply-add counts as two. Taps of a convolution that fall on padding with
-    zeros, or that its gradient fills with zeros (those of a stride), are not counted.
+    zeros, or that its gradient fills with zeros (those of a stride), are not counted,
+    but on a CPU for maps smaller than the kernel, where it is a matrix product.
 
     Args:
       fn: a function of arrays.

@@ -55,7 +55,7 @@ def pixel_cross_entropy(
     labels = jnp.where(labelled, labels, 0)
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     # A choice and a sum: the gradient of a look-up would be a scatter.
-    is_label = labels[..., None] == jnp.arange(num_classes)
+    is_label = jax.nn.one_hot(labels, num_classes, dtype=bool)
     chosen = jnp.where(is_label, log_p, 0.0).sum(axis=-1)
     losses = -chosen
     if focal_gamma > 0:

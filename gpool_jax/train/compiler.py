@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-# XLA hands parts of a CPU program to the library YNNPACK: products, reductions, elementwise
-# work, and convolutions. All but the last are named here, since its own convolution (Eigen's)
-# is 1.2 to 2 times faster (`benchmarks/NOTES.md`).
+# XLA hands parts of a CPU program to the library YNNPACK. Only what is named here pays: XLA's own
+# reductions are much slower, but its own convolutions (Eigen's) are 1.2 to 2.5 times faster, and
+# groups of other work take convolutions with them (`benchmarks/NOTES.md`, 16 to 18).
 _CPU: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{name}" for name in ("INDIVIDUAL_DOT", "REDUCE")
@@ -33,10 +33,7 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 class Program:
-    """A function of arrays that `pmap` or `jit` made, compiled with options.
-
-    `pmap` takes no options for the compiler: each set of shapes is compiled here, once.
-    """
+    """A mapped function of arrays, compiled with options, once for each set of shapes."""
 
     def __init__(self, program: Any, options: dict[str, str | bool]):
         """Take a program that can be lowered; without options it is left to itself."""

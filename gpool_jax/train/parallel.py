@@ -191,7 +191,8 @@ def map_batch(fn: Callable) -> Callable:
 
 
 def _compiled_by_us(mapped: Any) -> Program:
-    # Among several processes, only `pmap` itself can join what each of them has.
+    # `pmap` takes no options for the compiler: its programs are compiled by us. Not among several
+    # processes, where `pmap` itself must join what each of them has.
     return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 

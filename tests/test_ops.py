@@ -134,8 +134,8 @@ def test_taps_outside_the_map_cost_nothing_and_learn_nothing():
         return ops.conv2d(jnp.asarray(x, jnp.float32), kernel, dilation=12)
 
     kernel = jnp.ones((3, 3, 2, 4))
-    nine_taps = 9 * 9 * 9 * 2 * 4 * 2
-    assert jax.jit(fn).lower(kernel).cost_analysis()["flops"] < nine_taps / 4
+    # What is left is a 1x1 kernel, which a CPU takes as a product; one of nine taps it would not.
+    assert "stablehlo.convolution" not in jax.jit(fn).lower(kernel).as_text()
     gradient = jax.grad(lambda k: fn(k).sum())(kernel)
     np.testing.assert_allclose(gradient[1, 1, :, 0], x.sum((0, 1, 2)), rtol=1e-4, atol=1e-4)
     assert not gradient.at[1, 1].set(0.0).any()

@@ -6,6 +6,7 @@ Measured on two cores (`benchmarks/NOTES.md`); a GPU or TPU always gets XLA's ow
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def convolve(
@@ -30,9 +31,20 @@ def convolve(
     def by_dot(a: jax.Array, b: jax.Array) -> jax.Array:
         return _convolve_by_dot(a, b, stride, dilation, padding)
 
-    if not _dot_is_faster(x.shape, kernel.shape, stride, dilation, padding):
-        return plain(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_dot, default=plain)
+    if _dot_is_faster(x.shape, kernel.shape, stride, dilation, padding):
+        return lax.platform_dependent(x, kernel, cpu=by_dot, default=plain)
+    # The map alone: a convolution inside a branch, where one is left, is slow on a CPU.
+    return plain(lax.platform_dependent(x, cpu=_kept_whole, default=lambda a: a), kernel)
+
+
+def _kept_whole(x: jax.Array) -> jax.Array:
+    """The map, computed before what reads it.
+
+    A kernel's gradient needs it transposed. XLA would compute it anew inside that
+    transpose, in an order that misses every cache; it does not look into a call.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(jnp.copy)(x)
 
 
 def _convolve(

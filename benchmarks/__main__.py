@@ -32,8 +32,17 @@ def main(words: list[str]) -> int:
         "--no-isolated", action="store_true", help="leave out memory and compilation"
     )
     options = parser.parse_args(words)
-    if options.repetitions < _FEWEST and not options.quick:
-        parser.error(f"--repetitions must be at least {_FEWEST}; got {options.repetitions}")
+    fewest = 1 if options.quick else _FEWEST
+    if options.repetitions < fewest:
+        parser.error(f"--repetitions must be at least {fewest}; got {options.repetitions}")
+    try:
+        re.compile(options.only)
+        if options.out:  # before hours of work, not after
+            record.check_writable(options.out)
+    except re.error as error:
+        parser.error(f"--only must be a regular expression: {error}")
+    except OSError as error:
+        parser.error(f"--out cannot be written: {error}")
     # Both sides profit; before JAX makes its threads.
     keep_freed_memory()
     from benchmarks import machine
@@ -51,9 +60,12 @@ def main(words: list[str]) -> int:
             if re.search(options.only, case.name):
                 own += run_case(case, peaks, options)
         rows += own
-        print(f"\n{record.table(own)}", flush=True)
+        print(f"\n{record.table(own)}" if own else "", end="\n" if own else "", flush=True)
         if options.out:  # after every suite: a later one may fail
             record.write(Record(described, command, rows), options.out)
+    if not rows:
+        print(f"benchmarks: no case matches {options.only!r}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -9,7 +9,7 @@ machine of a kind, where times do not.
 import sys
 from pathlib import Path
 
-from benchmarks.record import Record, read
+from benchmarks.record import Record, format_seconds, read
 
 TOLERANCE = 0.15
 
@@ -26,9 +26,10 @@ def slower(new: Record, committed: Record, *, tolerance: float = TOLERANCE) -> l
       ValueError: if the two have no ratio in common: nothing would be checked.
     """
     known = {(row.suite, row.case, row.contender): row.speed_up for row in committed.rows}
+    ours, ours_before = _own_times(new), _own_times(committed)
     found, compared = [], 0
     for row in new.rows:
-        before = known.get((row.suite, row.case, row.contender))
+        before, case = known.get((row.suite, row.case, row.contender)), (row.suite, row.case)
         if row.speed_up is None or before is None:
             continue
         compared += 1
@@ -38,10 +39,17 @@ def slower(new: Record, committed: Record, *, tolerance: float = TOLERANCE) -> l
                 f"({row.speed_up.low:.2f} to {row.speed_up.high:.2f}), was {before.median:.2f}x "
                 f"({before.low:.2f} to {before.high:.2f}): "
                 f"{100 * (1 - row.speed_up.median / before.median):.0f} % slower"
+                f"{f' (ours {ours[case]}, was {ours_before[case]})' if case in ours else ''}"
             )
     if not compared:
         raise ValueError("the two records have no case with the same contenders in common.")
     return found
+
+
+def _own_times(record: Record) -> dict[tuple[str, str], str]:
+    """By suite and case: did we become slower, or the other faster?"""
+    own = [row for row in record.rows if row.contender == "ours" and row.seconds]
+    return {(row.suite, row.case): format_seconds(row.seconds.median) for row in own}
 
 
 def main(words: list[str]) -> int:

@@ -69,6 +69,15 @@ def write(record: Record, path: Path) -> None:
     path.write_text(json.dumps(values, indent=1) + "\n")
 
 
+def check_writable(path: Path) -> None:
+    """Raise OSError where a record could not be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.exists()
+    path.open("a").close()
+    if is_new:
+        path.unlink()
+
+
 def read(path: Path) -> Record:
     """Read what `write` wrote.
 

@@ -76,7 +76,7 @@ def test_the_check_names_what_fell_by_more_than_15_percent(tmp_path, capsys):
     (line,) = check.slower(after, before)
     assert "8.40x reference" in line
     assert "was 10.00x" in line
-    assert "16 % slower" in line
+    assert "16 % slower (ours 1 s, was 1 s)" in line
     paths = [tmp_path / "new.json", tmp_path / "old.json"]
     for path, own in zip(paths, (after, before), strict=True):
         record.write(own, path)
@@ -100,6 +100,28 @@ def test_few_repetitions_and_unknown_suites_are_refused(capsys):
         with pytest.raises(SystemExit):
             command.main(words)
     assert "--repetitions must be at least 7; got 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--quick", "--repetitions", "0"], "--repetitions must be at least 1; got 0"),
+        (["--only", "("], "--only must be a regular expression"),
+        (["--out", "/dev/null/x.json"], "--out cannot be written"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_measured(
+    words, message, capsys, monkeypatch
+):
+    monkeypatch.setattr(command, "load", lambda name: pytest.fail("measured"))
+    with pytest.raises(SystemExit):
+        command.main(["train", *words])
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_of_no_case_is_no_success(capsys):
+    assert command.main(["train", "--quick", "--only", "no such case"]) == 2
+    assert "no case matches 'no such case'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -336,3 +336,11 @@ def test_many_steps_per_dispatch_end_with_the_same_parameters(tmp_path, finished
     ):
         if a.ndim > 1:  # under Adam a bias before BatchNorm follows the rounding
             np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_a_checkpoint_of_another_width_is_named(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(1, {"kernel": np.zeros((3, 4), np.float32)}, 0.5)
+    wider = {"kernel": jax.ShapeDtypeStruct((3, 8), np.float32)}
+    with pytest.raises(InputError, match=r"kernel.*is \(3, 4\), not \(3, 8\)"):
+        checkpoints.load(1, wider)

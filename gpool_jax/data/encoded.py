@@ -126,6 +126,6 @@ if __name__ == "__main__":
 
     try:
         tyro.cli(main)
-    except InputError as error:
-        print(error, file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"gpool_jax.data.encoded: {error}", file=sys.stderr)
         sys.exit(2)

@@ -118,17 +118,29 @@ class Checkpoints:
         """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
         Raises:
-          InputError: naming it, and the file of it that is missing, cut short or changed.
+          InputError: naming it, and the file of it that is missing, cut short or changed,
+            or the array that is not of the shape asked for.
         """
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
         try:
             self._check_sums(step)
-            return self._checkpointer.load(step, template)
+            loaded = self._checkpointer.load(step, template)
         except Exception as error:  # Orbax and TensorStore raise many kinds
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise InputError(
                 f"checkpoint {self.directory}/{step} cannot be read: {reason}"
             ) from None
+        # Orbax hands over arrays of other shapes than it was asked for.
+        for (path, wanted), found in zip(
+            jax.tree.leaves_with_path(template), jax.tree.leaves(loaded), strict=True
+        ):
+            if np.shape(found) != wanted.shape:
+                raise InputError(
+                    f"checkpoint {self.directory}/{step} is not of the network in the run's "
+                    f"config.json: {jax.tree_util.keystr(path)} is {np.shape(found)}, not "
+                    f"{wanted.shape}"
+                )
+        return loaded
 
     @_as_one_process
     def load_feed(self, step: int) -> dict | None:

@@ -157,7 +157,7 @@ def map_train_step(step: Callable) -> MappedStep:
       `(state, data, inputs) -> (state, metrics)`: `state` replicated and donated,
       `data` replicated and kept, `inputs` [K, devices, share, ...] those of this
       process; every metric comes back with a leading K. K = 1 makes no loop:
-      XLA's CPU convolutions are about ten times slower inside one.
+      XLA's CPU convolutions are tens of times slower inside one.
     """
 
     def steps(state: Any, data: Any, inputs: Any) -> Any:

@@ -30,7 +30,8 @@ def arrays(case, dtype=jnp.float32):
 def value_and_gradients(fn, x, kernel):
     def loss(a, b):
         out = fn(a, b).astype(jnp.float32)
-        return jnp.sum(jnp.sin(out)), out
+        # Linear: the gradient then does not magnify how the output was rounded.
+        return jnp.sum(jax.random.normal(jax.random.key(2), out.shape) * out), out
 
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     (dx, dk), out = gradient(x, kernel)
@@ -57,7 +58,7 @@ def test_both_lowerings_agree(name, dtype, tolerance):
     found = value_and_gradients(fast(case), x, kernel)
     for key, value in expected.items():
         error = jnp.linalg.norm(found[key].astype(jnp.float32) - value) / jnp.linalg.norm(value)
-        assert error < (tolerance if dtype == "float32" or key == "out" else 5 * tolerance), key
+        assert error < tolerance, key
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -98,6 +98,8 @@ def test_accelerators_keep_every_convolution_and_cpus_all_but_those_of_1x1(platf
     specs = (REPLICATED, REPLICATED, SPLIT)
     text = lower(step, specs, REPLICATED, (state, data, inputs), (platform,))
     assert text.count("stablehlo.convolution") == convolutions
+    # Only a CPU is told to compute maps before what transposes them.
+    assert ("inlineable" in text) == (platform == "cpu")
 
 
 @pytest.mark.parametrize(

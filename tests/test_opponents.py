@@ -15,14 +15,14 @@ torch_train = pytest.importorskip("benchmarks.torch_train")
 torch_measure = pytest.importorskip("benchmarks.torch_measure")
 
 
-def plain_loop(network, batches, steps):
+def plain_loop(network, batches, steps, optimizer=None):
     """What a PyTorch user would write first; the oracle of both opponents."""
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    optimizer = optimizer or torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
     losses = []
     for x, labels in itertools.islice(batches, steps):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(x), labels)
+        loss = torch.nn.functional.cross_entropy(network(x), labels, ignore_index=255)
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -83,6 +83,51 @@ def test_the_reference_opponent_learns_what_a_plain_loop_does():
     expected = plain_loop(network(), batches(), 4)
     call = torch_train.reference_position_step(network(), dataset, n=n, batch_size=size)
     np.testing.assert_allclose([call() for _ in range(4)], expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("opponent", ["reference", "tuned"])
+def test_the_segmenting_opponents_learn_what_a_plain_loop_does(opponent):
+    dataset, size = random_data.scenes(12, (33, 41), num_classes=5), 4
+    draw = random.Random(0)
+
+    def network():
+        made = torch_train.make_deeplab(18, 5, width=1 / 16, output_stride=8, rates=(1, 2, 3))
+        for layer in made.modules():  # its numbers are not drawn in the same order
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+        return made
+
+    def drawn():
+        if opponent == "tuned":
+            rows = torch.randint(0, len(dataset.train.images), (size,)).tolist()
+            return zip(rows, (torch.rand(size) < 0.5).tolist(), strict=True)
+        rows = [draw.randrange(len(dataset.train.images)) for _ in range(size)]
+        return [(row, draw.random() < 0.5) for row in rows]
+
+    def batches():
+        while True:
+            images, labels = [], []
+            for row, mirrored in drawn():
+                image = dataset.train.images[row].astype(np.float32) / 255
+                image = (image - np.float32(dataset.mean)) / np.float32(dataset.std)
+                label = dataset.train.labels[row].astype(np.int64)
+                if mirrored:
+                    image, label = image[:, ::-1], label[:, ::-1]
+                images.append(torch.from_numpy(image.transpose(2, 0, 1).copy()))
+                labels.append(torch.from_numpy(label.copy()))
+            yield torch.stack(images), torch.stack(labels)
+
+    plain = network()
+    sgd = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    torch.manual_seed(1)
+    expected = plain_loop(plain, batches(), 3, sgd)
+    options = {"batch_size": size}
+    if opponent == "tuned":
+        options |= {"steps": 1, "dtype": "float32"}
+    build = getattr(torch_train, f"{opponent}_segmentation_step")
+    call = build(network(), dataset, **options)
+    torch.manual_seed(1)
+    np.testing.assert_allclose([call() for _ in range(3)], expected, rtol=2e-3)
 
 
 def test_all_contenders_of_the_attack_count_the_same():

@@ -175,6 +175,24 @@ def test_the_gradient_of_a_max_pool_goes_to_the_winners():
     np.testing.assert_array_equal(np.asarray(gradient)[0, :, :, 0], winners)
 
 
+def test_the_gradient_of_a_max_pool_of_overlapping_windows_is_that_of_the_plain_one():
+    x = _normal(15, 2, 9, 12, 3)
+
+    def plain(a):
+        window, step, pad = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+        return jax.lax.reduce_window(a, -jnp.inf, jax.lax.max, window, step, pad)
+
+    def fast(a):
+        return ops.max_pool2d(a, size=3, stride=2, amount=1)
+
+    weights = _normal(16, *plain(x).shape)
+    found, expected = (
+        jax.jit(jax.grad(lambda a, f=f: (weights * f(a)).sum()))(x) for f in (plain, fast)
+    )
+    assert jnp.abs(expected).max() > 1.0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_circular_convolution_commutes_with_circular_shifts_and_zeros_does_not():
     x, kernel = _normal(11, 1, 8, 8, 2), _normal(12, 3, 3, 2, 2)
 

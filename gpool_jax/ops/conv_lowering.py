@@ -33,15 +33,17 @@ def convolve(
 
     if _dot_is_faster(x.shape, kernel.shape, stride, dilation, padding):
         return lax.platform_dependent(x, kernel, cpu=by_dot, default=plain)
-    # The map alone: a convolution inside a branch, where one is left, is slow on a CPU.
-    return plain(lax.platform_dependent(x, cpu=_kept_whole, default=lambda a: a), kernel)
+    # The map alone: a program exported for several platforms keeps its branches, and a convolution
+    # inside one is slow on a CPU.
+    return plain(lax.platform_dependent(x, cpu=_computed_first, default=lambda a: a), kernel)
 
 
-def _kept_whole(x: jax.Array) -> jax.Array:
+def _computed_first(x: jax.Array) -> jax.Array:
     """The map, computed before what reads it.
 
     A kernel's gradient needs it transposed. XLA would compute it anew inside that
     transpose, in an order that misses every cache; it does not look into a call.
+    A copy, for JAX itself leaves out a call that returns its argument.
     """
     with set_xla_metadata(inlineable="false"):
         return jax.jit(jnp.copy)(x)

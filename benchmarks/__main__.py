@@ -60,7 +60,8 @@ def main(words: list[str]) -> int:
             if re.search(options.only, case.name):
                 own += run_case(case, peaks, options)
         rows += own
-        print(f"\n{record.table(own)}" if own else "", end="\n" if own else "", flush=True)
+        if own:
+            print(f"\n{record.table(own)}", flush=True)
         if options.out:  # after every suite: a later one may fail
             record.write(Record(described, command, rows), options.out)
     if not rows:

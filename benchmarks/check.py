@@ -9,7 +9,7 @@ machine of a kind, where times do not.
 import sys
 from pathlib import Path
 
-from benchmarks.record import Record, format_seconds, read
+from benchmarks.record import Record, Row, format_seconds, read
 
 TOLERANCE = 0.15
 
@@ -26,10 +26,9 @@ def slower(new: Record, committed: Record, *, tolerance: float = TOLERANCE) -> l
       ValueError: if the two have no ratio in common: nothing would be checked.
     """
     known = {(row.suite, row.case, row.contender): row.speed_up for row in committed.rows}
-    ours, ours_before = _own_times(new), _own_times(committed)
     found, compared = [], 0
     for row in new.rows:
-        before, case = known.get((row.suite, row.case, row.contender)), (row.suite, row.case)
+        before = known.get((row.suite, row.case, row.contender))
         if row.speed_up is None or before is None:
             continue
         compared += 1
@@ -39,17 +38,19 @@ def slower(new: Record, committed: Record, *, tolerance: float = TOLERANCE) -> l
                 f"({row.speed_up.low:.2f} to {row.speed_up.high:.2f}), was {before.median:.2f}x "
                 f"({before.low:.2f} to {before.high:.2f}): "
                 f"{100 * (1 - row.speed_up.median / before.median):.0f} % slower"
-                f"{f' (ours {ours[case]}, was {ours_before[case]})' if case in ours else ''}"
+                f" (ours {_own_time(new, row)}, was {_own_time(committed, row)})"
             )
     if not compared:
         raise ValueError("the two records have no case with the same contenders in common.")
     return found
 
 
-def _own_times(record: Record) -> dict[tuple[str, str], str]:
-    """By suite and case: did we become slower, or the other faster?"""
-    own = [row for row in record.rows if row.contender == "ours" and row.seconds]
-    return {(row.suite, row.case): format_seconds(row.seconds.median) for row in own}
+def _own_time(record: Record, row: Row) -> str:
+    """Our time at the case of a row: did we become slower, or the other faster?"""
+    for own in record.rows:
+        if (own.suite, own.case, own.contender) == (row.suite, row.case, "ours") and own.seconds:
+            return format_seconds(own.seconds.median)
+    return "unknown"
 
 
 def main(words: list[str]) -> int:

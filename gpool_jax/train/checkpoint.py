@@ -136,9 +136,8 @@ class Checkpoints:
         ):
             if np.shape(found) != wanted.shape:
                 raise InputError(
-                    f"checkpoint {self.directory}/{step} is not of the network in the run's "
-                    f"config.json: {jax.tree_util.keystr(path)} is {np.shape(found)}, not "
-                    f"{wanted.shape}"
+                    f"checkpoint {self.directory}/{step} is of another network than asked for: "
+                    f"{jax.tree_util.keystr(path)} is {np.shape(found)}, not {wanted.shape}"
                 )
         return loaded
 

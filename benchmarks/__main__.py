@@ -15,7 +15,7 @@ from benchmarks import isolated, record
 from benchmarks.record import Record, Row
 from benchmarks.suites import SUITES, load
 from benchmarks.timing import Case, Spread, alternate, speed_up
-from gpool_jax.allocator import keep_freed_memory
+from gpool_jax.train.allocator import keep_freed_memory
 
 _FEWEST = 7
 

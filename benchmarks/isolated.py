@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gpool_jax.allocator import keep_freed_memory
+from gpool_jax.train.allocator import keep_freed_memory
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.experiments import position, segmentation, training
+from gpool_jax.experiments import training
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.models.cost import count_flops, count_forward_flops
 from gpool_jax.train import parallel
 

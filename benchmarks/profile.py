@@ -96,7 +96,7 @@ def main(words: list[str]) -> int:
 
 
 def _profile(options: argparse.Namespace, programs: str, trace: str) -> int:
-    from gpool_jax.allocator import keep_freed_memory
+    from gpool_jax.train.allocator import keep_freed_memory
 
     keep_freed_memory()
     import jax

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gpool_jax.data.segmentation import PixelDataset, PixelSplit
-from gpool_jax.data.sources import CIFAR_STATISTICS, IMAGENET_STATISTICS, Dataset
-from gpool_jax.data.splits import Split
+from gpool_jax.data.images.load import CIFAR_STATISTICS, IMAGENET_STATISTICS, Dataset
+from gpool_jax.data.images.splits import Split
+from gpool_jax.data.pixels.load import PixelDataset, PixelSplit
 
 
 def images(count: int, side: int, *, num_classes: int = 10, seed: int = 0) -> Dataset:

@@ -2,7 +2,7 @@
 
 import sys
 
-from gpool_jax.cli import main
+from gpool_jax.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,7 +19,7 @@ from gpool_jax.config import (
     ShiftConfig,
     TrainConfig,
 )
-from gpool_jax.data.segmentation import IGNORE, PixelDataset, PixelSplit
+from gpool_jax.data.pixels.load import IGNORE, PixelDataset, PixelSplit
 
 # Eight pixels a digit, four convolutions: seconds, and still the real thing.
 TINY = PositionConfig(

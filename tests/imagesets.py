@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data import sources
+from gpool_jax.data.images import load as sources
 
 CLASSES = ("ant", "bee", "cow")
 # Given, so that nothing is decoded when a set is opened.

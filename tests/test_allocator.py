@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gpool_jax import allocator
+from gpool_jax.train import allocator
 
 # Touches 64 MiB again and again; prints the page faults of the later rounds.
 ROUNDS = """

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.experiments import position, segmentation
 from gpool_jax.experiments.channels import scoring, subjects
 from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
 RANK = {"regions": ("overall", "left", "top"), "grid": 2, "integration_steps": 3}

@@ -11,11 +11,13 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import position, segmentation, segmentation_measure
 from gpool_jax.experiments.channels import attack, files, plan, rank, scoring, subjects, sweep
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.subject import measured_boxes
 from gpool_jax.experiments.channels.subjects import Opened
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import measure as segmentation_measure
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.report import read_result
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
 

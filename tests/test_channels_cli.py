@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from gpool_jax import cli
+from gpool_jax.cli import main as cli
 from tests.golden import cases
 from tests.helpers import pixel_dataset
 

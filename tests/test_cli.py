@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpool_jax import cli
+from gpool_jax.cli import main as cli
 from tests.test_torch_weights import state_dict
 
 CONFIG = """

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax import cli_options
-from gpool_jax import config_values as configs
+from gpool_jax.cli import options as cli_options
 from gpool_jax.config import (
     KINDS,
     AttackConfig,
@@ -22,17 +21,16 @@ from gpool_jax.config import (
     RankConfig,
     SegmentationConfig,
 )
-from gpool_jax.data.sources import Dataset
-from gpool_jax.data.splits import Split
+from gpool_jax.config import checks as configs
+from gpool_jax.data.images.load import Dataset
+from gpool_jax.data.images.splits import Split
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import (
-    comparison,
-    invariance,
-    invariance_comparison,
-    invariance_measure,
-    position,
-    segmentation,
-)
+from gpool_jax.experiments.invariance import comparison as invariance_comparison
+from gpool_jax.experiments.invariance import measure as invariance_measure
+from gpool_jax.experiments.invariance import training as invariance
+from gpool_jax.experiments.position import comparison
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.ops import placed
 from tests.helpers import TINY, pixel_dataset
 

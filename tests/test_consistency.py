@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.data.splits import Split
-from gpool_jax.experiments import (
-    consistency,
-    decoding,
-    invariance,
-    measure,
-    measured,
-    position,
-    probing,
-    views,
-)
+from gpool_jax.data.images.splits import Split
+from gpool_jax.experiments.invariance import decoding
+from gpool_jax.experiments.invariance import training as invariance
+from gpool_jax.experiments.measures import consistency, probing, views
+from gpool_jax.experiments.measures import tallies as measured
+from gpool_jax.experiments.position import measure
+from gpool_jax.experiments.position import training as position
 from gpool_jax.ops import probe
 from tests import reference
 from tests.helpers import tiny, tiny_invariance

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data import encoded, sources, splits
 from gpool_jax.data.cache import cached
+from gpool_jax.data.images import encoded, splits
+from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 
 

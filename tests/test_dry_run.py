@@ -6,9 +6,10 @@ import re
 import jax
 import pytest
 
-from gpool_jax import cli
+from gpool_jax.cli import main as cli
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import dry_run, position, training
+from gpool_jax.experiments import dry_run, training
+from gpool_jax.experiments.position import training as position
 from gpool_jax.report import estimate
 from tests.helpers import tiny, tiny_arms
 

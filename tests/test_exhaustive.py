@@ -10,7 +10,10 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.config import ComparisonConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import comparison, exhaustive, position, probing, summary
+from gpool_jax.experiments.measures import probing
+from gpool_jax.experiments.position import comparison, exhaustive
+from gpool_jax.experiments.position import rows as summary
+from gpool_jax.experiments.position import training as position
 from gpool_jax.report import read_result
 from tests.helpers import TINY, tiny
 

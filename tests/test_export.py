@@ -10,7 +10,9 @@ from jax import export
 from jax.sharding import Mesh, PartitionSpec
 
 from gpool_jax.data import resident
-from gpool_jax.experiments import exhaustive, position, probing
+from gpool_jax.experiments.measures import probing
+from gpool_jax.experiments.position import exhaustive
+from gpool_jax.experiments.position import training as position
 from gpool_jax.ops import probe
 from gpool_jax.train.step import make_train_step
 from tests.helpers import tiny

@@ -13,7 +13,11 @@ from gpool_jax import ops
 from gpool_jax.config import DataConfig, ShiftConfig
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import invariance, invariance_comparison, invariance_measure, run, views
+from gpool_jax.experiments import run
+from gpool_jax.experiments.invariance import comparison as invariance_comparison
+from gpool_jax.experiments.invariance import measure as invariance_measure
+from gpool_jax.experiments.invariance import training as invariance
+from gpool_jax.experiments.measures import views
 from gpool_jax.report import read_result
 from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step

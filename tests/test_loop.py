@@ -15,7 +15,8 @@ import pytest
 
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import position, saved
+from gpool_jax.experiments import saved
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, read_events

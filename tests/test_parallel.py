@@ -8,10 +8,10 @@ import optax
 import pytest
 
 from gpool_jax.data import resident
-from gpool_jax.data.segmentation_splits import PixelSplit
-from gpool_jax.data.splits import Split
+from gpool_jax.data.images.splits import Split
+from gpool_jax.data.pixels.splits import PixelSplit
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import position
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step
 from tests.helpers import tiny

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gpool_jax import models, ops
-from gpool_jax.experiments import exhaustive, position
+from gpool_jax.experiments.position import exhaustive
+from gpool_jax.experiments.position import training as position
 from gpool_jax.models.cost import count_flops
 from gpool_jax.models.factory import Classifier
 from gpool_jax.models.heads import LinearHead

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax.data import splits
-from gpool_jax.experiments import measure, position, saved
+from gpool_jax.data.images import splits
+from gpool_jax.experiments import saved
+from gpool_jax.experiments.position import measure
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train.optimizer import evaluated_variables
 from tests import reference
 from tests.helpers import tiny

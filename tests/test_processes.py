@@ -16,10 +16,11 @@ import jax
 import numpy as np
 import pytest
 
-from gpool_jax import cli
+from gpool_jax.cli import main as cli
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import position, saved, workdir
+from gpool_jax.experiments import saved, workdir
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import processes, watchdog
 from tests.helpers import tiny
 
@@ -43,7 +44,8 @@ class Process:
         config = run.parent / f"{name}.py"
         config.write_text(f"from tests.test_processes import {name} as config\n")
         program = (
-            f"import sys\n{prelude}\nfrom gpool_jax.cli import main\nsys.exit(main(sys.argv[1:]))"
+            f"import sys\n{prelude}\n"
+            "from gpool_jax.cli.main import main\nsys.exit(main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", program, "train", str(config), "--workdir", str(run)]
         flags = f"--xla_force_host_platform_device_count={devices}"

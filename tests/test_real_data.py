@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpool_jax import cli
+from gpool_jax.cli import main as cli
 from gpool_jax.report import read_result
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpool_jax.data import records, sources, splits
+from gpool_jax.data.images import load as sources
+from gpool_jax.data.images import records, splits
 from gpool_jax.errors import InputError, RunError
 from tests import imagesets
 from tests.imagesets import folder_config, load, numbers, tfds_config

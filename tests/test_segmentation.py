@@ -11,8 +11,9 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.data import resident
-from gpool_jax.data.segmentation import IGNORE
-from gpool_jax.experiments import saved, segmentation
+from gpool_jax.data.pixels.load import IGNORE
+from gpool_jax.experiments import saved
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.train import parallel
 from gpool_jax.train.events import read_events
 from gpool_jax.train.step import make_train_step

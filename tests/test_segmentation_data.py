@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpool_jax.data import segmentation
-from gpool_jax.data.segmentation import IGNORE
+from gpool_jax.data.pixels import load as segmentation
+from gpool_jax.data.pixels.load import IGNORE
 from gpool_jax.errors import InputError
 from tests.pixelsets import (
     CLASSES,

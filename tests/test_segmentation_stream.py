@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpool_jax.data import segmentation
-from gpool_jax.data.segmentation import IGNORE, make_feed
+from gpool_jax.data.pixels import load as segmentation
+from gpool_jax.data.pixels.load import IGNORE, make_feed
 from gpool_jax.errors import InputError, RunError
 from tests.pixelsets import (
     CLASSES,

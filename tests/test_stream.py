@@ -15,12 +15,14 @@ import jax
 import numpy as np
 import pytest
 
-from gpool_jax import cli
-from gpool_jax import config_values as configs
-from gpool_jax.data import stream, workers
-from gpool_jax.data.stream import StreamFeed
+from gpool_jax.cli import main as cli
+from gpool_jax.config import checks as configs
+from gpool_jax.data import workers
+from gpool_jax.data.images import stream
+from gpool_jax.data.images.stream import StreamFeed
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import position, training
+from gpool_jax.experiments import training
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
 from tests import imagesets
@@ -242,7 +244,7 @@ def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
     path = tmp_path / "config.py"
     text = json.dumps(configs.to_dict(config))
     path.write_text(
-        "import json\nfrom gpool_jax import config_values\n"
+        "import json\nfrom gpool_jax.config import checks as config_values\n"
         f"config = config_values.from_dict(json.loads({text!r}))\n"
     )
     run = tmp_path / "run"

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from benchmarks.record import Row
-from gpool_jax.cli_options import load_config
+from gpool_jax.cli.options import load_config
 from gpool_jax.config import DataConfig, PositionConfig
 from gpool_jax.experiments import run
 

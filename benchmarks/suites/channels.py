@@ -16,10 +16,10 @@ from gpool_jax.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from gpool_jax.experiments import segmentation
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.pixels import PixelSubject
 from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.segmentation import training as segmentation
 
 NUM_CLASSES = 11
 

@@ -8,7 +8,8 @@ from benchmarks import ours, random_data
 from benchmarks.machine import has_torch
 from benchmarks.timing import Case, Contender
 from gpool_jax.config import EvalConfig, ModelConfig, PositionConfig, TrainConfig
-from gpool_jax.experiments import exhaustive, position
+from gpool_jax.experiments.position import exhaustive
+from gpool_jax.experiments.position import training as position
 
 _CPU = ((0.25, 32, 48), (0.125, 16, 48))
 _GPU = ((1.0, 32, 480), (0.25, 32, 480))

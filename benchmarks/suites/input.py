@@ -22,7 +22,8 @@ from gpool_jax.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from gpool_jax.experiments import segmentation, training
+from gpool_jax.experiments import training
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.train import parallel
 
 _ROOT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ def _host_rows(width: float, batch: int) -> list[Row]:
         model=ModelConfig(name="resnet18", width=width), train=TrainConfig(batch_size=batch)
     )
     dataset = random_data.images(45_000, 8)
-    from gpool_jax.experiments import position
+    from gpool_jax.experiments.position import training as position
 
     feed: Any = training.make_feed(position.prepare(config, dataset=dataset))
     held = {"step": 0}

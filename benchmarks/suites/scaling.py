@@ -13,7 +13,7 @@ from benchmarks import ours, random_data
 from benchmarks.record import Row
 from benchmarks.timing import Case, Contender, Spread, alternate
 from gpool_jax.config import ModelConfig, PositionConfig, TrainConfig
-from gpool_jax.experiments import position
+from gpool_jax.experiments.position import training as position
 from gpool_jax.models.cost import count_parameters
 
 _ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def _devices_row(count: int, rounds: int) -> Row:
 
 
 def _on_devices(count: int, rounds: int) -> None:
-    from gpool_jax.allocator import keep_freed_memory
+    from gpool_jax.train.allocator import keep_freed_memory
 
     keep_freed_memory()
     jax.config.update("jax_num_cpu_devices", count)

@@ -15,7 +15,8 @@ from gpool_jax.config import (
     SegmenterConfig,
     TrainConfig,
 )
-from gpool_jax.experiments import position, segmentation
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 
 # (network, width, side of the image, n, batch): a canvas is n images wide.
 _CPU = (

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.data.segmentation_splits import PixelSplit
-from gpool_jax.data.splits import Split
+from gpool_jax.data.images.splits import Split
+from gpool_jax.data.pixels.splits import PixelSplit
 
 
 def arrays(split: Split | PixelSplit) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.allocator import keep_freed_memory
 from gpool_jax.config import (
     ComparisonConfig,
     InvarianceComparisonConfig,
@@ -18,6 +17,7 @@ from gpool_jax.config import (
     PositionConfig,
     SegmentationConfig,
 )
+from gpool_jax.train.allocator import keep_freed_memory
 
 
 def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print):
@@ -39,13 +39,10 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
     """
     keep_freed_memory()
     # Imported here, so that naming a config does not load JAX.
-    from gpool_jax.experiments import (
-        comparison,
-        invariance_comparison,
-        invariance_measure,
-        measure,
-        segmentation_measure,
-    )
+    from gpool_jax.experiments.invariance import comparison as invariance_comparison
+    from gpool_jax.experiments.invariance import measure as invariance_measure
+    from gpool_jax.experiments.position import comparison, measure
+    from gpool_jax.experiments.segmentation import measure as segmentation_measure
     from gpool_jax.train import parallel
 
     runners: dict[type, Callable] = {

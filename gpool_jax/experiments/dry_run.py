@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax import config_values as configs
 from gpool_jax.config import (
     ComparisonConfig,
     InvarianceComparisonConfig,
@@ -17,16 +16,14 @@ from gpool_jax.config import (
     PositionConfig,
     SegmentationConfig,
 )
+from gpool_jax.config import checks as configs
 from gpool_jax.errors import RunError
-from gpool_jax.experiments import (
-    comparison,
-    invariance,
-    invariance_comparison,
-    measure,
-    position,
-    segmentation,
-    training,
-)
+from gpool_jax.experiments import training
+from gpool_jax.experiments.invariance import comparison as invariance_comparison
+from gpool_jax.experiments.invariance import training as invariance
+from gpool_jax.experiments.position import comparison, measure
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Recipe, Setup
 from gpool_jax.models import cost
 from gpool_jax.report.estimate import Estimate

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpool_jax import config_values as configs
 from gpool_jax import models
 from gpool_jax.config import ModelConfig, TrainConfig
-from gpool_jax.data import resident, sources, splits
-from gpool_jax.data.records import Records
-from gpool_jax.data.stream import StreamFeed
+from gpool_jax.config import checks as configs
+from gpool_jax.data import resident
+from gpool_jax.data.images import load as sources
+from gpool_jax.data.images import splits
+from gpool_jax.data.images.records import Records
+from gpool_jax.data.images.stream import StreamFeed
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.models import Classifier

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpool_jax import config_values as configs
+from gpool_jax.config import checks as configs
 from gpool_jax.errors import InputError
 
 # Where a machine keeps things and what it shows; not what the run computes.

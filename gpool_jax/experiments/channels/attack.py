@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax import config_values as configs
 from gpool_jax.config import SegmentationConfig
+from gpool_jax.config import checks as configs
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.channels import files, rank, subjects
@@ -24,7 +24,7 @@ from gpool_jax.experiments.channels.subject import check_feature, encode
 from gpool_jax.experiments.channels.subjects import Opened
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import Swept, sweep
-from gpool_jax.experiments.segmentation_measure import data_notes
+from gpool_jax.experiments.segmentation.measure import data_notes
 from gpool_jax.report import Result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay

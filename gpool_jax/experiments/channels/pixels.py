@@ -8,7 +8,6 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import segmentation
 from gpool_jax.experiments.channels.subject import (
     OUTSIDE,
     Quantity,
@@ -17,6 +16,7 @@ from gpool_jax.experiments.channels.subject import (
     measured_boxes,
     parse_regions,
 )
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models.deeplab_linear import respond
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpool_jax import config_values as configs
 from gpool_jax import ops
 from gpool_jax.config import RankConfig
+from gpool_jax.config import checks as configs
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.channels import files
 from gpool_jax.experiments.channels.files import Ranking

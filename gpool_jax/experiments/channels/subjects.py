@@ -10,10 +10,14 @@ import numpy as np
 
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import imported, measure, position, saved, segmentation
+from gpool_jax.experiments import saved
+from gpool_jax.experiments import weights as imported
 from gpool_jax.experiments.channels.canvases import CanvasSubject
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.pixels import PixelSubject
+from gpool_jax.experiments.position import measure
+from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train.optimizer import evaluated_variables
 

@@ -1,0 +1,1 @@
+"""The command line `gpool`: one file per group of commands, `main` dispatches."""

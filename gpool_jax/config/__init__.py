@@ -1,0 +1,54 @@
+"""Frozen dataclasses: everything a run depends on, one class per experiment.
+
+Imports nothing heavy, so that `gpool --help` answers at once.
+"""
+
+from gpool_jax.config.kinds import (
+    DEMO,
+    KINDS,
+    AnyConfig,
+    ComparisonConfig,
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    PositionConfig,
+    SegmentationConfig,
+)
+from gpool_jax.config.sections import (
+    AttackConfig,
+    ConsistencyConfig,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    PixelDataConfig,
+    PixelEvalConfig,
+    PixelLossConfig,
+    ProbeConfig,
+    RankConfig,
+    SegmenterConfig,
+    ShiftConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "DEMO",
+    "KINDS",
+    "AnyConfig",
+    "AttackConfig",
+    "ComparisonConfig",
+    "ConsistencyConfig",
+    "DataConfig",
+    "EvalConfig",
+    "InvarianceComparisonConfig",
+    "InvarianceConfig",
+    "ModelConfig",
+    "PixelDataConfig",
+    "PixelEvalConfig",
+    "PixelLossConfig",
+    "PositionConfig",
+    "ProbeConfig",
+    "RankConfig",
+    "SegmentationConfig",
+    "SegmenterConfig",
+    "ShiftConfig",
+    "TrainConfig",
+]

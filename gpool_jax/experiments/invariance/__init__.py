@@ -1,0 +1,1 @@
+"""Train and measure networks under shift: AugShift and its baselines."""

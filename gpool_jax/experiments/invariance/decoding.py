@@ -1,0 +1,91 @@
+"""How well position can be read from the latent of a network trained on whole images."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpool_jax.data import resident
+from gpool_jax.experiments.measures import probing, views
+from gpool_jax.experiments.measures.tallies import Tallies, Tally
+from gpool_jax.experiments.training import Setup
+from gpool_jax.ops import probe
+from gpool_jax.report import Probe
+from gpool_jax.train import parallel
+
+CELL = ("canvas", "cell_decoding")
+# Random shifts of each probed image, as many as a 3 x 3 canvas has cells.
+_NUM_SHIFTS = 9
+
+
+def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray]) -> Tallies:
+    """Accuracy of the selected probe that reads the cell of a canvas from the latent.
+
+    Args:
+      setup: of the run.
+      probes: from `probing.measure_probes`.
+      scores: likewise.
+
+    Returns:
+      One tally, or none if the latent was not probed.
+    """
+    wanted = ("gap", "latent", "selected", "cell")
+    for i, p in enumerate(probes):
+        if (p.stage, p.input, p.probe, p.target) == wanted:
+            correct = scores[f"probe{i}"][0]
+            return {CELL: Tally(correct, np.ones_like(correct), 1.0 / setup.config.n**2)}
+    return {}
+
+
+def shift_tallies(setup: Setup, variables: Any) -> Tallies:
+    """R^2 of a ridge regression from the latent of a shifted image to its shift.
+
+    Folds are groups of images; 0 is the best constant answer, 1 a perfect one,
+    and below 0 is worse than the constant. Both axes together.
+
+    Args:
+      setup: of the run.
+      variables: of the frozen network.
+
+    Returns:
+      For each protocol, the sum of squares explained and in all, per image.
+    """
+    config = setup.config
+    split = views.test_images(setup, config.probe.num_images).load()
+    fold = np.repeat(probing.image_folds(split.labels, config.probe.folds), _NUM_SHIFTS)
+    variables = parallel.replicate(variables)
+    tallies = {}
+    for protocol in config.consistency.protocols:
+        low, high = views.offset_range(setup, protocol)
+        if low == high:
+            continue  # nothing moves, so there is nothing to read
+        latent, offset = _shifted_latents(setup, variables, split, protocol)
+        predicted = probe.cross_validate_regression(
+            jnp.asarray(latent.reshape(len(fold), -1)),
+            jnp.asarray(offset.reshape(len(fold), 2)),
+            jnp.asarray(fold),
+            num_folds=config.probe.folds,
+        )
+        errors = (np.asarray(predicted).reshape(offset.shape) - offset) ** 2
+        spread = (offset - offset.mean(axis=(0, 1))) ** 2
+        total = spread.sum(axis=(1, 2))
+        tallies[(protocol, "shift_r2")] = Tally(total - errors.sum(axis=(1, 2)), total, 0.0)
+    return tallies
+
+
+def _shifted_latents(
+    setup: Setup, variables: Any, split: Any, protocol: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [N, V, C] of randomly shifted images, and the shifts [N, V, 2] in pixels."""
+    run = views.map_views(views.make_answer_views(setup, protocol))
+    devices = jax.local_device_count()
+    per_device = max(1, setup.config.consistency.batch_size // (_NUM_SHIFTS + 1))
+    per_device = min(per_device, -(-len(split) // devices))
+    latents, offsets = [], []
+    for batch in resident.padded_batches(len(split), devices * per_device):
+        offset = views.draw_offsets(setup, protocol, batch["index"], _NUM_SHIFTS)
+        outputs = run(variables, split.batch(batch["index"])["images"], offset)
+        latents.append(outputs["latent"][batch["mask"], 1:])
+        offsets.append(offset[batch["mask"]])
+    return np.concatenate(latents), np.concatenate(offsets).astype(np.float64)

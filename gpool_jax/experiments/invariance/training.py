@@ -1,0 +1,214 @@
+"""AugShift: train a network on shifted views, with a loss that brings their latents together.
+
+The second part of the paper, whose code was never released: a shifting
+augmentation, and a loss on the pooled latents of differently shifted copies of
+an image. The network is then asked how consistent its answers are under shift
+(`consistency`), and how well position can still be read from its latent.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gpool_jax import models, ops
+from gpool_jax.config import InvarianceConfig, ShiftConfig
+from gpool_jax.config import checks as configs
+from gpool_jax.data.images import load as sources
+from gpool_jax.errors import InputError
+from gpool_jax.experiments import training
+from gpool_jax.experiments.measures import consistency, probing, views
+from gpool_jax.experiments.training import Setup
+from gpool_jax.train import parallel
+from gpool_jax.train.state import TrainState
+
+
+def prepare(
+    config: InvarianceConfig,
+    *,
+    dataset: sources.Dataset | None = None,
+    warn: Callable[[str], None] = print,
+) -> Setup:
+    """Check a config as far as it can be checked without training.
+
+    Args:
+      config: of the run.
+      dataset: already loaded, to share one between runs.
+      warn: receives one line about a damaged cache.
+
+    Raises:
+      InputError: naming the field, the bad value and what is allowed.
+    """
+    configs.check(config)
+    # The network first: it costs nothing, and a typo should not wait for the data.
+    training.create_model(config.model, 2)
+    if config.model.head == "permutenet":
+        raise InputError(
+            "`model.head` must be linear or gapnet to train for invariance; got 'permutenet'."
+        )
+    if dataset is None:
+        dataset = sources.load(config.data, seed=config.seed, warn=warn)
+    setup = training.make_setup(config, dataset, num_outputs=dataset.num_classes)
+    check(setup)
+    return setup
+
+
+def check(setup: Setup) -> None:
+    """Raise for shifts, protocols or probes that the images or the network do not allow."""
+    shift, (side, width) = setup.config.shift, setup.input_shape[1:3]
+    if side != width:
+        raise InputError(
+            f"`data`: shifts need square images; got {side} by {width} (`data.side` resizes)."
+        )
+    if shift.max_shift >= side:
+        raise InputError(
+            f"`shift.max_shift` must be smaller than the image side {side}; got {shift.max_shift}."
+        )
+    if shift.mode == "crop":
+        if 2 * shift.max_shift >= side:
+            raise InputError(
+                f"`shift.max_shift` must be less than half the image side {side} for crops; got "
+                f"{shift.max_shift}."
+            )
+        models.check_input_side(
+            setup.model, side - 2 * shift.max_shift, "a crop (the image less 2 `shift.max_shift`)"
+        )
+    consistency.check(setup)
+    if setup.config.probe.enabled:
+        n = setup.config.n
+        models.check_input_side(setup.model, n * side, f"a canvas of `n` = {n} images a side")
+    probing.check(setup)
+
+
+def make_views(
+    key: jax.Array, images: jax.Array, position: jax.Array, config: ShiftConfig, *, flip: bool
+) -> jax.Array:
+    """Differently shifted views of each image.
+
+    Where views are shifted, all views of an image share one mirroring, so that
+    they differ by the shift alone; where they are not, each view is mirrored by
+    itself, or they would be copies.
+
+    Args:
+      key: PRNG key.
+      images: [B, H, W, C], normalised (zeros that enter are the mean colour).
+      position: int [B], each example's place in the global batch.
+      config: how to shift.
+      flip: mirror at random.
+
+    Returns:
+      [V, B, H, W, C]; for crops H and W are smaller by 2 * max_shift.
+    """
+    flip_key, shift_key = jax.random.split(key)
+    room = 2 * config.max_shift if config.mode == "crop" else 0
+    side = images.shape[1] - room
+
+    def view(number: int) -> jax.Array:
+        seen = images
+        if flip:
+            own = flip_key if config.augment else jax.random.fold_in(flip_key, number)
+            seen = ops.random_flip(own, seen, position)
+        if not config.augment:
+            return views.central(seen, side)
+        own = jax.random.fold_in(shift_key, number)
+        offset = ops.draw_shifts(own, position, config.max_shift)
+        if config.mode == "crop":
+            # The corner moves against the content.
+            corner = config.max_shift - offset
+            return ops.crop(seen, corner, side)
+        return ops.shift(seen, offset, mode=config.mode)
+
+    return jnp.stack([view(number) for number in range(config.views)])
+
+
+def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
+    """Cross-entropy of the views, and the invariance loss between their latents.
+
+    Args:
+      setup: of the run.
+      axis_name: mapped axis over which batch statistics are synchronised.
+    """
+    model = setup.create_model(axis_name)
+    config, dataset = setup.config, setup.dataset
+    shift: ShiftConfig = config.shift
+
+    def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
+        images = ops.normalise(batch["images"], dataset.mean, dataset.std)
+        seen = make_views(key, images, batch["position"], shift, flip=config.data.flip)
+        (logits, features), updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            # One pass: the views share their batch statistics.
+            seen.reshape(-1, *seen.shape[2:]),
+            train=True,
+            mutable=["batch_stats"],
+        )
+        classified = shift.views if shift.classify == "all" else 1
+        logits = logits[: classified * len(images)]
+        labels = jnp.tile(batch["labels"], classified)
+        losses = ops.cross_entropy(logits, labels, label_smoothing=config.train.label_smoothing)
+        metrics = {
+            "cross_entropy": ops.masked_sum(losses),
+            "accuracy": ops.masked_sum(logits.argmax(-1) == labels),
+        }
+        loss = losses.mean()
+        if shift.views > 1:
+            latent = features["gap"].reshape(shift.views, len(images), -1)
+            apart = ops.invariance_loss(
+                latent,
+                norm=shift.norm,
+                normalise=shift.normalise,
+                stop_gradient=shift.stop_gradient,
+                axis_name=axis_name,
+            )
+            metrics["invariance"] = ops.masked_sum(apart)
+            loss = loss + weight_at(batch["step"], shift) * apart.mean()
+        metrics["loss"] = ops.masked_sum(jnp.full(len(images), loss))
+        return loss, {"batch_stats": updates["batch_stats"], "metrics": metrics}
+
+    return loss_fn
+
+
+def weight_at(step: jax.Array, config: ShiftConfig) -> jax.Array:
+    """Weight of the invariance loss at a step (counted from 0), warm-up included."""
+    share = (step + 1) / max(1, config.warmup_steps)
+    return config.weight * jnp.minimum(1.0, share.astype(jnp.float32))
+
+
+def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
+    """The device program: `(variables, data, inputs) -> loss and accuracy` of each image."""
+    dataset = setup.dataset
+
+    def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
+        images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
+        labels = data["labels"][inputs["index"]]
+        logits, _ = setup.model.apply(variables, views.central(images, views.view_side(setup)))
+        return {
+            "loss": ops.cross_entropy(logits, labels),
+            "accuracy": logits.argmax(-1) == labels,
+        }
+
+    return validate_batch
+
+
+def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
+    """Validation on whole images."""
+    batch_size = setup.config.consistency.batch_size
+    return training.make_validate(setup, make_validate_batch(setup), batch_size)
+
+
+def make_recipe(setup: Setup) -> training.Recipe:
+    """How a classifier of shifted views is trained."""
+    return training.Recipe(
+        loss_fn=make_loss_fn(setup, parallel.AXIS),
+        make_feed=training.make_feed,
+        make_validate=make_validate,
+    )
+
+
+def train(
+    setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
+) -> TrainState:
+    """Train in a folder, or go on with what is in it; see `training.train`."""
+    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)

@@ -1,0 +1,226 @@
+"""Shift consistency: do a network's answers and latents stay when its input moves?
+
+Works on any network of this package, trained or imported. Protocols differ in
+what enters the image where content left; every protocol is measured in one pass
+over the test images. Random shifts are drawn per image, both ends of the range
+included, and are the same for every network, so that networks can be compared
+image by image.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from gpool_jax import models, ops
+from gpool_jax.data import resident
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.measures import views
+from gpool_jax.experiments.measures.tallies import Tallies, Tally
+from gpool_jax.experiments.training import Setup
+from gpool_jax.train import parallel
+
+
+def check(setup: Setup) -> None:
+    """Raise for protocols that the images or the network do not allow."""
+    config = setup.config.consistency
+    if not config.enabled:
+        return
+    height, width = setup.input_shape[1:3]
+    if height != width:
+        raise InputError(
+            f"`data`: shifts need square images; got {height} by {width} (`data.side` resizes)."
+        )
+    side = views.view_side(setup)
+    if config.max_shift >= side:
+        raise InputError(
+            f"`consistency.max_shift` must be smaller than the image side {side}; got "
+            f"{config.max_shift}."
+        )
+    if "crop" in config.protocols:
+        crop, side = views.crop_side(setup), views.source_side(setup)
+        if not 1 <= crop <= side:
+            raise InputError(
+                f"`consistency.crop` must be in [1, {side}], the side of the images; got {crop}."
+            )
+        models.check_input_side(setup.model, crop, "a crop of `consistency.crop`")
+    for protocol in config.protocols:
+        low, high = views.offset_range(setup, protocol)
+        if low == high:
+            raise InputError(
+                f"`consistency.protocols`: {protocol} leaves one view only; a larger "
+                "max_shift or a smaller crop gives more."
+            )
+        if config.num_pairs == 0 and config.grid_step > max(high, -low):
+            raise InputError(
+                f"`consistency.grid_step` leaves protocol {protocol} one view only: its largest "
+                f"shift is {max(high, -low)}; got {config.grid_step}."
+            )
+
+
+def caveats(config: Any) -> list[str]:
+    """What a reader of the numbers must know about the protocols."""
+    consistency = config.consistency
+    notes: list[str] = []
+    if not consistency.enabled:
+        return notes
+    notes.append(
+        "A network that answers the same to every image is fully consistent: read consistency "
+        "beside accuracy."
+    )
+    circular = [p for p in consistency.protocols if p in ("circular", "fourier")]
+    if circular and config.model.padding != "circular":
+        notes.append(
+            f"Protocol {' and '.join(circular)}: the network pads with {config.model.padding!r}, "
+            "so that invariance is not guaranteed for any shift; with circular padding it is, for "
+            "multiples of the total stride."
+        )
+    if consistency.num_pairs:
+        notes.append(
+            f"Consistency over {consistency.num_pairs} random pairs of shifts per image; worst "
+            f"case over the {2 * consistency.num_pairs} shifts drawn and the unshifted image."
+        )
+    else:
+        notes.append(
+            f"Consistency over all pairs of a grid of shifts, {consistency.grid_step} px apart "
+            "(fourier: half as far); "
+            "worst case over the whole grid."
+        )
+    return notes
+
+
+def measure(setup: Setup, variables: Any) -> Tallies:
+    """Measure every protocol in one pass over the test images.
+
+    Args:
+      setup: of the run; its config has a `consistency` section.
+      variables: of the network.
+
+    Returns:
+      (protocol, quantity) to the (sum, count) of each image.
+    """
+    config = setup.config.consistency
+    split = views.test_images(setup, config.num_images)
+    devices = jax.local_device_count()
+    variables = parallel.replicate(variables)
+    meters = {protocol: _Meter(setup, protocol, len(split)) for protocol in config.protocols}
+    most = max(meter.chunk for meter in meters.values()) + 1
+    per_device = min(max(1, config.batch_size // most), -(-len(split) // devices))
+    for batch in resident.padded_batches(len(split), devices * per_device):
+        content = split.batch(batch["index"])
+        labels = views.labels_of(setup, content["labels"])
+        for meter in meters.values():
+            meter.add(variables, content["images"], labels, batch["index"], batch["mask"])
+    return {
+        (protocol, quantity): tally
+        for protocol, meter in meters.items()
+        for quantity, tally in meter.tallies().items()
+    }
+
+
+def make_compare_views(setup: Setup, protocol: str) -> Callable[[Any, Any, dict], dict]:
+    """The device program: what each view's answer and latent are, beside the unshifted input's.
+
+    Returns:
+      As `views.make_answer_views`, but `clean` int [B], `answers` int [B, V],
+      `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
+    """
+    answer_views = views.make_answer_views(setup, protocol)
+
+    def compare_views(variables: Any, data: Any, inputs: dict) -> dict[str, jax.Array]:
+        outputs = answer_views(variables, data, inputs)
+        logits, latent = outputs["logits"], outputs["latent"]
+        changes = ops.view_changes(logits[:, 1:], logits[:, 0], latent[:, 1:], latent[:, 0])
+        return changes | {
+            "clean": logits[:, 0].argmax(-1),
+            "answers": logits[:, 1:].argmax(-1),
+            "clean_latent": latent[:, 0],
+        }
+
+    return compare_views
+
+
+class _Meter:
+    """One protocol's running tallies: what is kept per image is a few numbers."""
+
+    def __init__(self, setup: Setup, protocol: str, num_images: int):
+        self._setup, self._protocol = setup, protocol
+        config = setup.config.consistency
+        self._grid = None if config.num_pairs else views.grid_offsets(setup, protocol)
+        count = 2 * config.num_pairs if self._grid is None else len(self._grid)
+        self._num_views = count
+        # Views of an image that do not fit a pass are run in several.
+        self.chunk = min(count, max(1, config.batch_size - 1))
+        reach = views.offset_range(setup, protocol)
+        self._num_distances = int(np.ceil(max(map(abs, reach)) * views.unit(protocol))) + 1
+        self._run = views.map_views(make_compare_views(setup, protocol))
+        self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._latent = np.zeros(2), 0  # of the latent: totals, and images
+
+    def add(self, variables, images, labels, index, mask) -> None:
+        """Run one batch of images in all its views."""
+        offset = self._offsets(index)
+        outputs = [
+            self._run(variables, images, offset[:, start : start + self.chunk])
+            for start in range(0, self._num_views, self.chunk)
+        ]
+        keep = {k: outputs[0][k][mask] for k in ("clean", "clean_latent")}
+        seen = {
+            k: np.concatenate([o[k] for o in outputs], axis=1)[mask]
+            for k in outputs[0]
+            if k not in keep
+        }
+        self._add_scale(keep["clean_latent"])
+        distance = np.ceil(np.abs(offset[mask]).max(axis=-1)).astype(np.int32)
+        for name, tally in self._score(seen, keep["clean"], labels[mask], distance).items():
+            self._parts.setdefault(name, []).append((np.asarray(tally[0]), np.asarray(tally[1])))
+
+    def _offsets(self, index: np.ndarray) -> np.ndarray:
+        if self._grid is None:
+            return views.draw_offsets(self._setup, self._protocol, index, self._num_views)
+        return np.broadcast_to(self._grid, (len(index), *self._grid.shape))
+
+    def _score(self, seen, clean, labels, distance) -> dict[str, tuple[Any, Any]]:
+        answers = seen["answers"]
+        scores: dict[str, tuple[Any, Any]] = {}
+        scores |= ops.accuracy_under_shift(answers, clean, labels)
+        if self._grid is None:
+            scores |= ops.pair_agreement(answers, labels)
+        else:
+            scores |= ops.grid_agreement(answers, labels, self._setup.num_outputs)
+        scores["agreement"] = ops.agreement_by_distance(
+            answers, clean, distance, self._num_distances
+        )
+        for name in ("probability_change", "latent_distance", "latent_cosine"):
+            scores[name] = seen[name].sum(axis=1), np.full(len(clean), self._num_views)
+        return scores
+
+    def _add_scale(self, latent: np.ndarray) -> None:
+        latent = latent.astype(np.float64)
+        totals, count = self._latent
+        sums = np.stack([latent.sum(axis=0), (latent**2).sum(axis=0)])
+        self._latent = (sums if count == 0 else totals + sums), count + len(latent)
+
+    def _scale(self) -> float:
+        """Root mean square distance between the latents of two different images."""
+        (total, square), count = self._latent
+        variance = (
+            np.maximum(square / count - (total / count) ** 2, 0.0) * count / max(count - 1, 1)
+        )
+        return float(np.sqrt(2.0 * variance.sum())) or 1.0
+
+    def tallies(self) -> dict[str, Tally]:
+        """Every quantity over all images; latent distances in units of `_scale`."""
+        whole = {
+            name: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
+            for name, parts in self._parts.items()
+        }
+        sums, counts = whole.pop("agreement")
+        for distance in range(1, self._num_distances):
+            whole[f"agreement at {distance} px"] = sums[:, distance], counts[:, distance]
+        sums, counts = whole["latent_distance"]
+        whole["latent_distance"] = sums / self._scale(), counts
+        guess = 1.0 / self._setup.num_outputs
+        chance = {"accuracy": guess, "shifted_accuracy": guess}
+        return {name: Tally(*pair, chance.get(name)) for name, pair in whole.items()}

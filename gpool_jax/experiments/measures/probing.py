@@ -1,0 +1,196 @@
+"""Read-outs of a frozen network: what does its pooled vector carry, order or no order?"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpool_jax import ops
+from gpool_jax.config import ProbeConfig
+from gpool_jax.data import resident
+from gpool_jax.data.images import splits
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.position import rows as summary
+from gpool_jax.experiments.position.exhaustive import TEST_IMAGES_SEED
+from gpool_jax.experiments.training import Setup
+from gpool_jax.ops import probe
+from gpool_jax.report.result import INPUTS, Probe
+from gpool_jax.train import parallel
+
+
+def make_pool_batch(setup: Setup, stages: tuple[str, ...]) -> Callable:
+    """The device program: `(variables, data, inputs) -> {stage: [B, cells, C]}`."""
+    config, dataset = setup.config, setup.dataset
+
+    def pool_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
+        images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
+        canvases = ops.place_everywhere(images, config.n)
+        canvases = canvases.reshape(-1, *canvases.shape[2:])
+        _, features = setup.model.apply(variables, canvases)
+        pooled = {}
+        for stage in stages:
+            value = features[stage]
+            value = value if value.ndim == 2 else ops.global_average_pool(value)
+            pooled[stage] = value.reshape(len(images), config.n**2, -1)
+        return pooled
+
+    return pool_batch
+
+
+def resolve_stages(setup: Setup) -> tuple[str, ...]:
+    """The stages to probe, "all" spelt out.
+
+    Raises:
+      InputError: for a name that the network does not have; its names are listed.
+    """
+    shape = (1, *setup.input_shape[1:])
+    variables = jax.eval_shape(setup.model.init, jax.random.key(0), jnp.zeros(shape))
+    _, features = jax.eval_shape(setup.model.apply, variables, jnp.zeros(shape))
+    # JAX sorts the names; `gap` is the pooled `pre_gap`.
+    known = ("stem", *sorted(name for name in features if name.startswith("stage")), "gap")
+    if "all" in setup.config.probe.stages:
+        return known
+    for stage in setup.config.probe.stages:
+        if stage not in known:
+            raise InputError(
+                f"`probe.stages` must be among {', '.join(known)}, all; got {stage!r}."
+            )
+    return setup.config.probe.stages
+
+
+def check(setup: Setup) -> None:
+    """Raise for probe options that this network and data cannot serve, before any work."""
+    if not setup.config.probe.enabled:
+        return
+    resolve_stages(setup)
+    count = min(setup.config.probe.num_images, len(setup.dataset.test))
+    if count < setup.config.probe.folds:
+        raise InputError(
+            f"`probe.folds` must be at most the {count} probed images; "
+            f"got {setup.config.probe.folds}."
+        )
+
+
+def run_probes(
+    setup: Setup, variables: Any, batch_size: int
+) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """Fit every probe on every input, stage and target.
+
+    Args:
+      setup: from `position.prepare`.
+      variables: of the frozen network.
+      batch_size: canvases per device and pass.
+
+    Returns:
+      One (facts, per-image accuracy [N]) per (stage, input, probe, target);
+      "selected" stands for whichever kind did best on each fold's picking fold.
+    """
+    config = setup.config
+    stages = resolve_stages(setup)
+    test = setup.dataset.test
+    # The same images and folds for every training seed: intervals pair them.
+    rows = splits.draw_rows(test, config.probe.num_images, seed=TEST_IMAGES_SEED)
+    split = test.take(rows).load()
+    pooled = _pool(setup, variables, split, stages, batch_size)
+    fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
+    key = jax.random.key(TEST_IMAGES_SEED)
+    results = []
+    for stage in stages:
+        latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
+        permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
+        permuted = ops.permute_channels(latent, permutations)
+        inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
+        for name, target in itertools.product(inputs, _targets(setup, split)):
+            answers, num_classes = _targets(setup, split)[target]
+            for kind, correct in _fit_kinds(
+                key, config.probe, inputs[name], answers, fold, num_classes
+            ).items():
+                facts = {"stage": stage, "input": name, "probe": kind, "target": target}
+                per_image = correct.reshape(len(split), -1).mean(axis=1)
+                results.append((facts | {"chance": 1.0 / num_classes}, per_image))
+    return results
+
+
+def measure_probes(
+    setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
+) -> tuple[list[Probe], dict[str, np.ndarray]]:
+    """Every probe's line, and its per-image scores [1, N] under `probe0`, `probe1`, ..."""
+    probes, per_image = [], {}
+    for i, (facts, scores) in enumerate(run_probes(setup, variables, batch_size)):
+        per_image[f"probe{i}"] = scores[None]
+        probes.append(
+            summary.summarise_probe(
+                facts | {"network": network},
+                scores[None],
+                answers_per_image=setup.config.n**2,
+                bootstrap=bootstrap,
+            )
+        )
+    return probes, per_image
+
+
+def _fit_kinds(
+    key: jax.Array,
+    config: ProbeConfig,
+    x: jax.Array,
+    answers: np.ndarray,
+    fold: np.ndarray,
+    num_classes: int,
+) -> dict[str, np.ndarray]:
+    """Held-out correctness [rows] of each kind of probe, and of the selected one."""
+    correct, picked = {}, []
+    for kind in config.kinds:
+        held_out, on_picking = probe.cross_validate(
+            key,
+            x,
+            jnp.asarray(answers),
+            jnp.asarray(fold),
+            kind=kind,
+            num_classes=num_classes,
+            num_folds=config.folds,
+        )
+        correct[kind] = np.asarray(held_out)
+        picked.append(np.asarray(on_picking))
+    best = np.argmax(picked, axis=0)[fold]
+    correct["selected"] = np.stack(list(correct.values()))[best, np.arange(len(fold))]
+    return correct
+
+
+def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
+    """A fold for each image, every class spread over all of them: int32 [N]."""
+    order = np.lexsort((np.random.default_rng(TEST_IMAGES_SEED).random(len(labels)), labels))
+    fold = np.empty(len(labels), np.int32)
+    fold[order] = np.arange(len(labels)) % num_folds
+    return fold
+
+
+def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, int]]:
+    """What is decoded: name to (answers [rows], number of classes)."""
+    n = setup.config.n
+    cell = np.tile(np.arange(n * n), len(split))
+    return {
+        "cell": (cell, n * n),
+        "row": (cell // n, n),
+        "column": (cell % n, n),
+        "class": (np.repeat(split.labels, n * n), setup.dataset.num_classes),
+    }
+
+
+def _pool(
+    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
+) -> dict[str, np.ndarray]:
+    """Pooled features [N, cells, C] of every stage."""
+    data = parallel.replicate(resident.arrays(split))
+    variables = parallel.replicate(variables)
+    per_device = max(1, batch_size // setup.config.n**2)
+    run = parallel.map_batch(make_pool_batch(setup, stages))
+    parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
+    rows = per_device * jax.local_device_count()
+    for batch in resident.padded_batches(len(split), rows):
+        outputs = parallel.unshard(run(variables, data, parallel.shard({"index": batch["index"]})))
+        for stage, value in outputs.items():
+            parts[stage].append(value[batch["mask"]])
+    return {stage: np.concatenate(values) for stage, values in parts.items()}

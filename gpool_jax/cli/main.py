@@ -13,8 +13,6 @@ from gpool_jax.cli import train as cli_train
 from gpool_jax.cli.options import COMMON_HELP, nearest, override, split_options
 from gpool_jax.cli.session import show, start_jax, warn
 from gpool_jax.config import (
-    ComparisonConfig,
-    InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
     SegmentationConfig,
@@ -115,21 +113,9 @@ def _evaluate(arguments: list[str]) -> int:
     out = Path(options.workdir) if options.workdir else run / "evaluation"
     workdir.check_writable(out)
     start_jax(options)
-    from gpool_jax.experiments.invariance import comparison as invariance_comparison
-    from gpool_jax.experiments.invariance import measure as invariance_measure
-    from gpool_jax.experiments.position import comparison, measure
-    from gpool_jax.experiments.segmentation import measure as segmentation_measure
-    from gpool_jax.train import parallel
+    from gpool_jax.experiments import driver
 
-    evaluate: dict[type, Any] = {
-        PositionConfig: measure.evaluate,
-        ComparisonConfig: comparison.evaluate,
-        InvarianceConfig: invariance_measure.evaluate,
-        InvarianceComparisonConfig: invariance_comparison.evaluate,
-        SegmentationConfig: segmentation_measure.evaluate,
-    }
-    with parallel.use(config.train.parallel):
-        return show(evaluate[type(config)](trained, config, run, out, warn), out)
+    return show(driver.evaluate(trained, config, run, out, warn=warn), out)
 
 
 def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) -> int:
@@ -145,10 +131,10 @@ def _evaluate_weights(options: argparse.Namespace, rest: list[str], usage: str) 
         )
     config = _config_of_weights(default, options, rest, usage)
     start_jax(options)
-    from gpool_jax.experiments import weights as imported
+    from gpool_jax.experiments import driver
 
-    out = Path(options.workdir)
-    return show(imported.evaluate(config, Path(options.weights), out, warn), out)
+    out, weights = Path(options.workdir), Path(options.weights)
+    return show(driver.evaluate_weights(config, weights, out, warn=warn), out)
 
 
 def _config_of_weights(

@@ -1,4 +1,4 @@
-"""One file per question: from a config to a measured result.
+"""One folder per question: from a configuration to a measured result.
 
 from gpool_jax.config import PositionConfig
 from gpool_jax.experiments import run
@@ -8,52 +8,32 @@ result = run(PositionConfig(task="location"), "runs/location")
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpool_jax.config import (
-    ComparisonConfig,
-    InvarianceComparisonConfig,
-    InvarianceConfig,
-    PositionConfig,
-    SegmentationConfig,
-)
-from gpool_jax.train.allocator import keep_freed_memory
+if TYPE_CHECKING:
+    from gpool_jax.report import Result
 
 
-def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print):
-    """Train what a config asks for, measure it, and write both into a folder.
+def run(
+    config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
+) -> "Result | None":
+    """Train what a configuration asks for, measure it, and write both into a folder.
 
     Args:
       config: one of the classes of `gpool_jax.config.KINDS`.
-      workdir: gets config.json, metrics.jsonl, checkpoints/, results.json and
+      workdir: receives config.json, metrics.jsonl, checkpoints/, results.json and
         report.html; called again, the run goes on where it was.
       warn: receives one line per damaged file that was passed over.
 
     Returns:
-      The `report.Result`; None in a process that trains along but does not write
+      The result; None in a process that trains along but does not write
       (see `gpool_jax.train.processes`).
 
     Raises:
       InputError: for anything that cannot be used, before anything is written.
       RunError: if the run had to stop.
     """
-    keep_freed_memory()
-    # Imported here, so that naming a config does not load JAX.
-    from gpool_jax.experiments.invariance import comparison as invariance_comparison
-    from gpool_jax.experiments.invariance import measure as invariance_measure
-    from gpool_jax.experiments.position import comparison, measure
-    from gpool_jax.experiments.segmentation import measure as segmentation_measure
-    from gpool_jax.train import parallel
+    # Imported here, so that naming a configuration does not load JAX.
+    from gpool_jax.experiments import driver
 
-    runners: dict[type, Callable] = {
-        PositionConfig: measure.run,
-        ComparisonConfig: comparison.run,
-        InvarianceConfig: invariance_measure.run,
-        InvarianceComparisonConfig: invariance_comparison.run,
-        SegmentationConfig: segmentation_measure.run,
-    }
-    if type(config) not in runners:
-        names = ", ".join(kind.__name__ for kind in runners)
-        raise TypeError(f"`config` must be one of {names}; got {type(config).__name__}.")
-    with parallel.use(config.train.parallel):
-        return runners[type(config)](config, Path(workdir), warn)
+    return driver.run(config, Path(workdir), warn=warn)

@@ -9,22 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.config import (
-    ComparisonConfig,
-    InvarianceComparisonConfig,
-    InvarianceConfig,
-    PositionConfig,
-    SegmentationConfig,
-)
-from gpool_jax.config import checks as configs
 from gpool_jax.errors import RunError
-from gpool_jax.experiments import training
-from gpool_jax.experiments.invariance import comparison as invariance_comparison
-from gpool_jax.experiments.invariance import training as invariance
-from gpool_jax.experiments.position import comparison, measure
-from gpool_jax.experiments.position import training as position
-from gpool_jax.experiments.segmentation import training as segmentation
-from gpool_jax.experiments.training import Recipe, Setup
+from gpool_jax.experiments import driver, registry, training
+from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.models import cost
 from gpool_jax.report.estimate import Estimate
 from gpool_jax.train import loop, parallel, processes
@@ -58,19 +45,19 @@ def run(
       InputError: as training would.
       RunError: if a step does not fit in the memory of the device.
     """
-    alike: dict[str, list[tuple[str, Setup, Recipe]]] = {}
-    for name, (setup, recipe) in _prepare(config, warn).items():
+    alike: dict[Design, list[tuple[str, Setup]]] = {}
+    for name, setup in driver.prepare_all(config, warn=warn).items():
         training.check_alike(setup)
-        program = configs.to_dict(dataclasses.replace(setup.config, seed=0))
-        alike.setdefault(repr(program), []).append((name, setup, recipe))
+        alike.setdefault(setup.design, []).append((name, setup))
     # What was compiled before would not say how long compiling takes.
     cached = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     estimates = []
     try:
         with parallel.use(config.train.parallel):
-            for (name, setup, recipe), *others in alike.values():
+            for (name, setup), *others in alike.values():
                 kind = name.rpartition("-seed")[0] or name
+                recipe = registry.experiment(setup.config).recipe(setup)
                 estimates.append(_estimate(kind, setup, recipe, 1 + len(others)))
                 found(estimates[-1])
     finally:
@@ -78,34 +65,8 @@ def run(
     return estimates
 
 
-def _prepare(config: Any, warn: Callable[[str], None]) -> dict[str, tuple[Setup, Recipe]]:
-    """Every run by its name, checked."""
-
-    def one(setup: Setup) -> dict[str, Setup]:
-        return {"": setup}
-
-    prepared: dict[type, tuple[Callable[[], dict[str, Setup]], Callable[[Setup], Recipe]]] = {
-        PositionConfig: (lambda: one(measure.prepare(config, warn)), position.make_recipe),
-        ComparisonConfig: (lambda: comparison.prepare_all(config, warn), position.make_recipe),
-        InvarianceConfig: (
-            lambda: one(invariance.prepare(config, warn=warn)),
-            invariance.make_recipe,
-        ),
-        InvarianceComparisonConfig: (
-            lambda: invariance_comparison.prepare_all(config, warn),
-            invariance.make_recipe,
-        ),
-        SegmentationConfig: (
-            lambda: one(segmentation.prepare(config, warn=warn)),
-            segmentation.make_recipe,
-        ),
-    }
-    prepare, make_recipe = prepared[type(config)]
-    return {name: (setup, make_recipe(setup)) for name, setup in prepare().items()}
-
-
 def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimate:
-    train, feed = setup.config.train, recipe.make_feed(setup)
+    train, feed = setup.config.train, training.make_feed(setup)
     try:
         state = setup.init_state()
         step = training.make_step(setup, recipe, feed)

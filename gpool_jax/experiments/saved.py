@@ -1,5 +1,6 @@
-"""The checkpoints of a run that are measured: the best, and those of stated lengths."""
+"""The networks that are measured: a run's checkpoints, or weights that were imported."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,54 @@ import jax
 from gpool_jax.config import TrainConfig
 from gpool_jax.errors import InputError
 from gpool_jax.train.checkpoint import Checkpoints
+from gpool_jax.train.events import read_events
+from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
 
-Entry = tuple[str, int, TrainState]
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One set of weights.
+
+    Attributes:
+      name: "best", "step N" or "imported".
+      step: training steps behind it.
+      variables: as `model.apply` takes them.
+    """
+
+    name: str
+    step: int
+    variables: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshots:
+    """One network's weights, and where they come from.
+
+    Attributes:
+      entries: milestones of the training and, last, the best checkpoint.
+      notes: where the weights come from, in sentences.
+      events: the training's metrics.jsonl; empty for imported weights.
+      answers_task: whether the head answers the configuration's task.
+    """
+
+    entries: list[Snapshot]
+    notes: list[str]
+    events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    answers_task: bool = True
+
+    @property
+    def best(self) -> Snapshot:
+        """The best checkpoint, or the imported weights."""
+        return self.entries[-1]
+
+    def curves(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """Training curves under the network's name; none of imported weights."""
+        return {name: self.events} if self.events else {}
+
+
+# What picks the best checkpoint, in words.
+_WORDS = {"miou": "mean IoU"}
 
 
 def open_checkpoints(config: TrainConfig, folder: Path) -> Checkpoints:
@@ -20,17 +66,14 @@ def open_checkpoints(config: TrainConfig, folder: Path) -> Checkpoints:
     return Checkpoints(folder / "checkpoints", keep=config.keep, milestones=milestones)
 
 
-def load(setup: Any, run: Path, warn: Callable[[str], None]) -> tuple[list[Entry], int]:
-    """Read what is to be measured.
+def load(setup: Any, run: Path, select_by: str, warn: Callable[[str], None]) -> Snapshots:
+    """Read the checkpoints that are measured: the milestones and the best.
 
     Args:
       setup: a `training.Setup`.
       run: the run's folder.
+      select_by: the number that picked the best checkpoint.
       warn: receives one line per checkpoint that cannot be read.
-
-    Returns:
-      (name, step, state) of each stated length and, last, of the best; and the
-      last step saved.
 
     Raises:
       InputError: if the run has no readable checkpoint.
@@ -44,15 +87,24 @@ def load(setup: Any, run: Path, warn: Callable[[str], None]) -> tuple[list[Entry
         best = checkpoints.load_best(state, warn)
         if best is None:
             raise InputError(f"`run`: {run} has no checkpoints yet.")
-        entries = _load_milestones(checkpoints, config, state, warn)
-        return [*entries, ("best", *best)], checkpoints.steps[-1]
+        entries = [*_milestones(checkpoints, config, state, warn), ("best", *best)]
+        last_step = checkpoints.steps[-1]
     finally:
         checkpoints.close()
+    num_val = len(setup.dataset.val)
+    notes = [
+        f"The checkpoint of step {best[0]} was picked by the {_WORDS.get(select_by, select_by)} of "
+        f"{min(config.num_val or num_val, num_val):,} validation images."
+    ]
+    if last_step < config.steps:
+        notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")
+    measured = [Snapshot(name, step, evaluated_variables(at)) for name, step, at in entries]
+    return Snapshots(measured, notes, read_events(run))
 
 
-def _load_milestones(
+def _milestones(
     checkpoints: Checkpoints, config: TrainConfig, state: TrainState, warn: Callable
-) -> list[Entry]:
+) -> list[tuple[str, int, TrainState]]:
     """The checkpoints at the stated lengths that can be read."""
     entries = []
     stated = {*config.milestones, config.steps} if config.milestones else set()

@@ -1,6 +1,7 @@
 """What every experiment shares: a checked setup, and training it in a folder."""
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -11,47 +12,92 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gpool_jax import models
-from gpool_jax.config import ModelConfig, TrainConfig
+from gpool_jax.config import TrainConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
-from gpool_jax.data.images import load as sources
 from gpool_jax.data.images import splits
 from gpool_jax.data.images.records import Records
 from gpool_jax.data.images.stream import StreamFeed
+from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
-from gpool_jax.models import Classifier
+from gpool_jax.experiments.programs import shared
 from gpool_jax.train import loop, parallel, processes
 from gpool_jax.train.checkpoint import Checkpoints, NoCheckpoints
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
-from gpool_jax.train.step import make_train_step
+from gpool_jax.train.step import LossFn, make_train_step
+
+# What every program receives among its data, beside the images: see `Setup.constants`.
+CONSTANTS = ("mean", "std", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """Everything that device programs are built from; hashable.
+
+    Runs of one configuration over several seeds have equal designs, and so share
+    their programs: seed and statistics of the data reach a program as data.
+
+    Attributes:
+      config: the run's configuration, with seed 0.
+      create_model: `(model section, num_outputs, axis_name) -> network`.
+      num_outputs: classes of the task.
+      input_shape: (1, H, W, C) of the network's input.
+    """
+
+    config: Any
+    create_model: Callable[[Any, int, str | None], Any]
+    num_outputs: int
+    input_shape: tuple[int, ...]
+
+    def model(self, axis_name: str | None = None) -> Any:
+        """The network, with or without a data axis."""
+        return self.create_model(self.config.model, self.num_outputs, axis_name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What training and evaluation share: a checked config, its data and its network.
+    """A checked configuration, its data and its network.
 
     Attributes:
-      config: of the run.
-      dataset: three splits, a `sources.Dataset` or a `segmentation.PixelDataset`.
-      model: without a data axis, for evaluation.
-      optimizer: of the config.
-      input_shape: (1, H, W, C) of the network's input.
-      num_outputs: classes of the task.
+      config: the run's configuration.
+      dataset: three splits, a `Dataset` or a `PixelDataset`.
+      design: what its device programs are built from.
     """
 
     config: Any
     dataset: Any
-    model: Any
-    optimizer: optax.GradientTransformation
-    input_shape: tuple[int, ...]
-    num_outputs: int
+    design: Design
 
-    def create_model(self, axis_name: str | None) -> Any:
-        """The network of the config, with or without a data axis."""
-        return create_model(self.config.model, self.num_outputs, axis_name)
+    @functools.cached_property
+    def model(self) -> Any:
+        """The network without a data axis, for evaluation."""
+        return self.design.model()
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser of the configuration."""
+        return make_optimizer(self.config.train)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, H, W, C) of the network's input."""
+        return self.design.input_shape
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes of the task."""
+        return self.design.num_outputs
+
+    @property
+    def constants(self) -> dict[str, np.ndarray]:
+        """What programs receive among their data: `mean` and `std` [C], and `seed`."""
+        return {
+            "mean": np.array(self.dataset.mean, np.float32),
+            "std": np.array(self.dataset.std, np.float32),
+            "seed": np.array(self.config.seed, np.int32),
+        }
 
     def init_state(self) -> TrainState:
         """A fresh state, the same for every run of the same seed."""
@@ -59,49 +105,22 @@ class Setup:
         return create_state(key, self.model, self.optimizer, self.input_shape)
 
 
-def create_model(config: ModelConfig, num_outputs: int, axis_name: str | None = None) -> Classifier:
-    """The network of a config; see `models.create`."""
-    return models.create(
-        config.name,
-        num_outputs=num_outputs,
-        head=config.head,
-        padding=config.padding,
-        stem=config.stem,
-        width=config.width,
-        antialias=config.antialias,
-        permute_at=config.permute_at,
-        dtype=config.dtype,
-        axis_name=axis_name,
-    )
-
-
 def make_setup(
-    config: Any, dataset: sources.Dataset, *, num_outputs: int, side_factor: int = 1
+    config: Any,
+    dataset: Any,
+    create_model: Callable[[Any, int, str | None], Any],
+    *,
+    num_outputs: int,
+    input_shape: tuple[int, ...],
 ) -> Setup:
-    """Put a checked config and its data together, and check what depends on both.
-
-    Args:
-      config: of the run, with `model` and `train`.
-      dataset: loaded.
-      num_outputs: classes of the task.
-      side_factor: the network's input is so many image sides wide.
-
-    Raises:
-      InputError: if the batch or the canvas does not fit.
-    """
-    check_training(config.train, len(dataset.train))
-    height, width, channels = dataset.train.image_shape
-    model = create_model(config.model, num_outputs)
-    what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
-    models.check_input_side(model, side_factor * min(height, width), what)
-    return Setup(
-        config=config,
-        dataset=dataset,
-        model=model,
-        optimizer=make_optimizer(config.train),
-        input_shape=(1, side_factor * height, side_factor * width, channels),
+    """Put a configuration, its data and its network together."""
+    design = Design(
+        config=dataclasses.replace(config, seed=0),
+        create_model=create_model,
         num_outputs=num_outputs,
+        input_shape=input_shape,
     )
+    return Setup(config, dataset, design)
 
 
 def check_training(config: TrainConfig, num_examples: int) -> None:
@@ -121,22 +140,32 @@ class Recipe:
     """How one kind of experiment is trained.
 
     Attributes:
-      loss_fn: of a model with data axis `parallel.AXIS`; see `make_train_step`.
-      make_feed: `setup -> feed` of the training data.
-      make_validate: `setup -> validate`, of a state on the validation images.
+      make_loss_fn: `(design, axis_name) -> loss_fn`; see `make_train_step`. The batch
+        holds `CONSTANTS` too.
+      make_validate: `setup -> validate`: a state to its numbers on the validation images.
+      title: of the progress bar.
       select_by: the validation number that picks the best checkpoint.
     """
 
-    loss_fn: Callable
-    make_feed: Callable[[Setup], loop.Feed]
+    make_loss_fn: Callable[[Design, str], LossFn]
     make_validate: Callable[[Setup], Callable[[TrainState], dict[str, float]]]
+    title: str = "train"
     select_by: str = "accuracy"
 
 
 def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedStep:
     """The training step of a run, over all devices."""
-    step = make_train_step(recipe.loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
-    return parallel.map_train_step(step)
+    return _step_program(setup.design, recipe.make_loss_fn, feed.fetch)
+
+
+@shared
+def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> parallel.MappedStep:
+    def fetch_batch(data: Any, inputs: Any) -> dict[str, Any]:
+        return fetch(data, inputs) | {name: data[name] for name in CONSTANTS}
+
+    optimizer = make_optimizer(design.config.train)
+    loss_fn = make_loss_fn(design, parallel.AXIS)
+    return parallel.map_train_step(make_train_step(loss_fn, optimizer, fetch_batch, parallel.AXIS))
 
 
 def check_alike(setup: Setup) -> None:
@@ -145,26 +174,24 @@ def check_alike(setup: Setup) -> None:
     processes.check_same("data", setup.dataset.fingerprint, configs.differences)
 
 
-ValidateBatch = Callable[[Any, dict, dict], dict[str, jax.Array]]
-
-
 def make_validate(
-    setup: Setup, validate_batch: ValidateBatch, batch_size: int
+    setup: Setup, make_program: Callable[[Design], Callable], batch_size: int
 ) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state on every validation image, the same each time.
 
     Args:
-      setup: of the run.
-      validate_batch: `(variables, data, {"index"}) -> loss and accuracy` of each image,
-        given its row in `data`; and perhaps `example`, its row in the split.
+      setup: the run's setup.
+      make_program: design to the device program `(variables, data, {"index"}) -> numbers`
+        of each image (`loss`, `accuracy`), given its row in `data`; and perhaps `example`,
+        its row in the split.
       batch_size: images per device and pass, at most.
     """
     config, val = setup.config, setup.dataset.val
     val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
     if isinstance(val, Records):
-        return _validate_records(val, validate_batch, batch_size)
-    data = parallel.replicate(resident.arrays(val))
-    run = parallel.map_batch(validate_batch)
+        return _validate_records(setup, val, make_program, batch_size)
+    data = parallel.replicate(resident.arrays(val) | setup.constants)
+    run = _validation_program(setup.design, make_program)
 
     def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
         return parallel.unshard(run(variables, data, parallel.shard({"index": index})))
@@ -172,10 +199,15 @@ def make_validate(
     return _mean_of_batches(on_share, len(val), batch_size)
 
 
+@shared
+def _validation_program(design: Design, make_program: Callable) -> Callable:
+    return parallel.map_batch(make_program(design))
+
+
 def _mean_of_batches(
     on_share: Callable[[Any, np.ndarray], dict[str, np.ndarray]], num_images: int, batch_size: int
 ) -> Callable[[TrainState], dict[str, float]]:
-    """Means over all images, of which every process sees its share of each batch.
+    """Means over all images; every process takes its share of each batch.
 
     Args:
       on_share: `(variables, rows) -> numbers` of each of these rows.
@@ -196,21 +228,23 @@ def _mean_of_batches(
 
 
 def _validate_records(
-    val: Records, validate_batch: ValidateBatch, batch_size: int
+    setup: Setup, val: Records, make_program: Callable[[Design], Callable], batch_size: int
 ) -> Callable[[TrainState], dict[str, float]]:
     """Validation on images that are decoded each time, one batch in memory."""
+    validate_batch = make_program(setup.design)
 
-    def on_device(variables: Any, _data: dict, inputs: dict) -> dict[str, jax.Array]:
+    def on_device(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         share = {name: inputs[name] for name in ("images", "labels")}
         # Rows of the share; what is drawn for an example follows its place in the split.
         place = {"index": jnp.arange(len(inputs["index"])), "example": inputs["index"]}
-        return validate_batch(variables, share, place)
+        return validate_batch(variables, share | data, place)
 
     run = parallel.map_batch(on_device)
+    constants = parallel.replicate(setup.constants)
 
     def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
         inputs = parallel.shard(val.batch(index) | {"index": index})
-        return parallel.unshard(run(variables, {}, inputs))
+        return parallel.unshard(run(variables, constants, inputs))
 
     return _mean_of_batches(on_share, len(val), batch_size)
 
@@ -218,25 +252,19 @@ def _validate_records(
 def make_feed(setup: Setup) -> loop.Feed:
     """The training images, on the devices; or from disk, if the set is streamed."""
     config, split = setup.config, setup.dataset.train
-    batch_size = config.train.batch_size
-    if isinstance(split, splits.Split):
-        return resident.ResidentFeed(
-            split,
-            batch_size=batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+    where = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    options = {"batch_size": config.train.batch_size, "seed": config.seed, **where}
+    feed: Any
+    if isinstance(split, segmentation.PixelRecords):
+        feed = segmentation.make_feed(split, config.data, **options)
+    elif isinstance(split, Records):
+        feed = StreamFeed(
+            split, workers=config.data.workers, min_scale=config.data.min_scale, **options
         )
-    # The loss mirrors the images on the device.
-    return StreamFeed(
-        split,
-        batch_size=batch_size,
-        seed=config.seed,
-        workers=config.data.workers,
-        min_scale=config.data.min_scale,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    else:
+        feed = resident.ResidentFeed(split, **options)
+    feed.data = feed.data | setup.constants
+    return feed
 
 
 def train(
@@ -245,10 +273,10 @@ def train(
     """Train in a folder, or go on with what is in it.
 
     Args:
-      setup: of the run.
-      recipe: of its kind.
-      folder: gets config.json, metrics.jsonl and checkpoints/.
-      title: of the progress bar.
+      setup: the run's setup.
+      recipe: how its kind is trained.
+      folder: receives config.json, data.json, metrics.jsonl and checkpoints/.
+      title: heading of the progress bar.
       warn: receives one line per damaged file that was passed over.
 
     Raises:
@@ -258,7 +286,7 @@ def train(
     config = setup.config
     check_alike(setup)
     processes.alone(workdir.open_run, folder, config, setup.dataset.fingerprint)
-    feed = recipe.make_feed(setup)
+    feed = make_feed(setup)
     checkpoints: Checkpoints = NoCheckpoints()
     if processes.is_first():
         checkpoints = saved.open_checkpoints(config.train, folder)

@@ -132,12 +132,12 @@ class Result:
 
     title: str
     config: dict[str, Any]
-    rows: list[Row]
-    probes: list[Probe]
-    maps: dict[str, Any]
-    curves: dict[str, list[dict[str, Any]]]
-    environment: dict[str, Any]
-    notes: list[str]
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    probes: list[Probe] = dataclasses.field(default_factory=list)
+    maps: dict[str, Any] = dataclasses.field(default_factory=dict)
+    curves: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
     removals: list[Removal] = dataclasses.field(default_factory=list)
     agreements: list[Agreement] = dataclasses.field(default_factory=list)

@@ -44,6 +44,11 @@ def use(mapping: str) -> Iterator[None]:
         _mapping.reset(token)
 
 
+def mapping() -> str:
+    """How programs are mapped now: one of `MAPPINGS`."""
+    return _mapping.get()
+
+
 def check_batch(batch_size: int) -> None:
     """Raise unless every device, of all processes, gets as many examples."""
     devices, local, processes = jax.device_count(), jax.local_device_count(), jax.process_count()

@@ -1,5 +1,6 @@
 """What training carries from step to step."""
 
+import functools
 from typing import Any
 
 import jax
@@ -32,6 +33,12 @@ class TrainState(struct.PyTreeNode):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: Any, key: jax.Array, x: jax.Array) -> Any:
+    # Equal models share one program.
+    return model.init(key, x)
+
+
 def create_state(
     key: jax.Array, model: Any, optimizer: optax.GradientTransformation, input_shape: tuple
 ) -> TrainState:
@@ -44,7 +51,7 @@ def create_state(
       input_shape: (B, H, W, C) of the network's input.
     """
     init_key, run_key = jax.random.split(key)
-    variables = jax.jit(model.init)(init_key, jnp.zeros(input_shape, jnp.float32))
+    variables = _init(model, init_key, jnp.zeros(input_shape, jnp.float32))
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

@@ -86,7 +86,9 @@ class PixelSubject:
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss over the labelled pixels of each measured region."""
         logits = self._logits(variables, gated(self, features, gate, None))
-        losses, weights = segmentation.pixel_losses(self.setup, logits, inputs["labels"])
+        losses, weights = segmentation.pixel_losses(
+            self.setup.config.loss, logits, inputs["labels"]
+        )
         masks = jnp.asarray(self._measured(), jnp.float32)
         total = jnp.einsum("bhw,rhw->rb", losses * weights, masks)
         weight = jnp.einsum("bhw,rhw->rb", weights, masks)

@@ -10,16 +10,14 @@ import numpy as np
 
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import saved
+from gpool_jax.experiments import driver, registry, saved
 from gpool_jax.experiments import weights as imported
 from gpool_jax.experiments.channels.canvases import CanvasSubject
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.pixels import PixelSubject
-from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
-from gpool_jax.train.optimizer import evaluated_variables
 
 # Of images that are in both splits: this share of the evaluation images may be chance.
 _SHARED = 0.01
@@ -59,18 +57,15 @@ def open_run(trained: Any, config: Any, run: Path, warn: Callable[[str], None]) 
             f"`run`: channels are ranked and attacked in one network, of a PositionConfig or a "
             f"SegmentationConfig; {run} is of a {type(config).__name__}."
         )
-    measure.check_overrides(trained, config)
+    driver.check_overrides(trained, config)
     prepare: Callable = position.prepare
     if isinstance(config, SegmentationConfig):
         prepare = segmentation.prepare
     setup = prepare(config, warn=warn)
     subject = make_subject(setup)
-    entries, last_step = saved.load(setup, run, warn)
-    _, step, state = entries[-1]
-    notes = [f"The network is that of step {step} of the run {run}."]
-    if last_step < config.train.steps:
-        notes.append(f"The training is not finished: {last_step} of {config.train.steps} steps.")
-    return Opened(subject, evaluated_variables(state), name_of(config), notes)
+    snapshots = saved.load(setup, run, registry.experiment(config).recipe(setup).select_by, warn)
+    notes = [f"The network is that of the run {run}.", *snapshots.notes]
+    return Opened(subject, snapshots.best.variables, name_of(config), notes)
 
 
 def open_weights(config: Any, weights: Path, warn: Callable[[str], None]) -> Opened:
@@ -85,12 +80,14 @@ def open_weights(config: Any, weights: Path, warn: Callable[[str], None]) -> Ope
       InputError: if the weights do not fit.
     """
     if isinstance(config, SegmentationConfig):
-        setup, variables, notes = imported.load_segmenter(config, weights, warn)
+        setup, snapshots = imported.load_segmenter(config, weights, warn)
+        variables, notes = snapshots.best.variables, snapshots.notes
         return Opened(PixelSubject(setup), variables, name_of(setup.config), notes)
-    setup, variables, has_head, notes = imported.load(config, weights, warn)
-    if not has_head:
+    setup, snapshots = registry.experiment(config).load_weights(config, weights, warn)
+    notes = snapshots.notes
+    if not snapshots.answers_task:
         raise InputError(f"`--weights`: {notes[-1]} Channels are ranked by what the head answers.")
-    return Opened(CanvasSubject(setup), variables, name_of(setup.config), notes)
+    return Opened(CanvasSubject(setup), snapshots.best.variables, name_of(setup.config), notes)
 
 
 def make_subject(setup: Setup) -> PixelSubject | CanvasSubject:

@@ -1,27 +1,15 @@
 """Shift augmentation, AugShift and BlurPool side by side, over several seeds."""
 
 import dataclasses
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gpool_jax.config import InvarianceComparisonConfig, InvarianceConfig, ShiftConfig
 from gpool_jax.config import checks as configs
-from gpool_jax.data.images import load as sources
-from gpool_jax.experiments import workdir
-from gpool_jax.experiments.invariance import measure as invariance_measure
-from gpool_jax.experiments.invariance import training as invariance
-from gpool_jax.experiments.measures import consistency
-from gpool_jax.experiments.measures import tallies as measured
-from gpool_jax.experiments.position import comparison, measure
-from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Measurement, Result, write_report, write_result
-from gpool_jax.report.environment import environment
-from gpool_jax.train import processes
-from gpool_jax.train.events import read_events
+from gpool_jax.experiments.experiment import Measured, Member
+from gpool_jax.experiments.invariance.training import network_name
+from gpool_jax.experiments.measures import consistency, tallies
+from gpool_jax.experiments.measures.lines import combine_probes
+from gpool_jax.report import Measurement, Result
 
 
 def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
@@ -59,128 +47,44 @@ def _single(
     )
 
 
-def sub_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
-    """The runs of a comparison, by the name of their sub-folder; a seed's arms together."""
-    seeds = range(config.seed, config.seed + config.num_seeds)
+def members(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
+    """The runs of a comparison, by the name of their folder; a seed's arms together."""
     return {
         f"{arm}-seed{seed}": dataclasses.replace(single, seed=seed)
-        for seed in seeds
+        for seed in range(config.seed, config.seed + config.num_seeds)
         for arm, single in arm_configs(config).items()
     }
 
 
-def run(
-    config: InvarianceComparisonConfig, folder: Path, warn: Callable[[str], None] = print
-) -> Result | None:
-    """Train and measure every run that is not finished, then compare.
-
-    Process 0 measures and compares; the others return None.
-
-    Args:
-      config: of the comparison.
-      folder: gets one sub-folder per run, results.json and report.html.
-      warn: receives one line per damaged file that was passed over.
-
-    Raises:
-      InputError: before anything is written, for anything that cannot be used.
-    """
-    started = time.perf_counter()
-    configs.check(config)
-    workdir.check_run(folder, config)
-    setups = prepare_all(config, warn)
-    processes.alone(workdir.open_run, folder, config)
-    results = {}
-    for number, (name, setup) in enumerate(setups.items(), 1):
-        run = folder / name
-        results[name] = processes.alone(comparison.read_finished, run, setup.config)
-        if processes.from_first(comparison.is_there, results[name]):
-            continue
-        start = time.perf_counter()
-        invariance.train(setup, run, title=f"{number}/{len(setups)} {name}", warn=warn)
-        results[name] = processes.alone(
-            invariance_measure.evaluate_run, setup, run, run, started=start, warn=warn
-        )
-    seconds = time.perf_counter() - started
-    return processes.alone(_write, config, folder, folder, results, seconds, warn)
-
-
-def evaluate(
-    trained: InvarianceComparisonConfig,
-    config: InvarianceComparisonConfig,
-    folder: Path,
-    out: Path,
-    warn: Callable[[str], None] = print,
-) -> Result:
-    """Measure every run of a comparison again; see `measure.evaluate`."""
-    started = time.perf_counter()
-    configs.check(config)
-    measure.check_overrides(trained, config)
-    results = {
-        name: invariance_measure.evaluate_run(setup, folder / name, out / name, warn=warn)
-        for name, setup in prepare_all(config, warn).items()
-    }
-    return _write(config, folder, out, results, time.perf_counter() - started, warn)
-
-
-def prepare_all(
-    config: InvarianceComparisonConfig, warn: Callable[[str], None]
-) -> dict[str, Setup]:
-    """Check every network before the first is trained; runs of one seed share their data."""
-    setups = {}
-    datasets: dict[int, sources.Dataset] = {}
-    for name, sub in sub_configs(config).items():
-        setups[name] = invariance.prepare(sub, dataset=datasets.get(sub.seed), warn=warn)
-        datasets[sub.seed] = setups[name].dataset
-    return setups
-
-
-def _write(config, folder, out, results, seconds, warn) -> Result:
-    result = combine(config, folder, out, results, seconds)
-    workdir.make(out)
-    write_result(result, out)
-    write_report(result, out, warn)
-    return result
-
-
-def combine(
-    config: InvarianceComparisonConfig,
-    folder: Path,
-    out: Path,
-    results: dict[str, Result],
-    seconds: float,
-) -> Result:
-    """One result from those of the runs (trained in `folder`, measured in `out`)."""
-    tallies = _tallies_of_arms(config, out, results)
+def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> Measured:
+    """Put every arm's measurements together over its seeds, and the differences of arms."""
+    arms = _tallies_of_arms(config, members)
     bootstrap = config.consistency.bootstrap
     measurements = []
-    for arm, found in tallies.items():
-        measurements += measured.summarise(arm, found, bootstrap=bootstrap)
-    for versus, arms in _contrasts(config, tallies).items():
-        for arm in arms:
-            measurements += measured.compare(
-                arm, tallies[arm], versus, tallies[versus], bootstrap=bootstrap
+    for arm, shifted in arms.items():
+        measurements += tallies.summarise(arm, shifted, bootstrap=bootstrap)
+    for versus, others in _contrasts(config, arms).items():
+        for arm in others:
+            measurements += tallies.compare(
+                arm, arms[arm], versus, arms[versus], bootstrap=bootstrap
             )
-    first = next(iter(results.values()))
-    name = first.title.split(" on ")[-1]
-    return Result(
-        title=f"Translation invariance by augmentation, loss and BlurPool: {name}",
+    data = next(iter(members.values())).result.title.split(" on ")[-1]
+    result = Result(
+        title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
         config=configs.to_dict(config),
-        rows=[],
-        probes=comparison.combine_probes(results, out, config.n, bootstrap),
-        maps={},
-        curves={n: read_events(folder / n) for n in results if n.endswith(f"seed{config.seed}")},
-        environment=environment(seconds)
-        | {"seconds_per_run": {n: r.environment["wall_seconds"] for n, r in results.items()}},
+        probes=combine_probes(members, config.n, bootstrap),
+        curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
         notes=sentences(measurements) + consistency.caveats(config) + _few_seeds(config),
         measurements=measurements,
     )
+    return Measured(result)
 
 
 def _names(config: InvarianceComparisonConfig) -> dict[str, str]:
     """How to call each arm in a table; arms that differ in the weight alone are told apart."""
     names = {}
     for arm, single in arm_configs(config).items():
-        name = invariance_measure.arm_name(single)
+        name = network_name(single)
         if arm.startswith("augshift_weight"):
             name = f"AugShift, weight {single.shift.weight:g}"
         names[arm] = name
@@ -188,30 +92,31 @@ def _names(config: InvarianceComparisonConfig) -> dict[str, str]:
 
 
 def _tallies_of_arms(
-    config: InvarianceComparisonConfig, out: Path, results: dict[str, Result]
-) -> dict[str, measured.Tallies]:
+    config: InvarianceComparisonConfig, members: dict[str, Member]
+) -> dict[str, tallies.Tallies]:
     """Each arm's tallies over its seeds, [S, N]."""
-    found = {}
-    for arm, name in _names(config).items():
-        members = []
-        for seed in range(config.seed, config.seed + config.num_seeds):
-            run = f"{arm}-seed{seed}"
-            with np.load(out / run / "per_image.npz") as arrays:
-                members.append(measured.from_arrays(arrays, results[run].measurements))
-        found[name] = measured.stack(members)
-    return found
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    return {
+        name: tallies.stack(
+            [
+                tallies.from_arrays(member.arrays, member.result.measurements)
+                for member in (members[f"{arm}-seed{seed}"] for seed in seeds)
+            ]
+        )
+        for arm, name in _names(config).items()
+    }
 
 
 def _contrasts(
-    config: InvarianceComparisonConfig, tallies: dict[str, measured.Tallies]
+    config: InvarianceComparisonConfig, shifted: dict[str, tallies.Tallies]
 ) -> dict[str, list[str]]:
-    """Which arms are compared with which: all with the baseline, AugShift with its rivals too."""
+    """Pairs of arms that are compared: all with the baseline, AugShift with its rivals too."""
     names = _names(config)
     contrasts = {}
     for reference in ("baseline", "shift", "blurpool"):
         if reference not in names:
             continue
-        arms = [n for n in tallies if n != names[reference]]
+        arms = [n for n in shifted if n != names[reference]]
         if reference != "baseline":
             arms = [n for n in arms if n.startswith("AugShift")]
         if arms:

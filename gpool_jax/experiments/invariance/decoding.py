@@ -1,5 +1,6 @@
 """How well position can be read from the latent of a network trained on whole images."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.data import resident
-from gpool_jax.experiments.measures import probing, views
+from gpool_jax.experiments.measures import held_out, probing, views
 from gpool_jax.experiments.measures.tallies import Tallies, Tally
-from gpool_jax.experiments.training import Setup
+from gpool_jax.experiments.measures.views import Stimulus
+from gpool_jax.experiments.programs import shared
+from gpool_jax.experiments.training import Design, Setup
 from gpool_jax.ops import probe
 from gpool_jax.report import Probe
 from gpool_jax.train import parallel
@@ -38,29 +41,30 @@ def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray])
     return {}
 
 
-def shift_tallies(setup: Setup, variables: Any) -> Tallies:
+def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     """R^2 of a ridge regression from the latent of a shifted image to its shift.
 
     Folds are groups of images; 0 is the best constant answer, 1 a perfect one,
     and below 0 is worse than the constant. Both axes together.
 
     Args:
-      setup: of the run.
-      variables: of the frozen network.
+      setup: the run's setup.
+      stimulus: what is shifted.
+      variables: the frozen network's.
 
     Returns:
       For each protocol, the sum of squares explained and in all, per image.
     """
     config = setup.config
-    split = views.test_images(setup, config.probe.num_images).load()
+    split = held_out.draw(setup, config.probe.num_images).load()
     fold = np.repeat(probing.image_folds(split.labels, config.probe.folds), _NUM_SHIFTS)
     variables = parallel.replicate(variables)
     tallies = {}
     for protocol in config.consistency.protocols:
-        low, high = views.offset_range(setup, protocol)
+        low, high = views.offset_range(stimulus, config.consistency, protocol)
         if low == high:
             continue  # nothing moves, so there is nothing to read
-        latent, offset = _shifted_latents(setup, variables, split, protocol)
+        latent, offset = _shifted_latents(setup, stimulus, variables, split, protocol)
         predicted = probe.cross_validate_regression(
             jnp.asarray(latent.reshape(len(fold), -1)),
             jnp.asarray(offset.reshape(len(fold), 2)),
@@ -74,18 +78,26 @@ def shift_tallies(setup: Setup, variables: Any) -> Tallies:
     return tallies
 
 
+@shared
+def _program(design: Design, stimulus: Stimulus, protocol: str) -> Callable:
+    return parallel.map_batch(views.make_answer_views(design, stimulus, protocol))
+
+
 def _shifted_latents(
-    setup: Setup, variables: Any, split: Any, protocol: str
+    setup: Setup, stimulus: Stimulus, variables: Any, split: Any, protocol: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents [N, V, C] of randomly shifted images, and the shifts [N, V, 2] in pixels."""
-    run = views.map_views(views.make_answer_views(setup, protocol))
+    program = _program(setup.design, stimulus, protocol)
+    bounds = views.offset_range(stimulus, setup.config.consistency, protocol)
+    constants = parallel.replicate(setup.constants)
     devices = jax.local_device_count()
     per_device = max(1, setup.config.consistency.batch_size // (_NUM_SHIFTS + 1))
     per_device = min(per_device, -(-len(split) // devices))
     latents, offsets = [], []
     for batch in resident.padded_batches(len(split), devices * per_device):
-        offset = views.draw_offsets(setup, protocol, batch["index"], _NUM_SHIFTS)
-        outputs = run(variables, split.batch(batch["index"])["images"], offset)
+        offset = views.draw_offsets(bounds, protocol, batch["index"], _NUM_SHIFTS)
+        images = split.batch(batch["index"])["images"]
+        outputs = views.run_views(program, variables, constants, images, offset)
         latents.append(outputs["latent"][batch["mask"], 1:])
         offsets.append(offset[batch["mask"]])
     return np.concatenate(latents), np.concatenate(offsets).astype(np.float64)

@@ -2,12 +2,11 @@
 
 The second part of the paper, whose code was never released: a shifting
 augmentation, and a loss on the pooled latents of differently shifted copies of
-an image. The network is then asked how consistent its answers are under shift
+an image. Measured afterwards: how consistent its predictions are under shift
 (`consistency`), and how well position can still be read from its latent.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,11 +17,24 @@ from gpool_jax.config import InvarianceConfig, ShiftConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import training
+from gpool_jax.experiments import classifier, training
 from gpool_jax.experiments.measures import consistency, probing, views
-from gpool_jax.experiments.training import Setup
-from gpool_jax.train import parallel
+from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.train.state import TrainState
+
+
+def network_name(config: InvarianceConfig) -> str:
+    """The network's name in tables: what it was trained with."""
+    shift = config.shift
+    name = "baseline"
+    if shift.augment:
+        name = "AugShift" if shift.weight > 0 else "shift augmentation"
+    elif shift.weight > 0:
+        name = "invariance loss"
+    if config.model.antialias:
+        blur = f"BlurPool-{config.model.antialias}"
+        name = blur if name == "baseline" else f"{name} + {blur}"
+    return name
 
 
 def prepare(
@@ -31,11 +43,11 @@ def prepare(
     dataset: sources.Dataset | None = None,
     warn: Callable[[str], None] = print,
 ) -> Setup:
-    """Check a config as far as it can be checked without training.
+    """Check a configuration as far as it can be checked without training.
 
     Args:
-      config: of the run.
-      dataset: already loaded, to share one between runs.
+      config: the run's configuration.
+      dataset: the data, if another run has loaded them already.
       warn: receives one line about a damaged cache.
 
     Raises:
@@ -43,14 +55,15 @@ def prepare(
     """
     configs.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
-    training.create_model(config.model, 2)
+    classifier.create(config.model, 2)
     if config.model.head == "permutenet":
         raise InputError(
             "`model.head` must be linear or gapnet to train for invariance; got 'permutenet'."
         )
     if dataset is None:
         dataset = sources.load(config.data, seed=config.seed, warn=warn)
-    setup = training.make_setup(config, dataset, num_outputs=dataset.num_classes)
+    training.check_training(config.train, len(dataset.train))
+    setup = classifier.make_setup(config, dataset, num_outputs=dataset.num_classes)
     check(setup)
     return setup
 
@@ -73,13 +86,25 @@ def check(setup: Setup) -> None:
                 f"{shift.max_shift}."
             )
         models.check_input_side(
-            setup.model, side - 2 * shift.max_shift, "a crop (the image less 2 `shift.max_shift`)"
+            setup.model, view_side(setup.design), "a crop (the image minus 2 `shift.max_shift`)"
         )
-    consistency.check(setup)
+    consistency.check(setup, stimulus(setup))
     if setup.config.probe.enabled:
         n = setup.config.n
         models.check_input_side(setup.model, n * side, f"a canvas of `n` = {n} images a side")
     probing.check(setup)
+
+
+def view_side(design: Design) -> int:
+    """Side of what the network is trained on: the image, or a crop of it."""
+    side, shift = min(design.input_shape[1:3]), design.config.shift
+    return side - 2 * shift.max_shift if shift.mode == "crop" else side
+
+
+def stimulus(setup: Setup) -> views.Stimulus:
+    """What is shifted where consistency is measured: the image."""
+    source = min(setup.dataset.test.image_shape[:2])
+    return views.Stimulus(source_side=source, view_side=view_side(setup.design))
 
 
 def make_views(
@@ -123,19 +148,18 @@ def make_views(
     return jnp.stack([view(number) for number in range(config.views)])
 
 
-def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
+def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
     """Cross-entropy of the views, and the invariance loss between their latents.
 
     Args:
-      setup: of the run.
+      design: what the program is built from.
       axis_name: mapped axis over which batch statistics are synchronised.
     """
-    model = setup.create_model(axis_name)
-    config, dataset = setup.config, setup.dataset
+    config, model = design.config, design.model(axis_name)
     shift: ShiftConfig = config.shift
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
-        images = ops.normalise(batch["images"], dataset.mean, dataset.std)
+        images = ops.normalise(batch["images"], batch["mean"], batch["std"])
         seen = make_views(key, images, batch["position"], shift, flip=config.data.flip)
         (logits, features), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -176,14 +200,14 @@ def weight_at(step: jax.Array, config: ShiftConfig) -> jax.Array:
     return config.weight * jnp.minimum(1.0, share.astype(jnp.float32))
 
 
-def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
+def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
     """The device program: `(variables, data, inputs) -> loss and accuracy` of each image."""
-    dataset = setup.dataset
+    model, side = design.model(), view_side(design)
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
+        images = ops.normalise(data["images"][inputs["index"]], data["mean"], data["std"])
         labels = data["labels"][inputs["index"]]
-        logits, _ = setup.model.apply(variables, views.central(images, views.view_side(setup)))
+        logits, _ = model.apply(variables, views.central(images, side))
         return {
             "loss": ops.cross_entropy(logits, labels),
             "accuracy": logits.argmax(-1) == labels,
@@ -195,20 +219,9 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
 def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     """Validation on whole images."""
     batch_size = setup.config.consistency.batch_size
-    return training.make_validate(setup, make_validate_batch(setup), batch_size)
+    return training.make_validate(setup, make_validate_batch, batch_size)
 
 
-def make_recipe(setup: Setup) -> training.Recipe:
+def recipe(setup: Setup) -> Recipe:
     """How a classifier of shifted views is trained."""
-    return training.Recipe(
-        loss_fn=make_loss_fn(setup, parallel.AXIS),
-        make_feed=training.make_feed,
-        make_validate=make_validate,
-    )
-
-
-def train(
-    setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
-) -> TrainState:
-    """Train in a folder, or go on with what is in it; see `training.train`."""
-    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)
+    return Recipe(make_loss_fn, make_validate, title=network_name(setup.config))

@@ -16,13 +16,15 @@ import numpy as np
 from gpool_jax import models, ops
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.measures import views
+from gpool_jax.experiments.measures import held_out, views
 from gpool_jax.experiments.measures.tallies import Tallies, Tally
-from gpool_jax.experiments.training import Setup
+from gpool_jax.experiments.measures.views import Stimulus
+from gpool_jax.experiments.programs import shared
+from gpool_jax.experiments.training import Design, Setup
 from gpool_jax.train import parallel
 
 
-def check(setup: Setup) -> None:
+def check(setup: Setup, stimulus: Stimulus) -> None:
     """Raise for protocols that the images or the network do not allow."""
     config = setup.config.consistency
     if not config.enabled:
@@ -32,21 +34,21 @@ def check(setup: Setup) -> None:
         raise InputError(
             f"`data`: shifts need square images; got {height} by {width} (`data.side` resizes)."
         )
-    side = views.view_side(setup)
+    side = stimulus.view_side
     if config.max_shift >= side:
         raise InputError(
             f"`consistency.max_shift` must be smaller than the image side {side}; got "
             f"{config.max_shift}."
         )
     if "crop" in config.protocols:
-        crop, side = views.crop_side(setup), views.source_side(setup)
+        crop, side = views.crop_side(stimulus, config), stimulus.source_side
         if not 1 <= crop <= side:
             raise InputError(
                 f"`consistency.crop` must be in [1, {side}], the side of the images; got {crop}."
             )
         models.check_input_side(setup.model, crop, "a crop of `consistency.crop`")
     for protocol in config.protocols:
-        low, high = views.offset_range(setup, protocol)
+        low, high = views.offset_range(stimulus, config, protocol)
         if low == high:
             raise InputError(
                 f"`consistency.protocols`: {protocol} leaves one view only; a larger "
@@ -90,26 +92,27 @@ def caveats(config: Any) -> list[str]:
     return notes
 
 
-def measure(setup: Setup, variables: Any) -> Tallies:
+def measure(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     """Measure every protocol in one pass over the test images.
 
     Args:
-      setup: of the run; its config has a `consistency` section.
-      variables: of the network.
+      setup: the run's setup; its configuration has a `consistency` section.
+      stimulus: what is shifted.
+      variables: the network's.
 
     Returns:
       (protocol, quantity) to the (sum, count) of each image.
     """
     config = setup.config.consistency
-    split = views.test_images(setup, config.num_images)
+    split = held_out.draw(setup, config.num_images)
     devices = jax.local_device_count()
     variables = parallel.replicate(variables)
-    meters = {protocol: _Meter(setup, protocol, len(split)) for protocol in config.protocols}
+    meters = {protocol: _Meter(setup, stimulus, protocol) for protocol in config.protocols}
     most = max(meter.chunk for meter in meters.values()) + 1
     per_device = min(max(1, config.batch_size // most), -(-len(split) // devices))
     for batch in resident.padded_batches(len(split), devices * per_device):
         content = split.batch(batch["index"])
-        labels = views.labels_of(setup, content["labels"])
+        labels = stimulus.labels(content["labels"])
         for meter in meters.values():
             meter.add(variables, content["images"], labels, batch["index"], batch["mask"])
     return {
@@ -119,14 +122,16 @@ def measure(setup: Setup, variables: Any) -> Tallies:
     }
 
 
-def make_compare_views(setup: Setup, protocol: str) -> Callable[[Any, Any, dict], dict]:
-    """The device program: what each view's answer and latent are, beside the unshifted input's.
+def make_compare_views(
+    design: Design, stimulus: Stimulus, protocol: str
+) -> Callable[[Any, Any, dict], dict]:
+    """The device program: each view's prediction and latent beside the unshifted input's.
 
     Returns:
       As `views.make_answer_views`, but `clean` int [B], `answers` int [B, V],
       `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
     """
-    answer_views = views.make_answer_views(setup, protocol)
+    answer_views = views.make_answer_views(design, stimulus, protocol)
 
     def compare_views(variables: Any, data: Any, inputs: dict) -> dict[str, jax.Array]:
         outputs = answer_views(variables, data, inputs)
@@ -141,20 +146,28 @@ def make_compare_views(setup: Setup, protocol: str) -> Callable[[Any, Any, dict]
     return compare_views
 
 
-class _Meter:
-    """One protocol's running tallies: what is kept per image is a few numbers."""
+@shared
+def _program(design: Design, stimulus: Stimulus, protocol: str) -> Callable:
+    return parallel.map_batch(make_compare_views(design, stimulus, protocol))
 
-    def __init__(self, setup: Setup, protocol: str, num_images: int):
-        self._setup, self._protocol = setup, protocol
+
+class _Meter:
+    """One protocol's running tallies: a few numbers are kept per image."""
+
+    def __init__(self, setup: Setup, stimulus: Stimulus, protocol: str):
+        self._num_outputs, self._protocol = setup.num_outputs, protocol
         config = setup.config.consistency
-        self._grid = None if config.num_pairs else views.grid_offsets(setup, protocol)
+        self._bounds = views.offset_range(stimulus, config, protocol)
+        self._grid = None
+        if not config.num_pairs:
+            self._grid = views.grid_offsets(self._bounds, protocol, config.grid_step)
         count = 2 * config.num_pairs if self._grid is None else len(self._grid)
         self._num_views = count
         # Views of an image that do not fit a pass are run in several.
         self.chunk = min(count, max(1, config.batch_size - 1))
-        reach = views.offset_range(setup, protocol)
-        self._num_distances = int(np.ceil(max(map(abs, reach)) * views.unit(protocol))) + 1
-        self._run = views.map_views(make_compare_views(setup, protocol))
+        self._num_distances = int(np.ceil(max(map(abs, self._bounds)) * views.unit(protocol))) + 1
+        self._program = _program(setup.design, stimulus, protocol)
+        self._constants = parallel.replicate(setup.constants)
         self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._latent = np.zeros(2), 0  # of the latent: totals, and images
 
@@ -162,7 +175,13 @@ class _Meter:
         """Run one batch of images in all its views."""
         offset = self._offsets(index)
         outputs = [
-            self._run(variables, images, offset[:, start : start + self.chunk])
+            views.run_views(
+                self._program,
+                variables,
+                self._constants,
+                images,
+                offset[:, start : start + self.chunk],
+            )
             for start in range(0, self._num_views, self.chunk)
         ]
         keep = {k: outputs[0][k][mask] for k in ("clean", "clean_latent")}
@@ -178,7 +197,7 @@ class _Meter:
 
     def _offsets(self, index: np.ndarray) -> np.ndarray:
         if self._grid is None:
-            return views.draw_offsets(self._setup, self._protocol, index, self._num_views)
+            return views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
         return np.broadcast_to(self._grid, (len(index), *self._grid.shape))
 
     def _score(self, seen, clean, labels, distance) -> dict[str, tuple[Any, Any]]:
@@ -188,7 +207,7 @@ class _Meter:
         if self._grid is None:
             scores |= ops.pair_agreement(answers, labels)
         else:
-            scores |= ops.grid_agreement(answers, labels, self._setup.num_outputs)
+            scores |= ops.grid_agreement(answers, labels, self._num_outputs)
         scores["agreement"] = ops.agreement_by_distance(
             answers, clean, distance, self._num_distances
         )
@@ -221,6 +240,6 @@ class _Meter:
             whole[f"agreement at {distance} px"] = sums[:, distance], counts[:, distance]
         sums, counts = whole["latent_distance"]
         whole["latent_distance"] = sums / self._scale(), counts
-        guess = 1.0 / self._setup.num_outputs
+        guess = 1.0 / self._num_outputs
         chance = {"accuracy": guess, "shifted_accuracy": guess}
         return {name: Tally(*pair, chance.get(name)) for name, pair in whole.items()}

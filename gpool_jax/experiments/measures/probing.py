@@ -1,4 +1,4 @@
-"""Read-outs of a frozen network: what does its pooled vector carry, order or no order?"""
+"""Probes of a frozen network: what its pooled vector carries, with and without its order."""
 
 import itertools
 from collections.abc import Callable
@@ -13,31 +13,37 @@ from gpool_jax.config import ProbeConfig
 from gpool_jax.data import resident
 from gpool_jax.data.images import splits
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.position import rows as summary
-from gpool_jax.experiments.position.exhaustive import TEST_IMAGES_SEED
-from gpool_jax.experiments.training import Setup
+from gpool_jax.experiments.measures import held_out
+from gpool_jax.experiments.measures.lines import make_probe
+from gpool_jax.experiments.programs import shared
+from gpool_jax.experiments.training import Design, Setup
 from gpool_jax.ops import probe
 from gpool_jax.report.result import INPUTS, Probe
 from gpool_jax.train import parallel
 
 
-def make_pool_batch(setup: Setup, stages: tuple[str, ...]) -> Callable:
+def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
     """The device program: `(variables, data, inputs) -> {stage: [B, cells, C]}`."""
-    config, dataset = setup.config, setup.dataset
+    n, model = design.config.n, design.model()
 
     def pool_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
-        canvases = ops.place_everywhere(images, config.n)
+        images = ops.normalise(data["images"][inputs["index"]], data["mean"], data["std"])
+        canvases = ops.place_everywhere(images, n)
         canvases = canvases.reshape(-1, *canvases.shape[2:])
-        _, features = setup.model.apply(variables, canvases)
+        _, features = model.apply(variables, canvases)
         pooled = {}
         for stage in stages:
             value = features[stage]
             value = value if value.ndim == 2 else ops.global_average_pool(value)
-            pooled[stage] = value.reshape(len(images), config.n**2, -1)
+            pooled[stage] = value.reshape(len(images), n**2, -1)
         return pooled
 
     return pool_batch
+
+
+@shared
+def _program(design: Design, stages: tuple[str, ...]) -> Callable:
+    return parallel.map_batch(make_pool_batch(design, stages))
 
 
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
@@ -90,13 +96,10 @@ def run_probes(
     """
     config = setup.config
     stages = resolve_stages(setup)
-    test = setup.dataset.test
-    # The same images and folds for every training seed: intervals pair them.
-    rows = splits.draw_rows(test, config.probe.num_images, seed=TEST_IMAGES_SEED)
-    split = test.take(rows).load()
+    split = held_out.draw(setup, config.probe.num_images).load()
     pooled = _pool(setup, variables, split, stages, batch_size)
     fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
-    key = jax.random.key(TEST_IMAGES_SEED)
+    key = jax.random.key(held_out.SEED)
     results = []
     for stage in stages:
         latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
@@ -122,7 +125,7 @@ def measure_probes(
     for i, (facts, scores) in enumerate(run_probes(setup, variables, batch_size)):
         per_image[f"probe{i}"] = scores[None]
         probes.append(
-            summary.summarise_probe(
+            make_probe(
                 facts | {"network": network},
                 scores[None],
                 answers_per_image=setup.config.n**2,
@@ -161,7 +164,7 @@ def _fit_kinds(
 
 def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
     """A fold for each image, every class spread over all of them: int32 [N]."""
-    order = np.lexsort((np.random.default_rng(TEST_IMAGES_SEED).random(len(labels)), labels))
+    order = np.lexsort((np.random.default_rng(held_out.SEED).random(len(labels)), labels))
     fold = np.empty(len(labels), np.int32)
     fold[order] = np.arange(len(labels)) % num_folds
     return fold
@@ -183,10 +186,10 @@ def _pool(
     setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
 ) -> dict[str, np.ndarray]:
     """Pooled features [N, cells, C] of every stage."""
-    data = parallel.replicate(resident.arrays(split))
+    data = parallel.replicate(resident.arrays(split) | setup.constants)
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)
-    run = parallel.map_batch(make_pool_batch(setup, stages))
+    run = _program(setup.design, stages)
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
     rows = per_device * jax.local_device_count()
     for batch in resident.padded_batches(len(split), rows):

@@ -9,28 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
+from gpool_jax.config import PositionConfig
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
+from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.position.training import draw_permutation, place
-from gpool_jax.experiments.training import Setup
+from gpool_jax.experiments.programs import shared
+from gpool_jax.experiments.training import Design, Setup
 from gpool_jax.train import parallel
 
-TEST_IMAGES_SEED = 0
 # Keeps test permutations apart from everything that training drew.
 _TEST_KEY = 0x7E57
 
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a network answered on every (image, cell), with and without permutation.
+    """Predictions for every (image, cell), with and without permutation.
 
     Attributes:
-      labels: int [N] or [N, cells], the right answers.
-      kept: int [N, cells], answers with the channel order kept.
-      permuted: int [N, cells, P], answers through permutations; None for a
+      labels: int [N, cells].
+      kept: int [N, cells], predictions with the channel order kept.
+      permuted: int [N, cells, P], predictions through permutations; None for a
         network that has none.
-      latent_sum: float64 [cells, C], of the pooled latent over images.
-      latent_square_sum: float64 [cells, C].
+      latent_sum: float64 [cells, C], sum of the pooled latent over images.
+      latent_square_sum: float64 [cells, C], sum of its square.
     """
 
     labels: np.ndarray
@@ -40,35 +41,26 @@ class Answers:
     latent_square_sum: np.ndarray
 
 
-def test_split(setup: Setup) -> splits.Split:
-    """The test images that the evaluation uses, in memory: all, or a stratified draw.
-
-    The same images for every training seed: intervals pair them.
-    """
-    test, count = setup.dataset.test, setup.config.eval.num_images
-    return test.take(splits.draw_rows(test, count, seed=TEST_IMAGES_SEED)).load()
-
-
-def can_permute(setup: Setup) -> bool:
+def can_permute(config: PositionConfig) -> bool:
     """Whether the network has a place where channels can be permuted."""
-    return setup.config.model.head != "gapnet" or setup.config.model.permute_at != "gap"
+    return config.model.head != "gapnet" or config.model.permute_at != "gap"
 
 
-def make_evaluate_batch(setup: Setup):
-    """The device program: `(variables, data, inputs) -> answers and sums` of its images.
+def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, Any]]:
+    """The device program: `(variables, data, inputs) -> predictions and sums` of its images.
 
     `inputs` are `index` int [B] and `mask` bool [B]. A permutation of the pooled
     latent costs one more pass of the linear head; one inside the network, one
     more pass of the network.
     """
-    config, dataset, model = setup.config, setup.dataset, setup.model
+    config, model = design.config, design.model()
     cells, num_permutations = config.n * config.n, config.eval.permutations
 
     def evaluate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
         index = inputs["index"]
-        images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
+        images = ops.normalise(data["images"][index], data["mean"], data["std"])
         every_cell = jnp.tile(jnp.arange(cells), len(images))
-        canvases = place(setup, jnp.repeat(images, cells, axis=0), every_cell)
+        canvases = place(design, jnp.repeat(images, cells, axis=0), every_cell)
         logits, features = model.apply(variables, canvases)
         latent = features["gap"].reshape(len(index), cells, -1)
         kept_rows = jnp.where(inputs["mask"][:, None, None], latent, 0.0)
@@ -77,12 +69,19 @@ def make_evaluate_batch(setup: Setup):
             "latent_sum": kept_rows.sum(0),
             "latent_square_sum": (kept_rows**2).sum(0),
         }
-        if not can_permute(setup):
+        if not can_permute(config):
             return outputs
 
         def through(draw: jax.Array) -> jax.Array:
-            key = jax.random.fold_in(jax.random.key(config.seed ^ _TEST_KEY), draw)
-            permutation = draw_permutation(key, config, index, model.num_permutable, per="example")
+            key = jax.random.fold_in(jax.random.key(data["seed"] ^ _TEST_KEY), draw)
+            permutation = draw_permutation(
+                key,
+                config,
+                index,
+                model.num_permutable,
+                seed=data["seed"],
+                per="example",
+            )
             if permutation.ndim == 2:
                 permutation = jnp.repeat(permutation, cells, axis=0)
             if config.model.permute_at == "gap":
@@ -106,21 +105,23 @@ def make_evaluate_batch(setup: Setup):
     return evaluate_batch
 
 
-def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
-    """Compile once, put the test images on the devices once, evaluate any number of times.
+@shared
+def _program(design: Design) -> Callable:
+    return parallel.map_batch(make_evaluate_batch(design))
 
-    Args:
-      setup: from `position.prepare`.
+
+def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
+    """Put the test images on the devices once, to evaluate any number of times.
 
     Returns:
       `variables -> answers`: every test image in every cell.
     """
-    config, split = setup.config, test_split(setup)
+    config, split = setup.config, held_out.draw(setup, setup.config.eval.num_images).load()
     cells = config.n * config.n
-    data = parallel.replicate(resident.arrays(split))
+    data = parallel.replicate(resident.arrays(split) | setup.constants)
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
     batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
-    run = parallel.map_batch(make_evaluate_batch(setup))
+    run = _program(setup.design)
     labels = np.arange(cells) if config.task == "location" else split.labels[:, None]
 
     def evaluate(variables: Any) -> Answers:

@@ -1,4 +1,4 @@
-"""From answers and probe scores to the rows, probes and maps of a result."""
+"""From the predictions of an exhaustive evaluation to the rows and maps of a result."""
 
 from typing import Any
 
@@ -6,19 +6,13 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
-from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.measures.lines import make_row
 from gpool_jax.experiments.position.exhaustive import Answers
+from gpool_jax.experiments.position.training import is_permuted, network_name
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Probe, Row
+from gpool_jax.report import Row
 
-_NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
 _NUM_TUNING_MAPS = 16
-
-
-def network_name(config: PositionConfig) -> str:
-    """How to call a network in a table."""
-    name = _NAMES[config.model.head]
-    return name if config.model.permute_at == "gap" else f"{name} @ {config.model.permute_at}"
 
 
 def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray, int]]:
@@ -34,7 +28,7 @@ def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray
         return {name: kept}
     right = answers.permuted == answers.labels[:, :, None]
     permuted = (right.mean(axis=(1, 2)), cells * right.shape[2])
-    if position.is_permuted(config):
+    if is_permuted(config):
         return {name: permuted, f"{name}, order kept at test": kept}
     return {name: kept, f"{name}, permuted at test": permuted}
 
@@ -45,7 +39,7 @@ def make_rows(
     """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
     rows = []
     for arm, (per_image, answers_per_image) in arms(setup.config, answers).items():
-        row = summarise_row(
+        row = make_row(
             arm,
             setup.config.task,
             checkpoint,
@@ -59,56 +53,11 @@ def make_rows(
     return rows
 
 
-def summarise_row(
-    arm: str,
-    task: str,
-    checkpoint: str,
-    scores: np.ndarray,
-    *,
-    steps: list[int],
-    chance: float,
-    answers_per_image: int,
-    bootstrap: int,
-) -> Row:
-    """A row from per-image scores [S, N]."""
-    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
-    return Row(
-        arm=arm,
-        task=task,
-        checkpoint=checkpoint,
-        accuracy=float(scores.mean()),
-        low=low,
-        high=high,
-        chance=chance,
-        num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
-        num_seeds=scores.shape[0],
-        per_seed=[float(s) for s in scores.mean(axis=1)],
-        steps=steps,
-    )
-
-
-def summarise_probe(
-    facts: dict[str, Any], scores: np.ndarray, *, answers_per_image: int, bootstrap: int
-) -> Probe:
-    """A probe's line from per-image scores [S, N] and what it is of."""
-    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
-    return Probe(
-        **facts,
-        accuracy=float(scores.mean()),
-        low=low,
-        high=high,
-        num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
-        num_seeds=scores.shape[0],
-    )
-
-
 def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
     """Per-cell accuracy, confusion and channel tuning of one network."""
     config = setup.config
     given = answers.kept[:, :, None]
-    if position.is_permuted(config) and answers.permuted is not None:
+    if is_permuted(config) and answers.permuted is not None:
         given = answers.permuted
     right = np.equal(given, answers.labels[:, :, None])
     n = config.n

@@ -1,11 +1,10 @@
 """GAPNet and PermuteNet: train a network to say where an image is, or what it is.
 
 Section 3 of the paper: an image stands in one cell of an n x n canvas of zeros;
-the network answers with the cell (location) or the image's class (recognition).
+the network predicts the cell (location) or the image's class (recognition).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,12 +14,19 @@ from gpool_jax.config import PositionConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import training
-from gpool_jax.experiments.training import Setup
-from gpool_jax.models import Classifier
+from gpool_jax.experiments import classifier, training
+from gpool_jax.experiments.measures.views import Stimulus
+from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.ops.placed import Map
-from gpool_jax.train import parallel
 from gpool_jax.train.state import TrainState
+
+_NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
+
+
+def network_name(config: PositionConfig) -> str:
+    """The network's name in tables."""
+    name = _NAMES[config.model.head]
+    return name if config.model.permute_at == "gap" else f"{name} @ {config.model.permute_at}"
 
 
 def prepare(
@@ -29,11 +35,11 @@ def prepare(
     dataset: sources.Dataset | None = None,
     warn: Callable[[str], None] = print,
 ) -> Setup:
-    """Check a config as far as it can be checked without training.
+    """Check a configuration as far as it can be checked without training.
 
     Args:
-      config: of the run.
-      dataset: already loaded, to share one between runs.
+      config: the run's configuration.
+      dataset: the data, if another run has loaded them already.
       warn: receives one line about a damaged cache.
 
     Raises:
@@ -41,7 +47,7 @@ def prepare(
     """
     configs.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
-    training.create_model(config.model, config.n**2)
+    classifier.create(config.model, config.n**2)
     if dataset is None:
         dataset = sources.load(config.data, seed=config.seed, warn=warn)
     if config.data.stream and config.eval.num_images is None:
@@ -49,35 +55,57 @@ def prepare(
             "`eval.num_images` must be given with data.stream: the test images that are used are "
             f"held in memory (there are {len(dataset.test)}); got None."
         )
-    cells = config.n * config.n
-    num_outputs = cells if config.task == "location" else dataset.num_classes
-    return training.make_setup(config, dataset, num_outputs=num_outputs, side_factor=config.n)
+    num_outputs = config.n**2 if config.task == "location" else dataset.num_classes
+    training.check_training(config.train, len(dataset.train))
+    return classifier.make_setup(config, dataset, num_outputs=num_outputs, side_factor=config.n)
+
+
+def stimulus(setup: Setup) -> Stimulus:
+    """What is shifted where consistency is measured: a canvas with the image in its middle cell."""
+    side, n = min(setup.input_shape[1:3]), setup.config.n
+    middle = n // 2 * n + n // 2
+    label = middle if setup.config.task == "location" else None
+    return Stimulus(source_side=side, view_side=side, canvas=n, label=label)
 
 
 def draw_permutation(
-    key: jax.Array, config: PositionConfig, index: jax.Array, num_channels: int, *, per: str
+    key: jax.Array,
+    config: PositionConfig,
+    index: jax.Array,
+    num_channels: int,
+    *,
+    seed: jax.Array | int,
+    per: str,
 ) -> jax.Array:
-    """The permutation of a pass: redrawn or fixed, for the batch or per example.
+    """Permutation of a pass: redrawn or fixed, for the batch or per example.
+
+    Args:
+      key: PRNG key of the pass.
+      config: the run's configuration.
+      index: int [B], each example's number.
+      num_channels: C.
+      seed: the run's seed, which a fixed permutation is drawn from.
+      per: "batch" or "example".
 
     Returns:
       int32 [C] or [B, C].
     """
     if config.model.permutation == "fixed":
-        return ops.draw_permutation(jax.random.key(config.seed), num_channels)
+        return ops.draw_permutation(jax.random.key(seed), num_channels)
     if per == "batch":
         return ops.draw_permutation(key, num_channels)
     return ops.draw_permutations(key, index, num_channels)
 
 
-def place(setup: Setup, images: jax.Array, cell: jax.Array) -> Map:
-    """Each image in its cell of a canvas.
+def place(design: Design, images: jax.Array, cell: jax.Array) -> Map:
+    """Put each image in its cell of a canvas.
 
     Returns:
       What the network takes: canvases [B, n*H, n*W, C], or what stands for them
       where the network computes faster with that.
     """
-    n = setup.config.n
-    shared = setup.model.shares_background and ops.sharing_pays(
+    n = design.config.n
+    shared = design.model().shares_background and ops.sharing_pays(
         n, images.shape[1], jax.default_backend()
     )
     return (ops.place_shared if shared else ops.place)(images, cell, n)
@@ -93,14 +121,14 @@ def is_permuted(config: PositionConfig) -> bool:
     return head == "permutenet" or (head == "gapnet" and point != "gap")
 
 
-def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
+def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
     """Cross-entropy of the task on randomly placed, randomly mirrored images."""
-    config, dataset = setup.config, setup.dataset
+    config, model = design.config, design.model(axis_name)
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
         flip_key, cell_key, permutation_key = jax.random.split(key, 3)
         position = batch["position"]
-        images = ops.normalise(batch["images"], dataset.mean, dataset.std)
+        images = ops.normalise(batch["images"], batch["mean"], batch["std"])
         if config.data.flip:
             images = ops.random_flip(flip_key, images, position)
         cell = ops.draw_cells(cell_key, position, config.n)
@@ -111,11 +139,12 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
                 config,
                 position,
                 model.num_permutable,
+                seed=batch["seed"],
                 per=config.model.permute_per,
             )
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            place(setup, images, cell),
+            place(design, images, cell),
             train=True,
             permutation=permutation,
             mutable=["batch_stats"],
@@ -131,22 +160,27 @@ def make_loss_fn(setup: Setup, model: Classifier) -> Callable:
     return loss_fn
 
 
-def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
+def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
     """The device program: `(variables, data, inputs) -> loss and accuracy` of each image."""
-    config, dataset, model = setup.config, setup.dataset, setup.model
+    config, model = design.config, design.model()
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         index = inputs["index"]
         example = inputs.get("example", index)
-        images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
+        images = ops.normalise(data["images"][index], data["mean"], data["std"])
         # Neighbouring rows share a class in some sources: spread cells by a prime.
         cell = example * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
-            key = jax.random.key(config.seed)
-            count = model.num_permutable
-            permutation = draw_permutation(key, config, example, count, per="example")
-        logits, _ = model.apply(variables, place(setup, images, cell), permutation=permutation)
+            permutation = draw_permutation(
+                jax.random.key(data["seed"]),
+                config,
+                example,
+                model.num_permutable,
+                seed=data["seed"],
+                per="example",
+            )
+        logits, _ = model.apply(variables, place(design, images, cell), permutation=permutation)
         labels = cell if config.task == "location" else data["labels"][index]
         return {
             "loss": ops.cross_entropy(logits, labels),
@@ -158,20 +192,10 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
 
 def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state: every validation image in one cell."""
-    return training.make_validate(setup, make_validate_batch(setup), setup.config.eval.batch_size)
+    return training.make_validate(setup, make_validate_batch, setup.config.eval.batch_size)
 
 
-def make_recipe(setup: Setup) -> training.Recipe:
+def recipe(setup: Setup) -> Recipe:
     """How a classifier of canvases is trained."""
-    return training.Recipe(
-        loss_fn=make_loss_fn(setup, setup.create_model(parallel.AXIS)),
-        make_feed=training.make_feed,
-        make_validate=make_validate,
-    )
-
-
-def train(
-    setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
-) -> TrainState:
-    """Train in a folder, or go on with what is in it; see `training.train`."""
-    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)
+    config = setup.config
+    return Recipe(make_loss_fn, make_validate, title=f"{config.model.head} {config.task}")

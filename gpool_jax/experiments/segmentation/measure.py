@@ -1,8 +1,5 @@
-"""Measure a segmentation network on the test images, and write the result."""
+"""Measure a segmentation network on the test images."""
 
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,88 +8,24 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import AttackConfig, SegmentationConfig
 from gpool_jax.config import checks as configs
-from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.channels.pixels import make_quantities
 from gpool_jax.experiments.channels.plan import make_plan
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import Swept
-from gpool_jax.experiments.position import measure
-from gpool_jax.experiments.segmentation import training as segmentation
+from gpool_jax.experiments.experiment import Measured
+from gpool_jax.experiments.saved import Snapshots
+from gpool_jax.experiments.segmentation import training
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Result, write_report, write_result
-from gpool_jax.report.environment import environment
+from gpool_jax.report import Result
 from gpool_jax.report.overlays import Overlay
-from gpool_jax.train import processes
-from gpool_jax.train.events import read_events
-from gpool_jax.train.optimizer import evaluated_variables
 
 
-def run(
-    config: SegmentationConfig, folder: Path, warn: Callable[[str], None] = print
-) -> Result | None:
-    """Train one network in a folder, or finish its training, and measure it there.
-
-    Process 0 measures; the others return None.
-    """
-    started = time.perf_counter()
-    setup = segmentation.prepare(config, warn=warn)
-    segmentation.train(setup, folder, title=config.model.name, warn=warn)
-    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
-
-
-def evaluate(
-    trained: SegmentationConfig,
-    config: SegmentationConfig,
-    run: Path,
-    out: Path,
-    warn: Callable[[str], None] = print,
-) -> Result:
-    """Measure a run again; see `measure.evaluate`."""
-    measure.check_overrides(trained, config)
-    return evaluate_run(segmentation.prepare(config, warn=warn), run, out, warn=warn)
-
-
-def evaluate_run(
-    setup: Setup,
-    run: Path,
-    out: Path,
-    *,
-    started: float | None = None,
-    warn: Callable[[str], None] = print,
-) -> Result:
-    """Measure the best checkpoint of a run; write the result.
-
-    Args:
-      setup: of the run.
-      run: its folder.
-      out: gets results.json, per_image.npz and report.html.
-      started: `time.perf_counter()` of the command's start.
-      warn: receives one line per checkpoint that cannot be read.
-
-    Raises:
-      InputError: if the run has no readable checkpoint.
-    """
-    started = time.perf_counter() if started is None else started
-    entries, last_step = saved.load(setup, run, warn)
-    _, step, state = entries[-1]
-    notes = [
-        f"The checkpoint of step {step} was picked by the mean IoU of {len(setup.dataset.val):,} "
-        "validation images."
-    ]
-    if last_step < setup.config.train.steps:
-        notes.append(
-            f"The training is not finished: {last_step} of {setup.config.train.steps} steps."
-        )
-    curves = {setup.config.model.name: read_events(run)}
-    variables = evaluated_variables(state)
-    return measure_variables(setup, variables, out, curves, notes, started, warn)
-
-
-def measure_variables(setup, variables, out, curves, notes, started, warn) -> Result:
-    """Mean IoU, pixel accuracy and class IoUs of the test images, with intervals."""
+def measure(setup: Setup, snapshots: Snapshots) -> Measured:
+    """Measure mean IoU, pixel accuracy and class IoUs on the test images, with intervals."""
+    variables = snapshots.best.variables
     config: SegmentationConfig = setup.config
     test = setup.dataset.test
-    found = segmentation.make_count(setup, test, config.eval.batch_size)(variables)
+    found = training.make_count(setup, test, config.eval.batch_size)(variables)
     counts = np.asarray(ops.class_counts(found["confusion"]))
     # The same tables as an attack's, with nothing removed and one region: everything.
     swept = Swept({"classes": counts[None, :, None]}, 0.0, 0.0, len(test))
@@ -107,23 +40,17 @@ def measure_variables(setup, variables, out, curves, notes, started, warn) -> Re
     result = Result(
         title=f"{config.model.name} on {setup.dataset.name}",
         config=configs.to_dict(config),
-        rows=[],
-        probes=[],
         maps={
             "confusion": share.tolist(),
             "confusion_of": "pixels of the test images",
             "classes": list(setup.dataset.class_names),
         },
-        curves=curves,
-        environment=environment(time.perf_counter() - started),
-        notes=notes + data_notes(setup),
+        curves=snapshots.curves(config.model.name),
+        notes=snapshots.notes + data_notes(setup),
         removals=summary.removals(),
     )
-    workdir.make(out)
-    write_result(result, out, {"class_counts": counts})
     overlays = _overlays(setup, variables, config.eval.overlays)
-    write_report(result, out, warn, overlays=overlays)
-    return result
+    return Measured(result, {"class_counts": counts}, overlays)
 
 
 def data_notes(setup: Setup) -> list[str]:

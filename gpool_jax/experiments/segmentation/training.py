@@ -4,7 +4,6 @@ Section 5 of the paper: segmentation relies on channels that carry position.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,16 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import models, ops
-from gpool_jax.config import SegmentationConfig, SegmenterConfig
+from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
 from gpool_jax.data.images import splits
 from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
-from gpool_jax.experiments.training import Setup
-from gpool_jax.train import loop, parallel, processes
-from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
+from gpool_jax.experiments.programs import shared
+from gpool_jax.experiments.training import Design, Recipe, Setup
+from gpool_jax.train import parallel, processes
+from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
 
 # What picks the best checkpoint.
@@ -47,25 +47,17 @@ def create_model(
     )
 
 
-class SegmentationSetup(Setup):
-    """A `Setup` whose network is a segmenter."""
-
-    def create_model(self, axis_name: str | None) -> models.Segmenter:
-        """The network of the config, with or without a data axis."""
-        return create_model(self.config.model, self.num_outputs, axis_name)
-
-
 def prepare(
     config: SegmentationConfig,
     *,
     dataset: segmentation.PixelDataset | None = None,
     warn: Callable[[str], None] = print,
-) -> SegmentationSetup:
-    """Check a config as far as it can be checked without training.
+) -> Setup:
+    """Check a configuration as far as it can be checked without training.
 
     Args:
-      config: of the run.
-      dataset: already loaded, to share one between runs.
+      config: the run's configuration.
+      dataset: the data, if another run has loaded them already.
       warn: receives one line about a damaged cache.
 
     Raises:
@@ -84,36 +76,35 @@ def prepare(
         )
     training.check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.image_shape
-    return SegmentationSetup(
-        config=config,
-        dataset=dataset,
-        model=create_model(config.model, dataset.num_classes),
-        optimizer=make_optimizer(config.train),
-        input_shape=(1, *crop_size(config, (height, width)), channels),
+    return training.make_setup(
+        config,
+        dataset,
+        create_model,
         num_outputs=dataset.num_classes,
+        input_shape=(1, *crop_size(config, (height, width)), channels),
     )
 
 
 def crop_size(config: SegmentationConfig, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of what is trained on."""
+    """Height and width of training crops of images of a size."""
     return config.data.crop or size
 
 
 def augment(
-    key: jax.Array, batch: dict[str, jax.Array], setup: Setup
+    key: jax.Array, batch: dict[str, jax.Array], full_config: SegmentationConfig
 ) -> tuple[jax.Array, jax.Array]:
     """Randomly scaled, cropped, mirrored and recoloured images, normalised, with their labels.
 
     Args:
       key: PRNG key, the same on every device.
-      batch: `images` uint8 [B, H, W, 3], `labels` [B, H, W], `position` [B]. Those of
-        a stream are scaled and cropped already.
-      setup: of the run.
+      batch: `images` uint8 [B, H, W, 3], `labels` [B, H, W], `position` [B], `mean` and
+        `std` [3]. Images of a stream are scaled and cropped already.
+      full_config: the run's configuration.
 
     Returns:
       float32 [B, h, w, 3] and labels [B, h, w].
     """
-    config, dataset = setup.config.data, setup.dataset
+    config = full_config.data
     keys = jax.random.split(key, 3)
     position, labels = batch["position"], batch["labels"]
     images = batch["images"].astype(jnp.float32) / 255.0
@@ -123,10 +114,10 @@ def augment(
             images,
             labels,
             position,
-            size=crop_size(setup.config, (images.shape[1], images.shape[2])),
+            size=crop_size(full_config, (images.shape[1], images.shape[2])),
             min_scale=config.min_scale,
             max_scale=config.max_scale,
-            fill=jnp.array(dataset.mean, jnp.float32),
+            fill=batch["mean"],
             ignore=segmentation.IGNORE,
         )
     if config.jitter > 0:
@@ -134,30 +125,31 @@ def augment(
     if config.flip:
         images = ops.random_flip(keys[2], images, position)
         labels = ops.random_flip(keys[2], labels[..., None], position)[..., 0]
-    return ops.normalise(images, dataset.mean, dataset.std), labels
+    return ops.normalise(images, batch["mean"], batch["std"]), labels
 
 
-def pixel_losses(setup: Setup, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The config's loss of every pixel, and its weight; see `ops.pixel_cross_entropy`."""
-    loss = setup.config.loss
+def pixel_losses(
+    loss: PixelLossConfig, logits: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and weight of every pixel; see `ops.pixel_cross_entropy`."""
     weights = None if loss.class_weights is None else jnp.array(loss.class_weights)
     return ops.pixel_cross_entropy(
         logits, labels, class_weights=weights, focal_gamma=loss.focal_gamma
     )
 
 
-def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
+def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
     """Mean loss over the labelled pixels of the whole batch.
 
     Args:
-      setup: of the run.
+      design: what the program is built from.
       axis_name: mapped axis over which batch statistics and pixel counts are shared.
     """
-    model = setup.create_model(axis_name)
+    config, model = design.config, design.model(axis_name)
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
         augment_key, dropout_key = jax.random.split(key)
-        images, labels = augment(augment_key, batch, setup)
+        images, labels = augment(augment_key, batch, config)
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
@@ -165,12 +157,12 @@ def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
             dropout_keys=ops.example_keys(dropout_key, batch["position"]),
             mutable=["batch_stats"],
         )
-        losses, weights = pixel_losses(setup, logits, labels)
+        losses, weights = pixel_losses(config.loss, logits, labels)
         total = weights.sum()
         # Devices hold different numbers of labelled pixels: each counts by its pixels.
         mean_total = total if axis_name is None else jax.lax.pmean(total, axis_name)
         loss = (losses * weights).sum() / jnp.maximum(mean_total, 1e-6)
-        labelled = labels < setup.num_outputs
+        labelled = labels < design.num_outputs
         metrics = {
             "loss": ((losses * weights).sum(), total),
             "accuracy": ops.masked_sum(logits.argmax(-1) == labels, labelled),
@@ -180,18 +172,18 @@ def make_loss_fn(setup: Setup, axis_name: str | None) -> Callable:
     return loss_fn
 
 
-def make_count_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
-    """The device program: `(variables, _, {"images", "labels"}) -> confusion, loss, weight`."""
-    dataset = setup.dataset
+def make_count_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, jax.Array]]:
+    """The device program: `(variables, constants, inputs) -> confusion, loss, weight`."""
+    model = design.model()
 
-    def count_batch(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(inputs["images"], dataset.mean, dataset.std)
-        logits, _ = setup.model.apply(variables, images)
+    def count_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
+        images = ops.normalise(inputs["images"], data["mean"], data["std"])
+        logits, _ = model.apply(variables, images)
         labels = inputs["labels"].astype(jnp.int32)
-        losses, weights = pixel_losses(setup, logits, labels)
+        losses, weights = pixel_losses(design.config.loss, logits, labels)
         everywhere = np.ones((1, *labels.shape[1:]), bool)
         confusion = ops.confusion_matrix(
-            logits.argmax(-1), labels, everywhere, num_classes=setup.num_outputs
+            logits.argmax(-1), labels, everywhere, num_classes=design.num_outputs
         )
         return {
             "confusion": confusion[:, 0],
@@ -200,6 +192,11 @@ def make_count_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, jax.
         }
 
     return count_batch
+
+
+@shared
+def _count_program(design: Design) -> Callable:
+    return parallel.map_batch(make_count_batch(design))
 
 
 def make_count(
@@ -217,14 +214,14 @@ def make_count(
     devices = jax.device_count() if together else jax.local_device_count()
     per_device = min(batch_size, -(-len(split) // devices))
     batches = resident.padded_batches(len(split), devices * per_device)
-    run = parallel.map_batch(make_count_batch(setup))
+    run, constants = _count_program(setup.design), parallel.replicate(setup.constants)
 
     def count(variables: Any) -> dict[str, np.ndarray]:
         variables, parts = parallel.replicate(variables), []
         for batch in batches:
             index = processes.own_share(batch["index"]) if together else batch["index"]
             inputs = parallel.shard(split.batch(index))
-            outputs = parallel.unshard(run(variables, {}, inputs))
+            outputs = parallel.unshard(run(variables, constants, inputs))
             outputs = parallel.gather(outputs) if together else outputs
             parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
@@ -251,39 +248,6 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     return validate
 
 
-def make_feed(setup: Setup) -> loop.Feed:
-    """The training images, on the devices; or from disk, if the set is streamed."""
-    config, split = setup.config, setup.dataset.train
-    if isinstance(split, segmentation.PixelSplit):
-        return resident.ResidentFeed(
-            split,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-    return segmentation.make_feed(
-        split,
-        config.data,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-
-
-def make_recipe(setup: Setup) -> training.Recipe:
+def recipe(setup: Setup) -> Recipe:
     """How a segmenter is trained."""
-    return training.Recipe(
-        loss_fn=make_loss_fn(setup, parallel.AXIS),
-        make_feed=make_feed,
-        make_validate=make_validate,
-        select_by=SELECT_BY,
-    )
-
-
-def train(
-    setup: Setup, folder: Path, *, title: str = "train", warn: Callable[[str], None] = print
-) -> TrainState:
-    """Train in a folder, or go on with what is in it; see `training.train`."""
-    return training.train(setup, make_recipe(setup), folder, title=title, warn=warn)
+    return Recipe(make_loss_fn, make_validate, title=setup.config.model.name, select_by=SELECT_BY)

@@ -1,0 +1,46 @@
+"""Classification networks: made from a configuration, and checked with their data."""
+
+from typing import Any
+
+from gpool_jax import models
+from gpool_jax.config import ModelConfig
+from gpool_jax.data.images.load import Dataset
+from gpool_jax.experiments import training
+from gpool_jax.experiments.training import Setup
+from gpool_jax.models import Classifier
+
+
+def create(config: ModelConfig, num_outputs: int, axis_name: str | None = None) -> Classifier:
+    """The network of a configuration; see `models.create`."""
+    return models.create(
+        config.name,
+        num_outputs=num_outputs,
+        head=config.head,
+        padding=config.padding,
+        stem=config.stem,
+        width=config.width,
+        antialias=config.antialias,
+        permute_at=config.permute_at,
+        dtype=config.dtype,
+        axis_name=axis_name,
+    )
+
+
+def make_setup(config: Any, dataset: Dataset, *, num_outputs: int, side_factor: int = 1) -> Setup:
+    """Put a checked configuration and its data together.
+
+    Args:
+      config: the run's configuration, with `model` and `train`.
+      dataset: the loaded data.
+      num_outputs: classes of the task.
+      side_factor: side of the network's input, in sides of an image.
+
+    Raises:
+      InputError: if the image or the canvas is too small for the network.
+    """
+    height, width, channels = dataset.train.image_shape
+    what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
+    model = create(config.model, num_outputs)
+    models.check_input_side(model, side_factor * min(height, width), what)
+    shape = (1, side_factor * height, side_factor * width, channels)
+    return training.make_setup(config, dataset, create, num_outputs=num_outputs, input_shape=shape)

@@ -9,11 +9,11 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.data.images.splits import Split
+from gpool_jax.experiments import run
 from gpool_jax.experiments.invariance import decoding
 from gpool_jax.experiments.invariance import training as invariance
-from gpool_jax.experiments.measures import consistency, probing, views
+from gpool_jax.experiments.measures import consistency, held_out, probing, views
 from gpool_jax.experiments.measures import tallies as measured
-from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.ops import probe
 from tests import reference
@@ -43,17 +43,23 @@ def totals(tallies):
     return {key: float(t.per_seed[0]) for key, t in tallies.items()}
 
 
+def bounds_of(setup, protocol):
+    return views.offset_range(invariance.stimulus(setup), setup.config.consistency, protocol)
+
+
 def answers_by_hand(setup, variables, protocol, offsets):
     """Answers and latents of every image and view, each view made from the definition."""
-    split = views.test_images(setup, setup.config.consistency.num_images)
+    split = held_out.draw(setup, setup.config.consistency.num_images)
     mean, std = np.array(setup.dataset.mean), np.array(setup.dataset.std)
     pixels = ((split.images / 255.0 - mean) / std).astype(np.float32)
     side = pixels.shape[1]
 
     def move(x, by):
         if protocol == "crop":
-            top = (side - views.crop_side(setup)) // 2 - by
-            size = views.crop_side(setup)
+            top = (
+                side - views.crop_side(invariance.stimulus(setup), setup.config.consistency)
+            ) // 2 - by
+            size = views.crop_side(invariance.stimulus(setup), setup.config.consistency)
             return np.stack(
                 [x[b, t[0] : t[0] + size, t[1] : t[1] + size] for b, t in enumerate(top)]
             )
@@ -79,14 +85,18 @@ def test_every_protocol_is_what_a_loop_over_views_counts(protocol, grid):
     options = {"protocols": (protocol,), "num_pairs": 0 if grid else 3, "grid_step": 2}
     setup, variables = setup_of(consistency=options, probe={"enabled": False})
     offsets = (
-        np.broadcast_to(views.grid_offsets(setup, protocol), (21, 9, 2))[:, :9]
+        np.broadcast_to(views.grid_offsets(bounds_of(setup, protocol), protocol, 2), (21, 9, 2))[
+            :, :9
+        ]
         if grid and protocol != "fourier"
         else None
     )
     if grid and protocol == "fourier":
-        offsets = np.broadcast_to(views.grid_offsets(setup, protocol), (21, 25, 2))
+        offsets = np.broadcast_to(
+            views.grid_offsets(bounds_of(setup, protocol), protocol, 2), (21, 25, 2)
+        )
     if not grid:
-        offsets = views.draw_offsets(setup, protocol, np.arange(21), 6)
+        offsets = views.draw_offsets(bounds_of(setup, protocol), protocol, np.arange(21), 6)
     labels, logits, latent = answers_by_hand(setup, variables, protocol, offsets)
     answers = logits.argmax(-1)
     count = offsets.shape[1]
@@ -95,7 +105,7 @@ def test_every_protocol_is_what_a_loop_over_views_counts(protocol, grid):
     else:
         pairs = [p for i in range(0, count, 2) for p in ((i, i + 1), (i + 1, i))]
     expected = reference.consistency(answers[:, 1:], answers[:, 0], labels, pairs)
-    found = totals(consistency.measure(setup, variables))
+    found = totals(consistency.measure(setup, invariance.stimulus(setup), variables))
     for name, value in expected.items():
         assert found[(protocol, name)] == pytest.approx(value, abs=1e-6), name
     gaps = np.linalg.norm(latent[:, 1:] - latent[:, :1], axis=-1).mean()
@@ -118,8 +128,10 @@ def test_offsets_are_inclusive_on_both_sides_and_the_same_for_every_seed():
     other = dataclasses.replace(setup, config=dataclasses.replace(setup.config, seed=9))
     index = np.arange(300)
     for protocol in PROTOCOLS:
-        drawn_offsets = views.draw_offsets(setup, protocol, index, 4)
-        np.testing.assert_array_equal(drawn_offsets, views.draw_offsets(other, protocol, index, 4))
+        drawn_offsets = views.draw_offsets(bounds_of(setup, protocol), protocol, index, 4)
+        np.testing.assert_array_equal(
+            drawn_offsets, views.draw_offsets(bounds_of(other, protocol), protocol, index, 4)
+        )
         # Of 16 pixels, crops of 13 have corners 0..3 and the centre at 1.
         expected = (-2, 1) if protocol == "crop" else (-2, 2)
         assert (drawn_offsets.min(), drawn_offsets.max()) == expected
@@ -133,7 +145,9 @@ def test_views_of_an_image_that_do_not_fit_a_pass_are_run_in_several():
     options = {"protocols": ("circular", "zeros"), "num_pairs": 3}
     setup, variables = setup_of(consistency=options | {"batch_size": 512})
     small, _ = setup_of(consistency=options | {"batch_size": 5})
-    one, several = (totals(consistency.measure(s, variables)) for s in (setup, small))
+    one, several = (
+        totals(consistency.measure(s, invariance.stimulus(s), variables)) for s in (setup, small)
+    )
     assert one.keys() == several.keys()
     for key, value in one.items():
         assert several[key] == pytest.approx(value, abs=1e-4), key
@@ -150,14 +164,14 @@ def test_a_circular_network_is_fully_consistent_at_its_stride_and_says_when_it_i
     }
     setup, variables = setup_of(model={"padding": "circular"}, consistency=options)
     assert 2 * stride <= setup.input_shape[1]
-    found = totals(consistency.measure(setup, variables))
+    found = totals(consistency.measure(setup, invariance.stimulus(setup), variables))
     assert found[("circular", "consistency")] == 1.0
     assert found[("circular", "latent_distance")] < 1e-5
     assert found[("circular", "worst_case_accuracy")] == found[("circular", "accuracy")]
     assert not any("not guaranteed" in note for note in consistency.caveats(setup.config))
 
     zeros, variables = setup_of(consistency=options)
-    found = totals(consistency.measure(zeros, variables))
+    found = totals(consistency.measure(zeros, invariance.stimulus(zeros), variables))
     assert found[("circular", "latent_distance")] > 1e-3
     (note,) = [n for n in consistency.caveats(zeros.config) if "not guaranteed" in n]
     assert "pads with 'zeros'" in note
@@ -170,14 +184,17 @@ def test_a_position_network_is_asked_on_canvases_with_the_image_in_the_middle(tm
         consistency={"enabled": True, "protocols": ("zeros",), "num_images": 8, "bootstrap": 20},
     )
     setup = position.prepare(config)
-    still = np.asarray(views.stimulus(setup, setup.dataset.test.images[:2]))
+    stimulus = position.stimulus(setup)
+    images = setup.dataset.test.images[:2]
+    images = ops.normalise(images, setup.dataset.mean, setup.dataset.std)
+    still = np.asarray(stimulus.make(images))
     assert still.shape == (2, 24, 24, 1)
     outside = still.copy()
     outside[:, 8:16, 8:16] = 0
     assert not outside.any()
     assert np.ptp(still[:, 8:16, 8:16]) > 1
-    np.testing.assert_array_equal(views.labels_of(setup, np.array([5, 7])), [4, 4])
-    result = measure.run(config, tmp_path)
+    np.testing.assert_array_equal(stimulus.labels(np.array([5, 7])), [4, 4])
+    result = run(config, tmp_path)
     assert {m.arm for m in result.measurements} == {"GAPNet"}
     assert len(result.rows) == 1
     # What it answers in the middle cell is also what the exhaustive evaluation finds there.
@@ -233,8 +250,8 @@ def test_the_shift_is_read_where_it_is_and_not_where_it_is_not(sees):
     dots = np.zeros_like(test.images)
     dots[:, 7:9, 7:9] = 255
     dataset = dataclasses.replace(setup.dataset, test=Split(dots, test.labels))
-    setup = dataclasses.replace(setup, model=Seer(sees), dataset=dataset)
-    for tally in decoding.shift_tallies(setup, {}).values():
+    setup = dataclasses.replace(setup, create_model=lambda *_: Seer(sees), dataset=dataset)
+    for tally in decoding.shift_tallies(setup, invariance.stimulus(setup), {}).values():
         (value,) = tally.per_seed
         assert tally.sums.shape == (24,)
         assert (value > 0.8) if sees else (-0.1 < value < 0.02), value

@@ -10,10 +10,11 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.config import ComparisonConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.measures import probing
-from gpool_jax.experiments.position import comparison, exhaustive
-from gpool_jax.experiments.position import rows as summary
+from gpool_jax.experiments import driver, training
+from gpool_jax.experiments.measures import held_out, probing
+from gpool_jax.experiments.position import exhaustive
 from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.position.rows import make_maps, make_rows
 from gpool_jax.report import read_result
 from tests.helpers import TINY, tiny
 
@@ -41,7 +42,7 @@ def test_every_image_in_every_cell_is_answered_as_one_by_one(task):
         task=task, model={"head": "linear"}, eval={"num_images": 21, "batch_size": 9}
     )
     answers = exhaustive.make_evaluate(setup)(variables)
-    split = exhaustive.test_split(setup)
+    split = held_out.draw(setup, setup.config.eval.num_images)
     assert answers.kept.shape == (21, 9)
     for i in (0, 8, 20):
         for cell in (0, 4, 8):
@@ -54,7 +55,7 @@ def test_every_image_in_every_cell_is_answered_as_one_by_one(task):
 def test_answers_through_permutations_are_those_of_the_network_run_again(model):
     setup, variables = prepared(model=model, eval={"num_images": 8, "permutations": 3})
     answers = exhaustive.make_evaluate(setup)(variables)
-    split = exhaustive.test_split(setup)
+    split = held_out.draw(setup, setup.config.eval.num_images)
     assert answers.permuted.shape == (8, 9, 3)
     seen = set()
     for draw in range(3):
@@ -72,7 +73,9 @@ def test_answers_through_permutations_are_those_of_the_network_run_again(model):
 def test_sums_of_the_latent_leave_the_padding_out():
     setup, variables = prepared(eval={"num_images": 21, "batch_size": 9})
     answers = exhaustive.make_evaluate(setup)(variables)
-    pooled = probing._pool(setup, variables, exhaustive.test_split(setup), ("gap",), 9)["gap"]
+    pooled = probing._pool(
+        setup, variables, held_out.draw(setup, setup.config.eval.num_images), ("gap",), 9
+    )["gap"]
     assert pooled.shape[0] == 21
     np.testing.assert_allclose(answers.latent_sum, pooled.sum(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answers.latent_square_sum, (pooled**2).sum(0), rtol=1e-4, atol=1e-5)
@@ -90,20 +93,20 @@ def hand_made_answers(kept, permuted=None):
     cells = kept.shape[1]
     labels = np.broadcast_to(np.arange(cells), kept.shape)
     zeros = np.zeros((cells, 3))
-    return exhaustive.Answers(labels, kept, permuted, zeros, zeros)
+    return exhaustive.Predictions(labels, kept, permuted, zeros, zeros)
 
 
 def test_rows_and_maps_count_right_answers():
     setup, _ = prepared(n=2, model={"head": "linear"})
     kept = np.array([[0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 3, 3], [0, 1, 2, 3]])
     permuted = np.stack([kept, np.zeros_like(kept)], axis=-1)
-    rows = [r for r, _ in summary.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
+    rows = [r for r, _ in make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
     assert [r.arm for r in rows] == ["linear head", "linear head, permuted at test"]
     assert [r.accuracy for r in rows] == [14 / 16, (14 + 4) / 32]
     assert [r.num_predictions for r in rows] == [16, 32]
     assert rows[0].chance == 0.25
     assert rows[0].low < rows[0].accuracy < rows[0].high <= 1
-    maps = summary.make_maps(setup, hand_made_answers(kept, permuted))
+    maps = make_maps(setup, hand_made_answers(kept, permuted))
     np.testing.assert_allclose(maps["per_cell"], [[1, 1], [0.75, 0.75]])
     np.testing.assert_allclose(maps["confusion"][3], [0.25, 0, 0, 0.75])
 
@@ -112,7 +115,7 @@ def test_the_headline_of_a_permutenet_is_the_permuted_answer():
     setup, _ = prepared(n=2, model={"head": "permutenet"})
     kept = np.tile(np.arange(4), (5, 1))
     permuted = np.zeros((5, 4, 2), int)
-    rows = [r for r, _ in summary.make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
+    rows = [r for r, _ in make_rows(setup, hand_made_answers(kept, permuted), "best", 7)]
     assert [(r.arm, r.accuracy) for r in rows] == [
         ("PermuteNet", 0.25),
         ("PermuteNet, order kept at test", 1.0),
@@ -169,7 +172,7 @@ def compared(tmp_path_factory):
         eval=TINY.eval,
         probe=TINY.probe,
     )
-    return config, folder, comparison.run(config, folder, pytest.fail)
+    return config, folder, driver.run(config, folder, warn=pytest.fail)
 
 
 def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
@@ -194,17 +197,17 @@ def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
 
 def test_a_finished_comparison_is_not_trained_again(compared, monkeypatch):
     config, folder, result = compared
-    monkeypatch.setattr(position, "train", lambda *a, **k: pytest.fail("trained again"))
-    again = comparison.run(config, folder, pytest.fail)
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
+    again = driver.run(config, folder, warn=pytest.fail)
     assert again.rows == result.rows
 
 
 def test_a_comparison_can_be_measured_again_otherwise(compared, tmp_path):
     config, folder, _ = compared
     other = dataclasses.replace(config, eval=dataclasses.replace(config.eval, num_images=12))
-    result = comparison.evaluate(config, other, folder, tmp_path / "out", pytest.fail)
+    result = driver.evaluate(config, other, folder, tmp_path / "out", warn=pytest.fail)
     assert {row.num_images for row in result.rows} == {12}
     assert {row.num_images for row in read_result(folder).rows} == {24}
     changed = dataclasses.replace(config, seed=5)
     with pytest.raises(InputError, match="seed: 0 -> 5"):
-        comparison.evaluate(config, changed, folder, tmp_path / "out", pytest.fail)
+        driver.evaluate(config, changed, folder, tmp_path / "out", warn=pytest.fail)

@@ -13,9 +13,8 @@ from gpool_jax import ops
 from gpool_jax.config import DataConfig, ShiftConfig
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import run
+from gpool_jax.experiments import driver, run
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
-from gpool_jax.experiments.invariance import measure as invariance_measure
 from gpool_jax.experiments.invariance import training as invariance
 from gpool_jax.experiments.measures import views
 from gpool_jax.report import read_result
@@ -99,7 +98,7 @@ def test_crops_move_content_as_shifts_do_and_bring_in_what_was_there():
 
 def loss_of(setup, batch, params=None):
     state = setup.init_state()
-    loss_fn = invariance.make_loss_fn(setup, None)
+    loss_fn = invariance.make_loss_fn(setup.design, None)
     return jax.jit(loss_fn)(params or state.params, state.batch_stats, batch, KEY)
 
 
@@ -110,6 +109,7 @@ def batch_of(setup, count=16, step=0):
         "labels": jnp.asarray(train.labels[:count]),
         "position": jnp.arange(count),
         "step": jnp.int32(step),
+        **setup.constants,
     }
 
 
@@ -160,8 +160,11 @@ def test_eight_devices_equal_one(normalise):
     def step(axis):
         import optax
 
-        loss_fn = invariance.make_loss_fn(setup, axis)
-        return make_train_step(loss_fn, optax.sgd(1.0), resident.fetch, axis), optax.sgd(1.0)
+        loss_fn = invariance.make_loss_fn(setup.design, axis)
+        return make_train_step(loss_fn, optax.sgd(1.0), fetch, axis), optax.sgd(1.0)
+
+    def fetch(data, inputs):
+        return resident.fetch(data, inputs) | setup.constants
 
     one, sgd = step("one")
     state = state.replace(opt_state=sgd.init(state.params))
@@ -276,13 +279,13 @@ def test_a_run_is_measured_again_otherwise(tmp_path):
     other = dataclasses.replace(
         config, consistency=dataclasses.replace(config.consistency, protocols=("crop", "reflect"))
     )
-    result = invariance_measure.evaluate(config, other, tmp_path / "run", tmp_path / "out")
+    result = driver.evaluate(config, other, tmp_path / "run", tmp_path / "out")
     assert {m.protocol for m in result.measurements} == {"crop", "reflect"}
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(stored["measurements"]) == len(result.measurements)
     changed = dataclasses.replace(config, shift=ShiftConfig(max_shift=2, weight=2.0))
     with pytest.raises(InputError, match="shift.weight: 1.0 -> 2.0"):
-        invariance_measure.evaluate(config, changed, tmp_path / "run", tmp_path / "no")
+        driver.evaluate(config, changed, tmp_path / "run", tmp_path / "no")
 
 
 BAD = [
@@ -355,9 +358,10 @@ def test_a_streamed_set_is_trained_on_and_measured_from_disk(tmp_path):
         probe={"num_images": 9},
     )
     setup = invariance.prepare(config)
-    assert views.view_side(setup) == 16
+    assert invariance.view_side(setup.design) == 16
+    stimulus = invariance.stimulus(setup)
     # Corners 0 to 7 of 23 pixels, and the middle at 3.
-    assert views.offset_range(setup, "crop") == (-4, 3)
+    assert views.offset_range(stimulus, config.consistency, "crop") == (-4, 3)
     result = run(config, tmp_path / "run")
     found = {(m.protocol, m.quantity): m for m in result.measurements}
     assert found[("crop", "consistency")].num_images == 12

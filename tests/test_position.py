@@ -1,12 +1,14 @@
 """The protocol itself: what the network is shown, what it is asked, what is kept."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gpool_jax.data.images import splits
-from gpool_jax.experiments import saved
+from gpool_jax.experiments import driver, saved, training
 from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train.optimizer import evaluated_variables
@@ -20,6 +22,7 @@ class Spy:
     """Stands in for the network: notes what it is given, answers with made-up logits."""
 
     num_permutable = 5
+    shares_background = False
 
     def __init__(self, num_outputs):
         self.logits = jnp.asarray(np.random.default_rng(0).normal(size=(6, num_outputs)))
@@ -38,9 +41,11 @@ def show(key=KEY, **sections):
         "images": split.images[:6],
         "labels": jnp.asarray(split.labels[:6]),
         "position": jnp.arange(6),
+        **setup.constants,
     }
     spy = Spy(setup.num_outputs)
-    loss, aux = position.make_loss_fn(setup, spy)({}, {}, batch, key)
+    design = dataclasses.replace(setup.design, create_model=lambda *_: spy)
+    loss, aux = position.make_loss_fn(design, None)({}, {}, batch, key)
     return setup, batch, spy, float(loss), aux
 
 
@@ -151,12 +156,12 @@ def learnt(tmp_path_factory):
         eval={"num_images": None},
     )
     setup = position.prepare(config)
-    return setup, folder, position.train(setup, folder)
+    return setup, folder, training.train(setup, position.recipe(setup), folder)
 
 
 def test_a_gapnet_learns_where_a_digit_stands(learnt):
     setup, folder, _ = learnt
-    result = measure.evaluate_run(setup, folder, folder, warn=pytest.fail)
+    result = measure.measure(setup, driver.load(setup, folder, pytest.fail)).result
     (row,) = result.rows
     assert row.num_images == 359
     assert row.accuracy > 0.95
@@ -181,6 +186,6 @@ def test_the_best_checkpoint_is_the_one_reported(tmp_path):
     for step, accuracy in ((2, 0.3), (3, 0.8), (5, 0.8), (6, 0.1)):
         checkpoints.save(step, plain.replace(step=jnp.int32(step)), accuracy)
     checkpoints.close()
-    result = measure.evaluate_run(setup, tmp_path, tmp_path / "out", warn=pytest.fail)
+    result = measure.measure(setup, driver.load(setup, tmp_path, pytest.fail)).result
     assert [(r.checkpoint, r.steps) for r in result.rows] == [("best", [3])]
     assert any("step 3 was picked" in note for note in result.notes)

@@ -12,7 +12,7 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.data import resident
 from gpool_jax.data.pixels.load import IGNORE
-from gpool_jax.experiments import saved
+from gpool_jax.experiments import driver, training
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.train import parallel
 from gpool_jax.train.events import read_events
@@ -38,7 +38,10 @@ def test_eight_devices_equal_one_with_dropout_and_uneven_labels():
     inputs = resident.inputs_at(0, 1, num_examples=24, batch_size=8, seed=0)
 
     def make(axis):
-        return make_train_step(segmentation.make_loss_fn(setup, axis), SGD, resident.fetch, axis)
+        return make_train_step(segmentation.make_loss_fn(setup.design, axis), SGD, fetch, axis)
+
+    def fetch(data, inputs):
+        return resident.fetch(data, inputs) | setup.constants
 
     data = resident.arrays(setup.dataset.train)
     single = jax.vmap(make("one"), in_axes=(None, None, 0), out_axes=None, axis_name="one")
@@ -62,6 +65,8 @@ def _batch(count=6):
         "images": jnp.asarray(split.images[:count]),
         "labels": jnp.asarray(split.labels[:count]),
         "position": jnp.arange(count),
+        "mean": jnp.full(3, 0.5),
+        "std": jnp.full(3, 0.25),
     }
 
 
@@ -69,7 +74,9 @@ def test_images_and_labels_are_mirrored_together():
     config = {"min_scale": 1.0, "max_scale": 1.0, "jitter": 0.0, "crop": None}
     setup = segmentation.prepare(tiny_pixels(data=config), dataset=pixel_dataset())
     batch = _batch()
-    images, labels = jax.jit(lambda k: segmentation.augment(k, batch, setup))(jax.random.key(0))
+    images, labels = jax.jit(lambda k: segmentation.augment(k, batch, setup.config))(
+        jax.random.key(0)
+    )
     plain = np.asarray(ops.normalise(batch["images"], (0.5,) * 3, (0.25,) * 3))
     mirrored = 0
     for i in range(6):
@@ -84,7 +91,7 @@ def test_images_and_labels_are_mirrored_together():
 def test_what_lies_outside_a_scaled_image_is_neutral_and_not_labelled():
     config = {"min_scale": 0.5, "max_scale": 0.5, "jitter": 0.0, "crop": (32, 40)}
     setup = segmentation.prepare(tiny_pixels(data=config), dataset=pixel_dataset())
-    images, labels = segmentation.augment(jax.random.key(0), _batch(), setup)
+    images, labels = segmentation.augment(jax.random.key(0), _batch(), setup.config)
     images, labels = np.asarray(images), np.asarray(labels)
     share = (labels == IGNORE).mean()
     assert 0.7 < share < 0.85  # three quarters, and the row that has no label
@@ -97,7 +104,7 @@ def test_a_streams_crops_are_not_cropped_again():
     config = {"jitter": 0.0, "flip": False, "stream": True, "crop": (32, 40)}
     setup = segmentation.prepare(tiny_pixels(data=config), dataset=pixel_dataset())
     batch = _batch()
-    images, labels = segmentation.augment(jax.random.key(0), batch, setup)
+    images, labels = segmentation.augment(jax.random.key(0), batch, setup.config)
     np.testing.assert_array_equal(labels, batch["labels"])
     expected = ops.normalise(batch["images"], (0.5,) * 3, (0.25,) * 3)
     np.testing.assert_allclose(images, expected, atol=1e-5)
@@ -137,20 +144,20 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     setup = segmentation.prepare(config, dataset=pixel_dataset())
     validate = segmentation.make_validate(setup)
     before = validate(setup.init_state())
-    state = segmentation.train(setup, tmp_path / "run")
+    state = training.train(setup, segmentation.recipe(setup), tmp_path / "run")
     assert validate(state)["accuracy"] > max(0.6, before["accuracy"] + 0.05)
     events = [e for e in read_events(tmp_path / "run") if "val_miou" in e]
     assert [e["step"] for e in events] == [8, 16, 24]
     best = max(events, key=lambda e: e["val_miou"])
-    _, step, _ = saved.load(setup, tmp_path / "run", pytest.fail)[0][-1]
-    assert step == best["step"]
+    snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
+    assert snapshots.best.step == best["step"]
 
 
 def test_a_streamed_set_trains(tmp_path):
     write_folder(tmp_path / "data", train=20, val=4, test=5, size=(24, 32))
     data = {"path": str(tmp_path / "data"), "stream": True, "workers": 0, "crop": (24, 32)}
     setup = segmentation.prepare(tiny_pixels(data=data, train={"steps": 2}))
-    state = segmentation.train(setup, tmp_path / "run", warn=pytest.fail)
+    state = training.train(setup, segmentation.recipe(setup), tmp_path / "run", warn=pytest.fail)
     assert int(state.step) == 2
     moved = jax.tree.map(
         lambda a, b: float(jnp.abs(a - b).max()), setup.init_state().params, state.params

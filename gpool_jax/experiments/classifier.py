@@ -5,7 +5,6 @@ from typing import Any
 from gpool_jax import models
 from gpool_jax.config import ModelConfig
 from gpool_jax.data.images.load import Dataset
-from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import Classifier
 
@@ -43,4 +42,4 @@ def make_setup(config: Any, dataset: Dataset, *, num_outputs: int, side_factor: 
     model = create(config.model, num_outputs)
     models.check_input_side(model, side_factor * min(height, width), what)
     shape = (1, side_factor * height, side_factor * width, channels)
-    return training.make_setup(config, dataset, create, num_outputs=num_outputs, input_shape=shape)
+    return Setup(config, dataset, create, num_outputs, shape)

@@ -42,7 +42,7 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
     with parallel.use(config.train.parallel):
         if comparison is None:
             setup = registry.experiment(config).prepare(config, warn=warn)
-            return _run_one(setup, folder, title=None, started=started, warn=warn)
+            return _run_one(setup, folder, started=started, warn=warn)
         configs.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
@@ -130,6 +130,12 @@ def prepare_all(config: Any, *, warn: Warn = print) -> dict[str, Setup]:
     return setups
 
 
+def load(setup: Setup, folder: Path, warn: Warn = print) -> saved.Snapshots:
+    """Read the checkpoints of a run that are measured; see `saved.load`."""
+    select_by = registry.experiment(setup.config).recipe(setup).select_by
+    return saved.load(setup, folder, select_by, warn)
+
+
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configurations differ in more than how a run is measured."""
     changed = workdir.differences(configs.to_dict(trained), configs.to_dict(config))
@@ -162,17 +168,16 @@ def write(measured: Measured, out: Path, started: float, warn: Warn) -> Result:
 
 
 def _run_one(
-    setup: Setup, folder: Path, *, title: str | None, started: float, warn: Warn
+    setup: Setup, folder: Path, *, title: str | None = None, started: float, warn: Warn
 ) -> Result | None:
     recipe = registry.experiment(setup.config).recipe(setup)
-    training.train(setup, recipe, folder, title=title or recipe.title, warn=warn)
+    training.train(setup, recipe, folder, title=title, warn=warn)
     return processes.alone(_measure_run, setup, folder, folder, started, warn)
 
 
 def _measure_run(setup: Setup, folder: Path, out: Path, started: float, warn: Warn) -> Result:
-    experiment = registry.experiment(setup.config)
-    snapshots = saved.load(setup, folder, experiment.recipe(setup).select_by, warn)
-    return write(experiment.measure(setup, snapshots), out, started, warn)
+    snapshots = load(setup, folder, warn)
+    return write(registry.experiment(setup.config).measure(setup, snapshots), out, started, warn)
 
 
 def _is_finished(folder: Path, config: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a training would cost: sizes counted, a few steps measured, the rest predicted."""
+"""Estimate a training's cost: count sizes, time a few steps, predict the rest."""
 
 import dataclasses
 import statistics
@@ -16,7 +16,7 @@ from gpool_jax.models import cost
 from gpool_jax.report.estimate import Estimate
 from gpool_jax.train import loop, parallel, processes
 
-# Dispatches that are timed: at least so many, and on while they are quick.
+# Fewest and most timed dispatches; more are timed while they are quick.
 _FEWEST, _MOST, _SECONDS = 5, 50, 5.0
 # Images of a timed validation, at most.
 _VALIDATION = 256
@@ -28,10 +28,10 @@ def run(
     found: Callable[[Estimate], None] = lambda _: None,
     warn: Callable[[str], None] = print,
 ) -> list[Estimate]:
-    """Prepare every run of a config as for training, and time a few steps of each kind.
+    """Prepare every run of a configuration as for training, and time a few steps of each kind.
 
-    Nothing is kept: no folder is made, and the network that was stepped is dropped.
-    The data are loaded, so that what is wrong with them or with the config is found.
+    Writes nothing. The data are loaded, so that mistakes in them or in the
+    configuration are found.
 
     Args:
       config: one of the classes of `gpool_jax.config.KINDS`.
@@ -39,7 +39,7 @@ def run(
       warn: receives one line about a damaged cache of the data.
 
     Returns:
-      One estimate for all runs that differ in their seed only.
+      One estimate per group of runs that differ in their seed only.
 
     Raises:
       InputError: as training would.
@@ -49,7 +49,7 @@ def run(
     for name, setup in driver.prepare_all(config, warn=warn).items():
         training.check_alike(setup)
         alike.setdefault(setup.design, []).append((name, setup))
-    # What was compiled before would not say how long compiling takes.
+    # A program from the cache would not tell how long compiling takes.
     cached = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     estimates = []

@@ -1,4 +1,4 @@
-"""An experiment, and a comparison of experiments: what the driver asks of them."""
+"""The contracts of an experiment and of a comparison, which the driver runs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class Experiment:
 
     Attributes:
       prepare: configuration to setup.
-      recipe: how the network is trained.
+      recipe: setup to training recipe.
       measure: measures a trained or imported network; writes nothing.
       load_weights: `(config, file, warn)`: reads PyTorch weights into the network that
         they belong to, or raises `InputError`.
@@ -71,7 +71,7 @@ class Member:
     """One finished run of a comparison.
 
     Attributes:
-      result: what was measured.
+      result: the numbers.
       arrays: its per_image.npz.
       events: its metrics.jsonl.
     """

@@ -38,13 +38,13 @@ class Snapshots:
       entries: milestones of the training and, last, the best checkpoint.
       notes: where the weights come from, in sentences.
       events: the training's metrics.jsonl; empty for imported weights.
-      answers_task: whether the head answers the configuration's task.
+      fits_task: whether the head predicts the configuration's task.
     """
 
     entries: list[Snapshot]
     notes: list[str]
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    answers_task: bool = True
+    fits_task: bool = True
 
     @property
     def best(self) -> Snapshot:

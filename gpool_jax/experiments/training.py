@@ -1,4 +1,4 @@
-"""What every experiment shares: a checked setup, and training it in a folder."""
+"""A checked setup, and its training in a folder: shared by every experiment."""
 
 import dataclasses
 import functools
@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gpool_jax.config import TrainConfig
 from gpool_jax.config import checks as configs
@@ -63,12 +62,20 @@ class Setup:
     Attributes:
       config: the run's configuration.
       dataset: three splits, a `Dataset` or a `PixelDataset`.
-      design: what its device programs are built from.
+      create_model, num_outputs, input_shape: see `Design`.
     """
 
     config: Any
     dataset: Any
-    design: Design
+    create_model: Callable[[Any, int, str | None], Any]
+    num_outputs: int
+    input_shape: tuple[int, ...]
+
+    @functools.cached_property
+    def design(self) -> Design:
+        """The design of the run's device programs."""
+        config = dataclasses.replace(self.config, seed=0)
+        return Design(config, self.create_model, self.num_outputs, self.input_shape)
 
     @functools.cached_property
     def model(self) -> Any:
@@ -76,23 +83,8 @@ class Setup:
         return self.design.model()
 
     @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """The optimiser of the configuration."""
-        return make_optimizer(self.config.train)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """(1, H, W, C) of the network's input."""
-        return self.design.input_shape
-
-    @property
-    def num_outputs(self) -> int:
-        """Classes of the task."""
-        return self.design.num_outputs
-
-    @property
     def constants(self) -> dict[str, np.ndarray]:
-        """What programs receive among their data: `mean` and `std` [C], and `seed`."""
+        """Data that every program receives: `mean` and `std` [C], and `seed`."""
         return {
             "mean": np.array(self.dataset.mean, np.float32),
             "std": np.array(self.dataset.std, np.float32),
@@ -102,25 +94,8 @@ class Setup:
     def init_state(self) -> TrainState:
         """A fresh state, the same for every run of the same seed."""
         key = jax.random.key(self.config.seed)
-        return create_state(key, self.model, self.optimizer, self.input_shape)
-
-
-def make_setup(
-    config: Any,
-    dataset: Any,
-    create_model: Callable[[Any, int, str | None], Any],
-    *,
-    num_outputs: int,
-    input_shape: tuple[int, ...],
-) -> Setup:
-    """Put a configuration, its data and its network together."""
-    design = Design(
-        config=dataclasses.replace(config, seed=0),
-        create_model=create_model,
-        num_outputs=num_outputs,
-        input_shape=input_shape,
-    )
-    return Setup(config, dataset, design)
+        optimizer = make_optimizer(self.config.train)
+        return create_state(key, self.model, optimizer, self.input_shape)
 
 
 def check_training(config: TrainConfig, num_examples: int) -> None:
@@ -137,13 +112,13 @@ def check_training(config: TrainConfig, num_examples: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How one kind of experiment is trained.
+    """The training of one kind of experiment.
 
     Attributes:
       make_loss_fn: `(design, axis_name) -> loss_fn`; see `make_train_step`. The batch
         holds `CONSTANTS` too.
       make_validate: `setup -> validate`: a state to its numbers on the validation images.
-      title: of the progress bar.
+      title: heading of the progress bar.
       select_by: the validation number that picks the best checkpoint.
     """
 
@@ -268,15 +243,20 @@ def make_feed(setup: Setup) -> loop.Feed:
 
 
 def train(
-    setup: Setup, recipe: Recipe, folder: Path, *, title: str, warn: Callable[[str], None]
+    setup: Setup,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    title: str | None = None,
+    warn: Callable[[str], None] = print,
 ) -> TrainState:
     """Train in a folder, or go on with what is in it.
 
     Args:
       setup: the run's setup.
-      recipe: how its kind is trained.
+      recipe: the recipe of its kind.
       folder: receives config.json, data.json, metrics.jsonl and checkpoints/.
-      title: heading of the progress bar.
+      title: heading of the progress bar; None: the recipe's.
       warn: receives one line per damaged file that was passed over.
 
     Raises:
@@ -300,7 +280,7 @@ def train(
             folder=folder,
             checkpoints=checkpoints,
             select_by=recipe.select_by,
-            title=title,
+            title=title or recipe.title,
             warn=warn,
         )
     finally:

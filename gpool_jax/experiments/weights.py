@@ -67,11 +67,11 @@ def load_classifier(
             f"The head has {found['num_outputs']} outputs and {task} needs {needed}: only the "
             "probes are measured."
         )
-    return setup, _imported(variables, notes, answers_task=found["num_outputs"] == needed)
+    return setup, _imported(variables, notes, fits_task=found["num_outputs"] == needed)
 
 
-def _imported(variables: Any, notes: list[str], *, answers_task: bool = True) -> Snapshots:
-    return Snapshots([Snapshot("imported", 0, variables)], notes, answers_task=answers_task)
+def _imported(variables: Any, notes: list[str], *, fits_task: bool = True) -> Snapshots:
+    return Snapshots([Snapshot("imported", 0, variables)], notes, fits_task=fits_task)
 
 
 def load_segmenter(

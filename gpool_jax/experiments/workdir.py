@@ -1,4 +1,4 @@
-"""The folder of a run: made once, never mixed with another config's."""
+"""The folder of a run: made once, never mixed with another configuration's."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 from gpool_jax.config import checks as configs
 from gpool_jax.errors import InputError
 
-# Where a machine keeps things and what it shows; not what the run computes.
+# Fields that say where things lie and what is shown, not what the run computes.
 MACHINE_FIELDS = (
     "data.cache_dir",
     "data.dir",
@@ -17,7 +17,7 @@ MACHINE_FIELDS = (
     "train.parallel",
     "train.tensorboard",
 )
-# Of commands that come after a run; no training depends on them.
+# Sections of later commands; no training depends on them.
 LATER_SECTIONS = ("rank.", "attack.")
 
 
@@ -47,9 +47,9 @@ def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> N
     """Make the folder of a run, or check that it is this config's and this data's.
 
     Args:
-      folder: of the run; gets config.json, and data.json if `data` is given.
-      config: of the run.
-      data: what tells one data set from another, wherever it lies.
+      folder: the run's folder; receives config.json, and data.json if `data` is given.
+      config: the run's configuration.
+      data: the data's fingerprint, wherever they lie.
 
     Raises:
       InputError: naming the fields in which the configs or the data differ.
@@ -91,7 +91,7 @@ def check_run(folder: Path, config: Any) -> None:
 
 
 def _has_results(folder: Path) -> bool:
-    """Whether anything would be lost: a run that never saved may be started anew."""
+    """Tell whether anything would be lost: a run that never saved may start again."""
     saved = folder.glob("**/checkpoints/[0-9]*")
     return (folder / "results.json").exists() or any(saved)
 

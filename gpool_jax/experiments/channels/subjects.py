@@ -10,7 +10,7 @@ import numpy as np
 
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import driver, registry, saved
+from gpool_jax.experiments import driver, registry
 from gpool_jax.experiments import weights as imported
 from gpool_jax.experiments.channels.canvases import CanvasSubject
 from gpool_jax.experiments.channels.images import Images
@@ -63,7 +63,7 @@ def open_run(trained: Any, config: Any, run: Path, warn: Callable[[str], None]) 
         prepare = segmentation.prepare
     setup = prepare(config, warn=warn)
     subject = make_subject(setup)
-    snapshots = saved.load(setup, run, registry.experiment(config).recipe(setup).select_by, warn)
+    snapshots = driver.load(setup, run, warn)
     notes = [f"The network is that of the run {run}.", *snapshots.notes]
     return Opened(subject, snapshots.best.variables, name_of(config), notes)
 
@@ -85,7 +85,7 @@ def open_weights(config: Any, weights: Path, warn: Callable[[str], None]) -> Ope
         return Opened(PixelSubject(setup), variables, name_of(setup.config), notes)
     setup, snapshots = registry.experiment(config).load_weights(config, weights, warn)
     notes = snapshots.notes
-    if not snapshots.answers_task:
+    if not snapshots.fits_task:
         raise InputError(f"`--weights`: {notes[-1]} Channels are ranked by what the head answers.")
     return Opened(CanvasSubject(setup), snapshots.best.variables, name_of(setup.config), notes)
 

@@ -81,7 +81,7 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
 
 
 def _names(config: InvarianceComparisonConfig) -> dict[str, str]:
-    """How to call each arm in a table; arms that differ in the weight alone are told apart."""
+    """Name each arm in tables; arms that differ in the weight alone are told apart."""
     names = {}
     for arm, single in arm_configs(config).items():
         name = network_name(single)
@@ -125,7 +125,7 @@ def _contrasts(
 
 
 def sentences(measurements: list[Measurement]) -> list[str]:
-    """What was seen under the first protocol, no more than the table says."""
+    """State the differences under the first protocol, no more than the table says."""
     first = next((m.protocol for m in measurements if m.quantity == "consistency"), None)
     found = {(m.arm, m.versus, m.protocol, m.quantity): m for m in measurements}
     said = []
@@ -147,8 +147,8 @@ def _few_seeds(config: InvarianceComparisonConfig) -> list[str]:
     if config.num_seeds >= 5:
         return []
     return [
-        f"With {config.num_seeds} training seeds the bootstrap knows little of how they differ: "
-        "the intervals are too narrow where seeds matter more than images (see per_seed)."
+        f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds differ: "
+        "intervals are too narrow where seeds matter more than images (see per_seed)."
     ]
 
 

@@ -1,4 +1,4 @@
-"""How well position can be read from the latent of a network trained on whole images."""
+"""Read position from the latent of a network trained on whole images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,12 +23,12 @@ _NUM_SHIFTS = 9
 
 
 def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray]) -> Tallies:
-    """Accuracy of the selected probe that reads the cell of a canvas from the latent.
+    """Tally the selected probe that reads the cell of a canvas from the latent.
 
     Args:
-      setup: of the run.
-      probes: from `probing.measure_probes`.
-      scores: likewise.
+      setup: the run's setup.
+      probes: lines of `probing.measure_probes`.
+      scores: its per-image scores.
 
     Returns:
       One tally, or none if the latent was not probed.
@@ -42,7 +42,7 @@ def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray])
 
 
 def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
-    """R^2 of a ridge regression from the latent of a shifted image to its shift.
+    """Tally R^2 of a ridge regression from the latent of a shifted image to its shift.
 
     Folds are groups of images; 0 is the best constant answer, 1 a perfect one,
     and below 0 is worse than the constant. Both axes together.

@@ -22,7 +22,7 @@ def load_weights(
 ) -> tuple[Setup, Snapshots]:
     """Read weights whose head predicts the data's classes."""
     setup, snapshots = weights.load_classifier(config, path, warn)
-    if not snapshots.answers_task:
+    if not snapshots.fits_task:
         raise InputError(
             f"`--weights`: {snapshots.notes[-1]} Consistency is measured on its predictions."
         )

@@ -102,7 +102,7 @@ def view_side(design: Design) -> int:
 
 
 def stimulus(setup: Setup) -> views.Stimulus:
-    """What is shifted where consistency is measured: the image."""
+    """Return the input whose shifts are compared: the image."""
     source = min(setup.dataset.test.image_shape[:2])
     return views.Stimulus(source_side=source, view_side=view_side(setup.design))
 
@@ -120,7 +120,7 @@ def make_views(
       key: PRNG key.
       images: [B, H, W, C], normalised (zeros that enter are the mean colour).
       position: int [B], each example's place in the global batch.
-      config: how to shift.
+      config: kind and range of the shifts.
       flip: mirror at random.
 
     Returns:
@@ -152,7 +152,7 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
     """Cross-entropy of the views, and the invariance loss between their latents.
 
     Args:
-      design: what the program is built from.
+      design: the design of the program.
       axis_name: mapped axis over which batch statistics are synchronised.
     """
     config, model = design.config, design.model(axis_name)
@@ -223,5 +223,5 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
 
 
 def recipe(setup: Setup) -> Recipe:
-    """How a classifier of shifted views is trained."""
+    """Return how a classifier of shifted views is trained."""
     return Recipe(make_loss_fn, make_validate, title=network_name(setup.config))

@@ -1,4 +1,4 @@
-"""Shift consistency: do a network's answers and latents stay when its input moves?
+"""Shift consistency: how much predictions and latents change when the input moves.
 
 Works on any network of this package, trained or imported. Protocols differ in
 what enters the image where content left; every protocol is measured in one pass
@@ -62,13 +62,13 @@ def check(setup: Setup, stimulus: Stimulus) -> None:
 
 
 def caveats(config: Any) -> list[str]:
-    """What a reader of the numbers must know about the protocols."""
+    """List what a reader of the numbers must know about the protocols."""
     consistency = config.consistency
     notes: list[str] = []
     if not consistency.enabled:
         return notes
     notes.append(
-        "A network that answers the same to every image is fully consistent: read consistency "
+        "A network that predicts the same for every image is fully consistent: read consistency "
         "beside accuracy."
     )
     circular = [p for p in consistency.protocols if p in ("circular", "fourier")]

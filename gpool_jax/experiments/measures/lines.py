@@ -18,7 +18,7 @@ def make_row(
     *,
     steps: list[int],
     chance: float,
-    answers_per_image: int,
+    predictions_per_image: int,
     bootstrap: int,
 ) -> Row:
     """Make a row from per-image accuracies [S, N] of S seeds."""
@@ -32,7 +32,7 @@ def make_row(
         high=high,
         chance=chance,
         num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
+        num_predictions=scores.shape[1] * predictions_per_image,
         num_seeds=scores.shape[0],
         per_seed=[float(s) for s in scores.mean(axis=1)],
         steps=steps,
@@ -40,7 +40,7 @@ def make_row(
 
 
 def make_probe(
-    facts: dict[str, Any], scores: np.ndarray, *, answers_per_image: int, bootstrap: int
+    facts: dict[str, Any], scores: np.ndarray, *, predictions_per_image: int, bootstrap: int
 ) -> Probe:
     """Make a probe's line from per-image accuracies [S, N] and what names the probe."""
     low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
@@ -50,7 +50,7 @@ def make_probe(
         low=low,
         high=high,
         num_images=scores.shape[1],
-        num_predictions=scores.shape[1] * answers_per_image,
+        num_predictions=scores.shape[1] * predictions_per_image,
         num_seeds=scores.shape[0],
     )
 
@@ -92,7 +92,7 @@ def combine_probes(members: dict[str, Member], n: int, bootstrap: int) -> list[P
         make_probe(
             dict(zip(names, key, strict=True)) | {"chance": lines[0][0].chance},
             np.concatenate([scores for _, scores in lines]),
-            answers_per_image=n**2,
+            predictions_per_image=n**2,
             bootstrap=bootstrap,
         )
         for key, lines in groups.items()

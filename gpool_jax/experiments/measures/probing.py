@@ -47,7 +47,7 @@ def _program(design: Design, stages: tuple[str, ...]) -> Callable:
 
 
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
-    """The stages to probe, "all" spelt out.
+    """List the stages to probe, "all" spelt out.
 
     Raises:
       InputError: for a name that the network does not have; its names are listed.
@@ -68,7 +68,7 @@ def resolve_stages(setup: Setup) -> tuple[str, ...]:
 
 
 def check(setup: Setup) -> None:
-    """Raise for probe options that this network and data cannot serve, before any work."""
+    """Raise for probe options that do not fit the network or the data, before any work."""
     if not setup.config.probe.enabled:
         return
     resolve_stages(setup)
@@ -86,13 +86,13 @@ def run_probes(
     """Fit every probe on every input, stage and target.
 
     Args:
-      setup: from `position.prepare`.
-      variables: of the frozen network.
+      setup: the run's setup.
+      variables: the frozen network's.
       batch_size: canvases per device and pass.
 
     Returns:
-      One (facts, per-image accuracy [N]) per (stage, input, probe, target);
-      "selected" stands for whichever kind did best on each fold's picking fold.
+      One (facts, per-image accuracy [N]) per (stage, input, probe, target); "selected" is
+      whichever kind did best on each fold's selection fold.
     """
     config = setup.config
     stages = resolve_stages(setup)
@@ -107,9 +107,9 @@ def run_probes(
         permuted = ops.permute_channels(latent, permutations)
         inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
         for name, target in itertools.product(inputs, _targets(setup, split)):
-            answers, num_classes = _targets(setup, split)[target]
+            labels, num_classes = _targets(setup, split)[target]
             for kind, correct in _fit_kinds(
-                key, config.probe, inputs[name], answers, fold, num_classes
+                key, config.probe, inputs[name], labels, fold, num_classes
             ).items():
                 facts = {"stage": stage, "input": name, "probe": kind, "target": target}
                 per_image = correct.reshape(len(split), -1).mean(axis=1)
@@ -120,7 +120,7 @@ def run_probes(
 def measure_probes(
     setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
 ) -> tuple[list[Probe], dict[str, np.ndarray]]:
-    """Every probe's line, and its per-image scores [1, N] under `probe0`, `probe1`, ..."""
+    """Make every probe's line, and per-image scores [1, N] under `probe0`, `probe1`, ..."""
     probes, per_image = [], {}
     for i, (facts, scores) in enumerate(run_probes(setup, variables, batch_size)):
         per_image[f"probe{i}"] = scores[None]
@@ -128,7 +128,7 @@ def measure_probes(
             make_probe(
                 facts | {"network": network},
                 scores[None],
-                answers_per_image=setup.config.n**2,
+                predictions_per_image=setup.config.n**2,
                 bootstrap=bootstrap,
             )
         )
@@ -139,17 +139,17 @@ def _fit_kinds(
     key: jax.Array,
     config: ProbeConfig,
     x: jax.Array,
-    answers: np.ndarray,
+    labels: np.ndarray,
     fold: np.ndarray,
     num_classes: int,
 ) -> dict[str, np.ndarray]:
-    """Held-out correctness [rows] of each kind of probe, and of the selected one."""
+    """Return held-out correctness [rows] of each kind of probe, and of the selected one."""
     correct, picked = {}, []
     for kind in config.kinds:
         held_out, on_picking = probe.cross_validate(
             key,
             x,
-            jnp.asarray(answers),
+            jnp.asarray(labels),
             jnp.asarray(fold),
             kind=kind,
             num_classes=num_classes,
@@ -163,7 +163,7 @@ def _fit_kinds(
 
 
 def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
-    """A fold for each image, every class spread over all of them: int32 [N]."""
+    """Assign a fold to each image, every class spread over all folds: int32 [N]."""
     order = np.lexsort((np.random.default_rng(held_out.SEED).random(len(labels)), labels))
     fold = np.empty(len(labels), np.int32)
     fold[order] = np.arange(len(labels)) % num_folds
@@ -171,7 +171,7 @@ def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
 
 
 def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, int]]:
-    """What is decoded: name to (answers [rows], number of classes)."""
+    """Return the targets of the probes: name to (labels [rows], number of classes)."""
     n = setup.config.n
     cell = np.tile(np.arange(n * n), len(split))
     return {
@@ -185,7 +185,7 @@ def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, i
 def _pool(
     setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Pooled features [N, cells, C] of every stage."""
+    """Compute pooled features [N, cells, C] of every stage."""
     data = parallel.replicate(resident.arrays(split) | setup.constants)
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)

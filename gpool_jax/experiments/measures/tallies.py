@@ -1,4 +1,4 @@
-"""From the (sum, count) of each image to measurements with intervals, alone or compared."""
+"""Measurements with intervals from the (sum, count) of each image, alone or compared."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ class Tally:
 
     Attributes:
       sums: [N], or [S, N] over seeds.
-      counts: the same shape, answers behind each sum.
-      chance: value of a guess, where there is one.
+      counts: same shape, predictions behind each sum.
+      chance: value at chance, where there is one.
     """
 
     sums: np.ndarray
@@ -47,7 +47,7 @@ def stack(members: list[Tallies]) -> Tallies:
 
 
 def summarise(arm: str, tallies: Tallies, *, bootstrap: int) -> list[Measurement]:
-    """Every quantity of one arm, with its interval."""
+    """Summarise every quantity of one arm, with its interval."""
     return [
         _measurement(arm, key, tally, tally.per_seed, None, bootstrap)
         for key, tally in tallies.items()
@@ -57,7 +57,7 @@ def summarise(arm: str, tallies: Tallies, *, bootstrap: int) -> list[Measurement
 def compare(
     arm: str, tallies: Tallies, versus: str, others: Tallies, *, bootstrap: int
 ) -> list[Measurement]:
-    """Every quantity of one arm less another's, paired by seed and image."""
+    """Subtract another arm from every quantity of one arm, paired by seed and image."""
     return [
         _measurement(
             arm, key, tally, tally.per_seed - others[key].per_seed, (versus, others[key]), bootstrap
@@ -102,7 +102,7 @@ def _ratio(sums: np.ndarray, counts: np.ndarray) -> float:
 
 
 def to_arrays(tallies: Tallies) -> dict[str, np.ndarray]:
-    """As stored beside a result: `PROTOCOL/QUANTITY` to [2, N], sums and counts."""
+    """Make the arrays stored beside a result: `PROTOCOL/QUANTITY` to [2, N], sums and counts."""
     return {
         f"{protocol}/{quantity}": np.stack([tally.sums, tally.counts]).astype(np.float32)
         for (protocol, quantity), tally in tallies.items()

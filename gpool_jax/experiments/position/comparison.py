@@ -64,7 +64,7 @@ def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[
                 np.concatenate([scores for _, scores in lines]),
                 steps=[step for row, _ in lines for step in row.steps],
                 chance=first.chance,
-                answers_per_image=first.num_predictions // first.num_images,
+                predictions_per_image=first.num_predictions // first.num_images,
                 bootstrap=config.eval.bootstrap,
             )
         )
@@ -81,7 +81,7 @@ def _pick_maps(members: dict[str, Member]) -> dict[str, Any]:
 
 
 def _sentences(rows: list[Row]) -> list[str]:
-    """What was seen, arm by arm, against chance: no more than the table says."""
+    """State each arm's accuracy against chance, no more than the table says."""
     sentences = []
     for row in rows:
         if row.checkpoint != "best":
@@ -96,7 +96,7 @@ def _sentences(rows: list[Row]) -> list[str]:
 
 
 def _probe_sentences(probes: list[Probe]) -> list[str]:
-    """What each frozen network gives away with and without the order of its channels."""
+    """State what probes read from each frozen network with and without channel order."""
     found = {
         (p.network, p.target, p.input): p
         for p in probes
@@ -104,7 +104,7 @@ def _probe_sentences(probes: list[Probe]) -> list[str]:
     }
     networks = list(dict.fromkeys(p.network for p in probes if p.stage == "gap"))
     sentences = [
-        f"Read from the frozen network ({network}), in order -> sorted, which has no order: "
+        f"Probes of the frozen network ({network}), channels in order -> sorted: "
         + ", ".join(
             f"{target} {100 * found[(network, target, 'latent')].accuracy:.0f} -> "
             f"{100 * found[(network, target, 'sorted latent')].accuracy:.0f} %"

@@ -22,7 +22,7 @@ _TEST_KEY = 0x7E57
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Predictions for every (image, cell), with and without permutation.
 
     Attributes:
@@ -42,7 +42,7 @@ class Answers:
 
 
 def can_permute(config: PositionConfig) -> bool:
-    """Whether the network has a place where channels can be permuted."""
+    """Tell whether the network has a place where channels can be permuted."""
     return config.model.head != "gapnet" or config.model.permute_at != "gap"
 
 
@@ -110,11 +110,11 @@ def _program(design: Design) -> Callable:
     return parallel.map_batch(make_evaluate_batch(design))
 
 
-def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
+def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
     """Put the test images on the devices once, to evaluate any number of times.
 
     Returns:
-      `variables -> answers`: every test image in every cell.
+      `variables -> predictions`: every test image in every cell.
     """
     config, split = setup.config, held_out.draw(setup, setup.config.eval.num_images).load()
     cells = config.n * config.n
@@ -124,7 +124,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
     run = _program(setup.design)
     labels = np.arange(cells) if config.task == "location" else split.labels[:, None]
 
-    def evaluate(variables: Any) -> Answers:
+    def evaluate(variables: Any) -> Predictions:
         variables = parallel.replicate(variables)
         parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": []}
         sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
@@ -136,7 +136,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
             for name, value in parallel.unshard(outputs).items():
                 parts[name].append(value[batch["mask"]].astype(np.int16))
         kept = np.concatenate(parts["kept"])
-        return Answers(
+        return Predictions(
             labels=np.broadcast_to(labels, kept.shape),
             kept=kept,
             permuted=np.concatenate(parts["permuted"]) if parts["permuted"] else None,

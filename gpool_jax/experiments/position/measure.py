@@ -43,14 +43,14 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     """Evaluate every snapshot in every cell; probe the best, and shift its canvases if asked."""
     config, name = setup.config, training.network_name(setup.config)
     bootstrap, variables = config.eval.bootstrap, snapshots.best.variables
-    lines, answers = [], {}
+    lines, predictions = [], {}
     notes = list(snapshots.notes)
-    if snapshots.answers_task:
+    if snapshots.fits_task:
         evaluate = exhaustive.make_evaluate(setup)
         for snapshot in snapshots.entries:
-            if snapshot.step not in answers:
-                answers[snapshot.step] = evaluate(snapshot.variables)
-            lines += rows.make_rows(setup, answers[snapshot.step], snapshot.name, snapshot.step)
+            if snapshot.step not in predictions:
+                predictions[snapshot.step] = evaluate(snapshot.variables)
+            lines += rows.make_rows(setup, predictions[snapshot.step], snapshot.name, snapshot.step)
         notes = [
             _sentence(config, next(r for r, _ in lines if r.checkpoint == snapshots.best.name))
         ]
@@ -72,7 +72,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
         arrays |= tallies.to_arrays(shifted)
         measurements = tallies.summarise(name, shifted, bootstrap=bootstrap)
         notes += consistency.caveats(config)
-    best = answers.get(snapshots.best.step)
+    best = predictions.get(snapshots.best.step)
     result = Result(
         title=f"{name}: {config.task} on {setup.dataset.name}, n = {config.n}",
         config=configs.to_dict(config),

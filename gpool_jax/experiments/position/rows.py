@@ -7,7 +7,7 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.experiments.measures.lines import make_row
-from gpool_jax.experiments.position.exhaustive import Answers
+from gpool_jax.experiments.position.exhaustive import Predictions
 from gpool_jax.experiments.position.training import is_permuted, network_name
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Row
@@ -15,18 +15,18 @@ from gpool_jax.report import Row
 _NUM_TUNING_MAPS = 16
 
 
-def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray, int]]:
+def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np.ndarray, int]]:
     """Each way to test one network, the headline first.
 
     Returns:
-      Name to (accuracy of each image [N], answers per image).
+      Name to (accuracy of each image [N], predictions per image).
     """
     name = network_name(config)
-    cells = answers.kept.shape[1]
-    kept = ((answers.kept == answers.labels).mean(axis=1), cells)
-    if answers.permuted is None:
+    cells = predictions.kept.shape[1]
+    kept = ((predictions.kept == predictions.labels).mean(axis=1), cells)
+    if predictions.permuted is None:
         return {name: kept}
-    right = answers.permuted == answers.labels[:, :, None]
+    right = predictions.permuted == predictions.labels[:, :, None]
     permuted = (right.mean(axis=(1, 2)), cells * right.shape[2])
     if is_permuted(config):
         return {name: permuted, f"{name}, order kept at test": kept}
@@ -34,11 +34,11 @@ def arms(config: PositionConfig, answers: Answers) -> dict[str, tuple[np.ndarray
 
 
 def make_rows(
-    setup: Setup, answers: Answers, checkpoint: str, step: int
+    setup: Setup, predictions: Predictions, checkpoint: str, step: int
 ) -> list[tuple[Row, np.ndarray]]:
     """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
     rows = []
-    for arm, (per_image, answers_per_image) in arms(setup.config, answers).items():
+    for arm, (per_image, predictions_per_image) in arms(setup.config, predictions).items():
         row = make_row(
             arm,
             setup.config.task,
@@ -46,26 +46,28 @@ def make_rows(
             per_image[None],
             steps=[step],
             chance=1.0 / setup.num_outputs,
-            answers_per_image=answers_per_image,
+            predictions_per_image=predictions_per_image,
             bootstrap=setup.config.eval.bootstrap,
         )
         rows.append((row, per_image[None]))
     return rows
 
 
-def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
+def make_maps(setup: Setup, predictions: Predictions) -> dict[str, Any]:
     """Per-cell accuracy, confusion and channel tuning of one network."""
     config = setup.config
-    given = answers.kept[:, :, None]
-    if is_permuted(config) and answers.permuted is not None:
-        given = answers.permuted
-    right = np.equal(given, answers.labels[:, :, None])
+    given = predictions.kept[:, :, None]
+    if is_permuted(config) and predictions.permuted is not None:
+        given = predictions.permuted
+    right = np.equal(given, predictions.labels[:, :, None])
     n = config.n
     confusion = np.zeros((setup.num_outputs, setup.num_outputs))
-    truth = np.broadcast_to(answers.labels[:, :, None], given.shape)
+    truth = np.broadcast_to(predictions.labels[:, :, None], given.shape)
     np.add.at(confusion, (truth.ravel(), given.ravel()), 1)
-    count = len(answers.kept)
-    selectivity = ops.position_selectivity(answers.latent_sum, answers.latent_square_sum, count)
+    count = len(predictions.kept)
+    selectivity = ops.position_selectivity(
+        predictions.latent_sum, predictions.latent_square_sum, count
+    )
     top = np.argsort(-selectivity, kind="stable")[:_NUM_TUNING_MAPS]
     name = f"{network_name(config)}, {config.task}"
     return {
@@ -75,6 +77,6 @@ def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
         "confusion": (confusion / np.maximum(confusion.sum(1, keepdims=True), 1)).tolist(),
         "tuning_channels": top.tolist(),
         "tuning_selectivity": selectivity[top].tolist(),
-        "tuning": (answers.latent_sum[:, top].T / count).reshape(-1, n, n).tolist(),
+        "tuning": (predictions.latent_sum[:, top].T / count).reshape(-1, n, n).tolist(),
         "selectivity": selectivity.tolist(),
     }

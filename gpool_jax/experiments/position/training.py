@@ -61,7 +61,7 @@ def prepare(
 
 
 def stimulus(setup: Setup) -> Stimulus:
-    """What is shifted where consistency is measured: a canvas with the image in its middle cell."""
+    """Return the input whose shifts are compared: a canvas, the image in its middle cell."""
     side, n = min(setup.input_shape[1:3]), setup.config.n
     middle = n // 2 * n + n // 2
     label = middle if setup.config.task == "location" else None
@@ -112,7 +112,7 @@ def place(design: Design, images: jax.Array, cell: jax.Array) -> Map:
 
 
 def is_permuted(config: PositionConfig) -> bool:
-    """Whether the network is trained and tested through a permutation.
+    """Tell whether the network is trained and tested through a permutation.
 
     A linear head never is: it is the control. A GAPNet has no pooled vector to
     permute, but may be permuted before a stage.
@@ -196,6 +196,6 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
 
 
 def recipe(setup: Setup) -> Recipe:
-    """How a classifier of canvases is trained."""
+    """Return how a classifier of canvases is trained."""
     config = setup.config
     return Recipe(make_loss_fn, make_validate, title=f"{config.model.head} {config.task}")

@@ -54,17 +54,17 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
 
 
 def data_notes(setup: Setup) -> list[str]:
-    """What the numbers of a segmentation are means over."""
+    """Describe what the numbers of a segmentation are averaged over."""
     height, width = setup.dataset.test.image_shape[:2]
     return [
-        f"Images of {height} by {width} pixels, labels at that size; mean IoU over the "
-        "classes that are in the truth or the answers of the images and region measured, from "
-        "pixels summed over images; pixels without a label are not counted."
+        f"Images of {height} by {width} pixels, labels at that size. IoU is computed from pixels "
+        "summed over images and averaged over the classes that occur in the labels or predictions "
+        "of the measured region; pixels without a label are not counted."
     ]
 
 
 def _overlays(setup: Setup, variables: Any, number: int) -> list[Overlay]:
-    """A few test images, what they show, and what is answered."""
+    """Show a few test images with labels and predictions."""
     number = min(number, len(setup.dataset.test))
     if number == 0:
         return []

@@ -1,4 +1,4 @@
-"""Train DeepLab: a label for every pixel, the network whose position channels are attacked.
+"""Train DeepLab, which predicts a class for every pixel.
 
 Section 5 of the paper: segmentation relies on channels that carry position.
 """
@@ -76,13 +76,8 @@ def prepare(
         )
     training.check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.image_shape
-    return training.make_setup(
-        config,
-        dataset,
-        create_model,
-        num_outputs=dataset.num_classes,
-        input_shape=(1, *crop_size(config, (height, width)), channels),
-    )
+    shape = (1, *crop_size(config, (height, width)), channels)
+    return Setup(config, dataset, create_model, dataset.num_classes, shape)
 
 
 def crop_size(config: SegmentationConfig, size: tuple[int, int]) -> tuple[int, int]:
@@ -142,7 +137,7 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
     """Mean loss over the labelled pixels of the whole batch.
 
     Args:
-      design: what the program is built from.
+      design: the design of the program.
       axis_name: mapped axis over which batch statistics and pixel counts are shared.
     """
     config, model = design.config, design.model(axis_name)
@@ -202,14 +197,14 @@ def _count_program(design: Design) -> Callable:
 def make_count(
     setup: Setup, split: Any, batch_size: int, *, together: bool = False
 ) -> Callable[[Any], dict[str, np.ndarray]]:
-    """Confusion matrix int [N, K, K], loss and weight [N] of every image of a split.
+    """Return a function that counts confusion [N, K, K], loss and weight [N] of a split's images.
 
     Args:
-      setup: of the run.
-      split: of its data.
+      setup: the run's setup.
+      split: the images.
       batch_size: images per device and pass, at most.
-      together: each process counts its share of every batch, and all get all; else
-        the process that asks counts everything.
+      together: every process counts its share of each batch and receives all counts;
+        otherwise the calling process counts everything.
     """
     devices = jax.device_count() if together else jax.local_device_count()
     per_device = min(batch_size, -(-len(split) // devices))
@@ -249,5 +244,5 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
 
 
 def recipe(setup: Setup) -> Recipe:
-    """How a segmenter is trained."""
+    """Return how a segmenter is trained."""
     return Recipe(make_loss_fn, make_validate, title=setup.config.model.name, select_by=SELECT_BY)

@@ -6,18 +6,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.experiments import training
-from gpool_jax.experiments.position import training as position
-from gpool_jax.experiments.segmentation import training as segmentation
+from gpool_jax.experiments import registry, training
+from gpool_jax.models import Segmenter
 from gpool_jax.models.cost import count_flops, count_forward_flops
 from gpool_jax.train import parallel
 
 
-def make_step(setup: training.Setup, recipe: training.Recipe, steps: int) -> Callable[[], float]:
-    """One call: the next steps of training, from drawing their rows to the updated state."""
-    feed: Any = recipe.make_feed(setup)
-    with parallel.use(setup.config.train.parallel):
-        run = training.make_step(setup, recipe, feed)
+def training_step(config: Any, dataset: Any, steps: int) -> Callable[[], float]:
+    """One call: the next steps of training, from drawing their rows to the updated state.
+
+    Returns:
+      The call; it returns the last loss.
+    """
+    experiment = registry.experiment(config)
+    setup = experiment.prepare(config, dataset=dataset)
+    feed: Any = training.make_feed(setup)
+    with parallel.use(config.train.parallel):
+        run = training.make_step(setup, experiment.recipe(setup), feed)
     data = parallel.replicate(feed.data)
     held = {"state": parallel.replicate(jax.tree.map(np.array, setup.init_state())), "step": 0}
 
@@ -32,24 +37,12 @@ def make_step(setup: training.Setup, recipe: training.Recipe, steps: int) -> Cal
     return call
 
 
-def position_step(config: Any, dataset: Any, steps: int) -> Callable[[], float]:
-    """Steps of GAPNet or PermuteNet; returns the loss."""
-    setup = position.prepare(config, dataset=dataset)
-    return make_step(setup, position.make_recipe(setup), steps)
-
-
-def segmentation_step(config: Any, dataset: Any, steps: int) -> Callable[[], float]:
-    """Steps of DeepLab, augmentation included; returns the loss."""
-    setup = segmentation.prepare(config, dataset=dataset)
-    return make_step(setup, segmentation.make_recipe(setup), steps)
-
-
 def training_flops(setup: training.Setup, batch_size: int) -> float:
     """Operations of one training step of the plain network: forward and backward."""
     model = setup.model
     x = jax.ShapeDtypeStruct((batch_size, *setup.input_shape[1:]), np.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    segments = isinstance(setup, segmentation.SegmentationSetup)
+    segments = isinstance(model, Segmenter)
 
     def loss(params: Any, batch_stats: Any, x: Any) -> Any:
         options: dict[str, Any] = {"train": True, "mutable": ["batch_stats"]}

@@ -25,6 +25,7 @@ from gpool_jax.experiments.experiment import Comparison, Experiment, Measured
 from gpool_jax.report import Result
 from tests.helpers import TINY, tiny
 
+MODEL = dataclasses.replace(TINY.model, head="linear")
 COMPARISON = ComparisonConfig(
     heads=("linear", "permutenet"),
     tasks=("location",),
@@ -79,7 +80,7 @@ class BrightnessConfig:
     threshold: float = 0.0
     seed: int = 0
     data: DataConfig = TINY.data
-    model: ModelConfig = ModelConfig(name="vgg5", width=1 / 8, head="linear")
+    model: ModelConfig = MODEL
     train: TrainConfig = TINY.train
 
 

@@ -85,7 +85,7 @@ def _canvas_rows(width: float, batch: int) -> list[Row]:
         "take, normalise, mirror and place": _ready(jax.jit(canvases), key, images, rows),
         "take, normalise and shift": _ready(jax.jit(shifted), key, images, rows),
     }
-    step = ours.position_step(config, dataset, 1)
+    step = ours.training_step(config, dataset, 1)
     name = f"resnet18 x {width:g}, 96x96, B {batch}"
     return _share(name, parts, step, "each alone, not fused with the network's first layers")
 
@@ -105,10 +105,11 @@ def _augmentation_rows(quick: bool) -> list[Row]:
         "images": jnp.asarray(dataset.train.images[:batch]),
         "labels": jnp.asarray(dataset.train.labels[:batch]),
         "position": jnp.arange(batch),
+        **setup.constants,
     }
-    augment = jax.jit(lambda key, given: segmentation.augment(key, given, setup))
+    augment = jax.jit(lambda key, given: segmentation.augment(key, given, config))
     parts = {"scale, crop, recolour and mirror": _ready(augment, jax.random.key(0), given)}
-    step = ours.segmentation_step(config, dataset, 1)
+    step = ours.training_step(config, dataset, 1)
     name = f"deeplabv3_resnet18 x 0.25, {size[0]}x{size[1]}, B {batch}"
     return _share(name, parts, step, "each alone, not fused with the network's first layers")
 

@@ -55,7 +55,7 @@ def _case(name: str, value: Any, values: dict[str, Any], num_classes: int = 10) 
     return Case(
         suite="scaling",
         name=f"{name} {value:g}" + (f" ({512 * value:g} channels)" if name == "width" else ""),
-        contenders=(Contender("ours", lambda: ours.position_step(config, dataset, steps), steps),),
+        contenders=(Contender("ours", lambda: ours.training_step(config, dataset, steps), steps),),
         images=values["batch"],
         flops=lambda: ours.training_flops(
             position.prepare(config, dataset=dataset), values["batch"]
@@ -103,7 +103,7 @@ def _on_devices(count: int, rounds: int) -> None:
 
     keep_freed_memory()
     jax.config.update("jax_num_cpu_devices", count)
-    call = ours.position_step(_config(_BASE), random_data.images(2_000, _SIDE), 1)
+    call = ours.training_step(_config(_BASE), random_data.images(2_000, _SIDE), 1)
     spread = Spread.of(alternate({"": call}, repetitions=rounds)[""])
     print(json.dumps(dataclasses.asdict(spread)))
 

@@ -82,10 +82,10 @@ def _position(
     shard_map = dataclasses.replace(config.train, parallel="shard_map")
     mapped = dataclasses.replace(config, train=shard_map)
     contenders = [
-        Contender("ours", lambda: ours.position_step(config, dataset(), steps), steps),
+        Contender("ours", lambda: ours.training_step(config, dataset(), steps), steps),
         Contender(
             "ours, shard_map",
-            lambda: ours.position_step(mapped, dataset(), steps),
+            lambda: ours.training_step(mapped, dataset(), steps),
             steps,
             alone=False,  # what it compiles, and keeps, is what pmap does
         ),
@@ -143,9 +143,7 @@ def _deeplab(
             network(), dataset(), batch_size=batch, steps=steps, dtype=dtype
         )
 
-    contenders = [
-        Contender("ours", lambda: ours.segmentation_step(config, dataset(), steps), steps)
-    ]
+    contenders = [Contender("ours", lambda: ours.training_step(config, dataset(), steps), steps)]
     if has_torch():
         contenders.append(Contender("torch-tuned", tuned, steps))
         contenders.append(Contender("torch-reference", reference))

@@ -82,7 +82,7 @@ def test_runs_that_differ_in_their_seed_are_measured_once():
         told.append(e)
         cached.append(jax.config.values["jax_enable_compilation_cache"])
 
-    found = dry_run.run(tiny_arms(), found=note)
+    found = dry_run.run(tiny_arms(), report=note)
     assert told == found
     assert [(e.name, e.num_runs) for e in found] == [("baseline", 2), ("augshift", 2)]
     # What was compiled before would not say how long compiling takes.

@@ -91,7 +91,7 @@ def _dry_run(config: Any, say: Callable[[str], None]) -> int:
         if is_first():
             print(estimate.describe(kind), end="\n\n")
 
-    estimates = dry_run.run(config, found=found, warn=say)
+    estimates = dry_run.run(config, report=found, warn=say)
     if is_first():
         print(estimate.describe_total(estimates))
     return 0

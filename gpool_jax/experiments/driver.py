@@ -157,8 +157,8 @@ def write(measured: Measured, out: Path, started: float, warn: Warn) -> Result:
       warn: receives one line if the report cannot be written.
     """
     extra = measured.result.environment
-    found = environment(time.perf_counter() - started) | extra
-    result = dataclasses.replace(measured.result, environment=found)
+    machine = environment(time.perf_counter() - started)
+    result = dataclasses.replace(measured.result, environment=machine | extra)
     workdir.make(out)
     for name, content in measured.files.items():
         (out / name).write_text(content)

@@ -25,7 +25,7 @@ _VALIDATION = 256
 def run(
     config: Any,
     *,
-    found: Callable[[Estimate], None] = lambda _: None,
+    report: Callable[[Estimate], None] = lambda _: None,
     warn: Callable[[str], None] = print,
 ) -> list[Estimate]:
     """Prepare every run of a configuration as for training, and time a few steps of each kind.
@@ -35,7 +35,7 @@ def run(
 
     Args:
       config: one of the classes of `gpool_jax.config.KINDS`.
-      found: receives each estimate as soon as it is made.
+      report: receives each estimate as soon as it is made.
       warn: receives one line about a damaged cache of the data.
 
     Returns:
@@ -59,7 +59,7 @@ def run(
                 kind = name.rpartition("-seed")[0] or name
                 recipe = registry.experiment(setup.config).recipe(setup)
                 estimates.append(_estimate(kind, setup, recipe, 1 + len(others)))
-                found(estimates[-1])
+                report(estimates[-1])
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
     return estimates

@@ -42,9 +42,9 @@ def load_classifier(
       InputError: if the weights do not fit.
     """
     state_dict = models.read_state_dict(path)
-    found = models.describe(state_dict)
-    config = dataclasses.replace(config, model=_fit_model(config.model, found))
-    model = classifier.create(config.model, found["num_outputs"])
+    detected = models.describe(state_dict)
+    config = dataclasses.replace(config, model=_fit_model(config.model, detected))
+    model = classifier.create(config.model, detected["num_outputs"])
     # A side that any network takes: weights are checked before data is read.
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
@@ -52,22 +52,22 @@ def load_classifier(
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
     setup = classifier.make_setup(
-        config, dataset, num_outputs=found["num_outputs"], side_factor=side_factor
+        config, dataset, num_outputs=detected["num_outputs"], side_factor=side_factor
     )
     notes = [
-        f"Weights of {path.name}: {found['head']} head with {found['num_outputs']} outputs, "
+        f"Weights of {path.name}: {detected['head']} head with {detected['num_outputs']} outputs, "
         f"width {config.model.width:g}, stem {config.model.stem or 'of the network'}; padding "
         f"{config.model.padding} and antialias {config.model.antialias} as given (weights do not "
         "tell)."
     ]
     needed = num_cells or dataset.num_classes
-    if found["num_outputs"] != needed:
+    if detected["num_outputs"] != needed:
         task = "location" if num_cells else "recognition"
         notes.append(
-            f"The head has {found['num_outputs']} outputs and {task} needs {needed}: only the "
+            f"The head has {detected['num_outputs']} outputs and {task} needs {needed}: only the "
             "probes are measured."
         )
-    return setup, _imported(variables, notes, fits_task=found["num_outputs"] == needed)
+    return setup, _imported(variables, notes, fits_task=detected["num_outputs"] == needed)
 
 
 def _imported(variables: Any, notes: list[str], *, fits_task: bool = True) -> Snapshots:
@@ -87,50 +87,50 @@ def load_segmenter(
       InputError: if the weights do not fit, or answer other classes than the data's.
     """
     state_dict = models.read_state_dict(path)
-    found = models.describe_segmenter(state_dict)
-    if config.model.name != found["name"]:
+    detected = models.describe_segmenter(state_dict)
+    if config.model.name != detected["name"]:
         raise InputError(
-            f"`--model`: {path.name} holds the weights of {found['name']}; got {config.model.name}."
+            f"`--model`: {path.name} holds weights of {detected['name']}; got {config.model.name}."
         )
-    stride = config.model.output_stride or found["output_stride"]
+    stride = config.model.output_stride or detected["output_stride"]
     # The layout's rates are for the layout's stride.
-    usual = found["rates"] if stride == found["output_stride"] else None
+    usual = detected["rates"] if stride == detected["output_stride"] else None
     model_config = dataclasses.replace(
         config.model,
-        width=found["width"],
+        width=detected["width"],
         output_stride=stride,
         rates=config.model.rates or usual,
-        stem=config.model.stem or found["stem"],
+        stem=config.model.stem or detected["stem"],
     )
     config = dataclasses.replace(config, model=model_config)
-    model = segmentation.create_model(config.model, found["num_outputs"])
+    model = segmentation.create_model(config.model, detected["num_outputs"])
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     setup = segmentation.prepare(config, warn=warn)
-    if setup.num_outputs != found["num_outputs"]:
+    if setup.num_outputs != detected["num_outputs"]:
         raise InputError(
-            f"`--weights`: {path.name} answers {found['num_outputs']} classes; the data have "
+            f"`--weights`: {path.name} predicts {detected['num_outputs']} classes; the data have "
             f"{setup.num_outputs}."
         )
     notes = [
-        found["summary"],
+        detected["summary"],
         f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
         f"{model_config.padding} (weights do not tell).",
     ]
     return setup, _imported(variables, notes)
 
 
-def _fit_model(model: ModelConfig, found: dict[str, Any]) -> ModelConfig:
+def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:
     """Fill the model section with what the file says."""
-    head = found["head"]
+    head = detected["head"]
     # A linear head was trained through permutation or not: the file does not tell.
     if head == "linear" and model.head == "permutenet":
         head = "permutenet"
     changes = {"head": head}
-    if "stem_features" in found:
+    if "stem_features" in detected:
         base = next(
             (b for prefix, b in _BASE_FEATURES.items() if model.name.startswith(prefix)), 64
         )
-        changes["width"] = found["stem_features"] / base
+        changes["width"] = detected["stem_features"] / base
         if model.name.startswith("resnet"):
-            changes["stem"] = model.stem or found["stem"]
+            changes["stem"] = model.stem or detected["stem"]
     return dataclasses.replace(model, **changes)

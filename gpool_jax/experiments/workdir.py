@@ -56,10 +56,10 @@ def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> N
     """
     check_run(folder, config)
     if data is not None and (folder / "data.json").exists() and _has_results(folder):
-        found = configs.differences(_read_json(folder / "data.json"), data)
-        if found:
+        changed = configs.differences(_read_json(folder / "data.json"), data)
+        if changed:
             raise InputError(
-                f"`data`: {folder} was trained on other data ({'; '.join(found)}); use another "
+                f"`data`: {folder} was trained on other data ({'; '.join(changed)}); use another "
                 "folder, or the same data."
             )
     make(folder)
@@ -82,10 +82,10 @@ def check_run(folder: Path, config: Any) -> None:
     check_writable(folder)
     if not (folder / "config.json").exists() or not _has_results(folder):
         return
-    found = differences(configs.to_dict(read_config(folder)), configs.to_dict(config))
-    if found:
+    changed = differences(configs.to_dict(read_config(folder)), configs.to_dict(config))
+    if changed:
         raise InputError(
-            f"`workdir`: {folder} holds a run of another config ({'; '.join(found)}); "
+            f"`workdir`: {folder} holds a run of another config ({'; '.join(changed)}); "
             "use another folder, or the same config."
         )
 
@@ -98,10 +98,10 @@ def _has_results(folder: Path) -> bool:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Fields in which two plain configs ask for different results."""
-    found = configs.differences(old, new)
+    changed = configs.differences(old, new)
     return [
         d
-        for d in found
+        for d in changed
         if d.split(":")[0] not in MACHINE_FIELDS and not d.startswith(LATER_SECTIONS)
     ]
 

@@ -15,7 +15,7 @@ from gpool_jax.report import Measurement, Result
 def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
     """Each arm's config at the first seed, by the name of its sub-folders."""
     taps = config.model.antialias
-    found: dict[str, InvarianceConfig] = {}
+    arms: dict[str, InvarianceConfig] = {}
     for arm in config.arms:
         augment = "shift" in arm
         shift = dataclasses.replace(
@@ -25,11 +25,11 @@ def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfi
             # Unshifted, unmirrored views would be copies: one is enough.
             views=config.shift.views if augment or config.data.flip else 1,
         )
-        found[arm] = _single(config, shift, taps if "blurpool" in arm else 0)
+        arms[arm] = _single(config, shift, taps if "blurpool" in arm else 0)
     for weight in config.weights:
         shift = dataclasses.replace(config.shift, augment=True, weight=weight)
-        found[f"augshift_weight{weight:g}"] = _single(config, shift, 0)
-    return found
+        arms[f"augshift_weight{weight:g}"] = _single(config, shift, 0)
+    return arms
 
 
 def _single(
@@ -127,12 +127,12 @@ def _contrasts(
 def sentences(measurements: list[Measurement]) -> list[str]:
     """State the differences under the first protocol, no more than the table says."""
     first = next((m.protocol for m in measurements if m.quantity == "consistency"), None)
-    found = {(m.arm, m.versus, m.protocol, m.quantity): m for m in measurements}
+    by_key = {(m.arm, m.versus, m.protocol, m.quantity): m for m in measurements}
     said = []
-    for (arm, versus, protocol, quantity), m in found.items():
+    for (arm, versus, protocol, quantity), m in by_key.items():
         if versus is None or quantity != "consistency" or protocol != first:
             continue
-        accuracy = found[(arm, versus, protocol, "accuracy")]
+        accuracy = by_key[(arm, versus, protocol, "accuracy")]
         said.append(
             f"{arm} against {versus}, {protocol}: consistency {_points(m)} points, accuracy "
             f"{_points(accuracy)}."

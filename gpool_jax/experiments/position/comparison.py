@@ -97,7 +97,7 @@ def _sentences(rows: list[Row]) -> list[str]:
 
 def _probe_sentences(probes: list[Probe]) -> list[str]:
     """State what probes read from each frozen network with and without channel order."""
-    found = {
+    by_target = {
         (p.network, p.target, p.input): p
         for p in probes
         if p.probe == "selected" and p.stage == "gap"
@@ -106,8 +106,8 @@ def _probe_sentences(probes: list[Probe]) -> list[str]:
     sentences = [
         f"Probes of the frozen network ({network}), channels in order -> sorted: "
         + ", ".join(
-            f"{target} {100 * found[(network, target, 'latent')].accuracy:.0f} -> "
-            f"{100 * found[(network, target, 'sorted latent')].accuracy:.0f} %"
+            f"{target} {100 * by_target[(network, target, 'latent')].accuracy:.0f} -> "
+            f"{100 * by_target[(network, target, 'sorted latent')].accuracy:.0f} %"
             for target in ("cell", "class")
         )
         + "."

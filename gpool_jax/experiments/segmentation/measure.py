@@ -25,8 +25,8 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     variables = snapshots.best.variables
     config: SegmentationConfig = setup.config
     test = setup.dataset.test
-    found = training.make_count(setup, test, config.eval.batch_size)(variables)
-    counts = np.asarray(ops.class_counts(found["confusion"]))
+    counted = training.make_count(setup, test, config.eval.batch_size)(variables)
+    counts = np.asarray(ops.class_counts(counted["confusion"]))
     # The same tables as an attack's, with nothing removed and one region: everything.
     swept = Swept({"classes": counts[None, :, None]}, 0.0, 0.0, len(test))
     nothing = AttackConfig(random_draws=0, matched_draws=0, counts=(1,))
@@ -35,7 +35,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     summary = Summary(
         quantities, {"overall": (0, 0, 1, 1)}, plan, swept, bootstrap=config.eval.bootstrap
     )
-    confusion = found["confusion"].sum(axis=0).astype(np.float64)
+    confusion = counted["confusion"].sum(axis=0).astype(np.float64)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1.0)
     result = Result(
         title=f"{config.model.name} on {setup.dataset.name}",

@@ -232,10 +232,10 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     count = make_count(setup, val, config.eval.batch_size, together=True)
 
     def validate(state: TrainState) -> dict[str, float]:
-        found = count(evaluated_variables(state))
-        counts = np.asarray(ops.class_counts(found["confusion"])).sum(axis=0, dtype=np.int64)
+        counted = count(evaluated_variables(state))
+        counts = np.asarray(ops.class_counts(counted["confusion"])).sum(axis=0, dtype=np.int64)
         return {
-            "loss": float(found["loss"].sum() / max(found["weight"].sum(), 1e-6)),
+            "loss": float(counted["loss"].sum() / max(counted["weight"].sum(), 1e-6)),
             "accuracy": float(ops.pixel_accuracy(counts)),
             SELECT_BY: float(ops.mean_iou(counts)),
         }

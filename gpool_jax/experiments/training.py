@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -16,9 +15,6 @@ from gpool_jax.config import ModelConfig, TrainConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
-from gpool_jax.data.images import splits
-from gpool_jax.data.images.records import Records
-from gpool_jax.data.images.stream import StreamFeed
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.models import Classifier
@@ -155,19 +151,17 @@ def make_validate(
 
     Args:
       setup: of the run.
-      validate_batch: `(variables, data, {"index"}) -> loss and accuracy` of each image,
-        given its row in `data`; and perhaps `example`, its row in the split.
+      validate_batch: `(variables, data, inputs) -> loss and accuracy` of each image; it
+        begins with `resident.fetch(data, inputs)`.
       batch_size: images per device and pass, at most.
     """
-    config, val = setup.config, setup.dataset.val
-    val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
-    if isinstance(val, Records):
-        return _validate_records(val, validate_batch, batch_size)
-    data = parallel.replicate(resident.arrays(val))
+    config = setup.config
+    val = setup.dataset.val.draw(config.train.num_val, seed=config.seed)
+    data = parallel.replicate(val.resident())
     run = parallel.map_batch(validate_batch)
 
     def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
-        return parallel.unshard(run(variables, data, parallel.shard({"index": index})))
+        return parallel.unshard(run(variables, data, parallel.shard(val.inputs(index))))
 
     return _mean_of_batches(on_share, len(val), batch_size)
 
@@ -195,45 +189,13 @@ def _mean_of_batches(
     return validate
 
 
-def _validate_records(
-    val: Records, validate_batch: ValidateBatch, batch_size: int
-) -> Callable[[TrainState], dict[str, float]]:
-    """Validation on images that are decoded each time, one batch in memory."""
-
-    def on_device(variables: Any, _data: dict, inputs: dict) -> dict[str, jax.Array]:
-        share = {name: inputs[name] for name in ("images", "labels")}
-        # Rows of the share; what is drawn for an example follows its place in the split.
-        place = {"index": jnp.arange(len(inputs["index"])), "example": inputs["index"]}
-        return validate_batch(variables, share, place)
-
-    run = parallel.map_batch(on_device)
-
-    def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
-        inputs = parallel.shard(val.batch(index) | {"index": index})
-        return parallel.unshard(run(variables, {}, inputs))
-
-    return _mean_of_batches(on_share, len(val), batch_size)
-
-
 def make_feed(setup: Setup) -> loop.Feed:
     """The training images, on the devices; or from disk, if the set is streamed."""
-    config, split = setup.config, setup.dataset.train
-    batch_size = config.train.batch_size
-    if isinstance(split, splits.Split):
-        return resident.ResidentFeed(
-            split,
-            batch_size=batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-    # The loss mirrors the images on the device.
-    return StreamFeed(
-        split,
-        batch_size=batch_size,
+    config = setup.config
+    return setup.dataset.train.feed(
+        config.data,
+        batch_size=config.train.batch_size,
         seed=config.seed,
-        workers=config.data.workers,
-        min_scale=config.data.min_scale,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

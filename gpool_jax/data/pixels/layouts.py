@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.images.readers import IMAGE_SUFFIXES
+from gpool_jax.data.decode import IMAGE_SUFFIXES
 from gpool_jax.data.pixels.files import IGNORE, LabelCode, Pair
 from gpool_jax.errors import InputError
 

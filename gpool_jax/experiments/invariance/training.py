@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from gpool_jax import models, ops
 from gpool_jax.config import InvarianceConfig, ShiftConfig
 from gpool_jax.config import checks as configs
+from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
@@ -181,8 +182,8 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
     dataset = setup.dataset
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(data["images"][inputs["index"]], dataset.mean, dataset.std)
-        labels = data["labels"][inputs["index"]]
+        batch = resident.fetch(data, inputs)
+        images, labels = ops.normalise(batch["images"], dataset.mean, dataset.std), batch["labels"]
         logits, _ = setup.model.apply(variables, views.central(images, views.view_side(setup)))
         return {
             "loss": ops.cross_entropy(logits, labels),

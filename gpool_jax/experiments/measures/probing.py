@@ -11,7 +11,7 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import ProbeConfig
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import rows as summary
 from gpool_jax.experiments.position.exhaustive import TEST_IMAGES_SEED
@@ -90,10 +90,8 @@ def run_probes(
     """
     config = setup.config
     stages = resolve_stages(setup)
-    test = setup.dataset.test
     # The same images and folds for every training seed: intervals pair them.
-    rows = splits.draw_rows(test, config.probe.num_images, seed=TEST_IMAGES_SEED)
-    split = test.take(rows).load()
+    split = setup.dataset.test.draw(config.probe.num_images, seed=TEST_IMAGES_SEED).load()
     pooled = _pool(setup, variables, split, stages, batch_size)
     fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
     key = jax.random.key(TEST_IMAGES_SEED)
@@ -167,7 +165,7 @@ def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
     return fold
 
 
-def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, int]]:
+def _targets(setup: Setup, split: ArraySplit) -> dict[str, tuple[np.ndarray, int]]:
     """What is decoded: name to (answers [rows], number of classes)."""
     n = setup.config.n
     cell = np.tile(np.arange(n * n), len(split))
@@ -180,10 +178,10 @@ def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, i
 
 
 def _pool(
-    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
+    setup: Setup, variables: Any, split: ArraySplit, stages: tuple[str, ...], batch_size: int
 ) -> dict[str, np.ndarray]:
     """Pooled features [N, cells, C] of every stage."""
-    data = parallel.replicate(resident.arrays(split))
+    data = parallel.replicate(split.resident())
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)
     run = parallel.map_batch(make_pool_batch(setup, stages))

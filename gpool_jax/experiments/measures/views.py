@@ -9,8 +9,7 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import InvarianceConfig, PositionConfig
-from gpool_jax.data.images import splits
-from gpool_jax.data.images.records import Records
+from gpool_jax.data.split import Split
 from gpool_jax.experiments.position.exhaustive import TEST_IMAGES_SEED
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
@@ -19,10 +18,9 @@ from gpool_jax.train import parallel
 _TEST_KEY = 0x5417
 
 
-def test_images(setup: Setup, count: int | None) -> splits.Split | Records:
+def test_images(setup: Setup, count: int | None) -> Split:
     """The test images that are used: all, or a draw that is the same for every seed."""
-    test = setup.dataset.test
-    return test.take(splits.draw_rows(test, count, seed=TEST_IMAGES_SEED))
+    return setup.dataset.test.draw(count, seed=TEST_IMAGES_SEED)
 
 
 def labels_of(setup: Setup, labels: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.experiments.position.training import draw_permutation, place
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
@@ -40,13 +40,12 @@ class Answers:
     latent_square_sum: np.ndarray
 
 
-def test_split(setup: Setup) -> splits.Split:
+def test_split(setup: Setup) -> ArraySplit:
     """The test images that the evaluation uses, in memory: all, or a stratified draw.
 
     The same images for every training seed: intervals pair them.
     """
-    test, count = setup.dataset.test, setup.config.eval.num_images
-    return test.take(splits.draw_rows(test, count, seed=TEST_IMAGES_SEED)).load()
+    return setup.dataset.test.draw(setup.config.eval.num_images, seed=TEST_IMAGES_SEED).load()
 
 
 def can_permute(setup: Setup) -> bool:
@@ -117,7 +116,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Answers]:
     """
     config, split = setup.config, test_split(setup)
     cells = config.n * config.n
-    data = parallel.replicate(resident.arrays(split))
+    data = parallel.replicate(split.resident())
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
     batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
     run = parallel.map_batch(make_evaluate_batch(setup))

@@ -13,6 +13,7 @@ import jax
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.config import checks as configs
+from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
@@ -136,18 +137,18 @@ def make_validate_batch(setup: Setup) -> Callable[[Any, dict, dict], dict[str, j
     config, dataset, model = setup.config, setup.dataset, setup.model
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        index = inputs["index"]
-        example = inputs.get("example", index)
-        images = ops.normalise(data["images"][index], dataset.mean, dataset.std)
+        batch = resident.fetch(data, inputs)
+        index = batch["index"]
+        images = ops.normalise(batch["images"], dataset.mean, dataset.std)
         # Neighbouring rows share a class in some sources: spread cells by a prime.
-        cell = example * 7919 % (config.n * config.n)
+        cell = index * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
             key = jax.random.key(config.seed)
             count = model.num_permutable
-            permutation = draw_permutation(key, config, example, count, per="example")
+            permutation = draw_permutation(key, config, index, count, per="example")
         logits, _ = model.apply(variables, place(setup, images, cell), permutation=permutation)
-        labels = cell if config.task == "location" else data["labels"][index]
+        labels = cell if config.task == "location" else batch["labels"]
         return {
             "loss": ops.cross_entropy(logits, labels),
             "accuracy": logits.argmax(-1) == labels,

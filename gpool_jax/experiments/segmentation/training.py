@@ -15,12 +15,12 @@ from gpool_jax import models, ops
 from gpool_jax.config import SegmentationConfig, SegmenterConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
 from gpool_jax.data.pixels import load as segmentation
+from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
-from gpool_jax.train import loop, parallel, processes
+from gpool_jax.train import parallel, processes
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState
 
@@ -127,7 +127,7 @@ def augment(
             min_scale=config.min_scale,
             max_scale=config.max_scale,
             fill=jnp.array(dataset.mean, jnp.float32),
-            ignore=segmentation.IGNORE,
+            ignore=IGNORE,
         )
     if config.jitter > 0:
         images = ops.colour_jitter(keys[1], images, position, strength=config.jitter)
@@ -234,9 +234,8 @@ def make_count(
 
 def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state: mean IoU, pixel accuracy and loss of the validation images."""
-    config, val = setup.config, setup.dataset.val
-    if config.train.num_val is not None:
-        val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
+    config = setup.config
+    val = setup.dataset.val.draw(config.train.num_val, seed=config.seed)
     count = make_count(setup, val, config.eval.batch_size, together=True)
 
     def validate(state: TrainState) -> dict[str, float]:
@@ -251,32 +250,11 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     return validate
 
 
-def make_feed(setup: Setup) -> loop.Feed:
-    """The training images, on the devices; or from disk, if the set is streamed."""
-    config, split = setup.config, setup.dataset.train
-    if isinstance(split, segmentation.PixelSplit):
-        return resident.ResidentFeed(
-            split,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-    return segmentation.make_feed(
-        split,
-        config.data,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-
-
 def make_recipe(setup: Setup) -> training.Recipe:
     """How a segmenter is trained."""
     return training.Recipe(
         loss_fn=make_loss_fn(setup, parallel.AXIS),
-        make_feed=make_feed,
+        make_feed=training.make_feed,
         make_validate=make_validate,
         select_by=SELECT_BY,
     )

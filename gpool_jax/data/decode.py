@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,20 @@ def stat(path: str | Path) -> tuple[int, int]:
     except OSError as error:
         raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
     return found.st_size, found.st_mtime_ns
+
+
+def find(config: Any, what: Literal["file", "folder"], kind: str) -> Path:
+    """The `path` of a config, which must be given and there.
+
+    Raises:
+      InputError: saying that `kind` is needed, or that there is no such file or folder.
+    """
+    if config.path is None:
+        raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
+    path = Path(config.path).expanduser()
+    if not (path.is_file() if what == "file" else path.is_dir()):
+        raise InputError(f"`data.path`: there is no {what} {path}.")
+    return path
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

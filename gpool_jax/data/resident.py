@@ -49,15 +49,9 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class ResidentFeed:
-    """The `train.loop.Feed` of a split that fits on the devices.
+    """The `train.loop.Feed` of arrays [N, ...] that are put on every device once.
 
-    Args:
-      data: arrays [N, ...] to be put on every device once.
-      batch_size: size of the global batch, over all processes.
-      seed: seed of the order.
-      process_index: this process's number among those that train together; it takes
-        its share of every global batch.
-      process_count: their number; the batch must be a multiple of it.
+    The options are those of `stream.StreamFeed`.
     """
 
     steps_per_dispatch = 50

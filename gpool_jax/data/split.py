@@ -47,17 +47,12 @@ class Split(Protocol):
           RunError: naming the image that is broken or whose label is out of range.
         """
 
-    def feed(
-        self, config: Any, *, batch_size: int, seed: int, process_index: int, process_count: int
-    ) -> Any:
+    def feed(self, config: Any, **options: int) -> Any:
         """The `train.loop.Feed` that trains on this split.
 
         Args:
           config: the set's configuration, with the options of its training crops.
-          batch_size: size of the global batch, over all processes.
-          seed: seed of the order and of the crops.
-          process_index: this process's number among those that train together.
-          process_count: their number.
+          options: `batch_size`, `seed`, `process_index`, `process_count`; see `StreamFeed`.
 
         Raises:
           InputError: if there are fewer images than one global batch.
@@ -164,17 +159,9 @@ class ArraySplit(Split):
             return super().draw_rows(count, seed=seed)
         return stratified_rows(self.labels, count, seed=seed)
 
-    def feed(
-        self, config: Any, *, batch_size: int, seed: int, process_index: int, process_count: int
-    ) -> ResidentFeed:
+    def feed(self, config: Any, **options: int) -> ResidentFeed:
         """Whole images, on the devices; crops are cut there."""
-        return ResidentFeed(
-            self.resident(),
-            batch_size=batch_size,
-            seed=seed,
-            process_index=process_index,
-            process_count=process_count,
-        )
+        return ResidentFeed(self.resident(), **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,9 @@ from gpool_jax.errors import InputError
 
 
 class StreamFeed:
-    """The `train.loop.Feed` of a split that stays on disk.
+    """The `train.loop.Feed` of a split that stays on disk."""
 
-    Attributes:
-      data: empty: nothing of a stream stays on the devices.
-      steps_per_dispatch: 1: a batch is handed over as soon as it is read.
-    """
-
+    # A batch is handed over as soon as it is read.
     steps_per_dispatch = 1
     fetch = staticmethod(resident.fetch)
 
@@ -44,12 +40,12 @@ class StreamFeed:
         Args:
           example: `(place, generator) -> arrays` of one example; runs in the workers.
           num_examples: places are in [0, num_examples).
-          identity: what the examples are made from, and how: a checkpoint goes on
-            with the same alone.
+          identity: description of what the examples are made from, and how: a
+            checkpoint resumes only with the same.
           batch_size: size of the global batch, over all processes.
           seed: seed of the order and of all that `example` draws.
-          workers: number of processes that decode; 0 for none but this one.
-          process_index: this host's process among those that train together.
+          workers: number of processes that decode; 0: this process.
+          process_index: this host's number among the processes that train together.
           process_count: their number.
 
         Raises:
@@ -74,14 +70,11 @@ class StreamFeed:
         self._open: WorkerBatches | _LocalBatches | None = None
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
-        """Read the batches of `count` steps from `step` on.
-
-        Steps in sequence are read ahead; any other step is found exactly, too.
+        """Read the batches of `count` steps from `step` on; steps in sequence are read ahead.
 
         Returns:
-          The arrays of the examples, each [count, B, ...], and `position` int32
-          [count, B], each example's place in the global batch. B is this process's
-          share of it.
+          The arrays of the examples, each [count, B, ...], and `position` int32 [count, B],
+          each example's place in the global batch, of which B is this process's share.
 
         Raises:
           RunError: naming the image that cannot be read or decoded; or if a
@@ -109,12 +102,7 @@ class StreamFeed:
         return {"next_batch": self._next, **self._identity}
 
     def restore(self, state: dict[str, Any] | None, step: int) -> None:
-        """Go on from a checkpoint.
-
-        Args:
-          state: the checkpoint's position; None if it has none (it was made without a
-            stream): the step alone then says where to go on, exactly.
-          step: the checkpoint's step.
+        """Go on from a checkpoint's step and `state`, or from the step alone if that is None.
 
         Raises:
           InputError: if the stream of the checkpoint was another one.
@@ -156,15 +144,10 @@ def make_dataset(
     process_index: int,
     process_count: int,
 ) -> Any:
-    """The endless `grain.MapDataset` of this process's share of all global batches.
+    """The endless `grain.MapDataset` of a process's share of all global batches.
 
-    Args:
-      example: `(place, generator) -> arrays` of one example.
-      num_examples: places are in [0, num_examples).
-      seed: seed of the order and of `example`.
-      batch_size: size of this process's share.
-      process_index: shares lie one after the other in the global batch.
-      process_count: shares in a global batch.
+    The arguments are those of `StreamFeed`, but `batch_size` is the size of a share;
+    shares lie one after the other in the global batch.
     """
     import grain
 

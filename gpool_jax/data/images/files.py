@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gpool_jax.config import DataConfig
 from gpool_jax.data.decode import stat
@@ -19,27 +19,6 @@ from gpool_jax.errors import InputError, RunError
 
 # Sets whose test labels are secret: their validation split is the test split.
 _TEST_IS_VALIDATION = ("imagenet2012",)
-
-
-class RecordFiles(Protocol):
-    """The encoded images of one split on disk."""
-
-    @property
-    def num_classes(self) -> int:
-        """Labels are in [0, num_classes)."""
-
-    @property
-    def identity(self) -> list[tuple[str, int]]:
-        """Names and sizes in bytes of what is on disk: tells this split from another."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def name(self, row: int) -> str:
-        """How to call one image in an error."""
-
-    def read(self, row: int) -> tuple[bytes, int]:
-        """The encoded bytes of one image, and its label."""
 
 
 @dataclasses.dataclass
@@ -75,7 +54,7 @@ class ShardFiles:
 
     @property
     def identity(self) -> list[tuple[str, int]]:
-        """Name and size of each shard."""
+        """Name and size in bytes of each shard: tells this split from another."""
         return [(Path(path).name, stat(path)[0]) for path, _ in self.shards]
 
     def name(self, row: int) -> str:
@@ -84,7 +63,7 @@ class ShardFiles:
         return f"record {record} of {self.shards[shard][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Read one record.
+        """Encoded bytes and label of one image.
 
         Raises:
           RunError: naming the record, if its shard is damaged there.
@@ -213,7 +192,7 @@ class FolderFiles:
 
     @property
     def identity(self) -> list[tuple[str, int]]:
-        """Path and size of each image."""
+        """Path and size in bytes of each image: tells this split from another."""
         return [(path, size) for path, size, _ in self.entries]
 
     def name(self, row: int) -> str:
@@ -221,7 +200,7 @@ class FolderFiles:
         return f"{self.root}/{self.entries[row][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Read one file.
+        """Encoded bytes and label of one image.
 
         Raises:
           RunError: naming it, if it cannot be read.
@@ -230,6 +209,9 @@ class FolderFiles:
             return Path(self.name(row)).read_bytes(), self.entries[row][2]
         except OSError as error:
             raise RunError(f"`data`: {self.name(row)} cannot be read: {error.strerror}.") from None
+
+
+RecordFiles = ShardFiles | FolderFiles
 
 
 def open_set(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:

@@ -6,31 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data.decode import IMAGE_SUFFIXES
+from gpool_jax.data.decode import IMAGE_SUFFIXES, find
 from gpool_jax.errors import InputError
-
-
-def need_path(config: DataConfig, kind: str) -> Path:
-    """The `path` of a config, which must be given."""
-    if config.path is None:
-        raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
-    return Path(config.path).expanduser()
 
 
 def npz_file(config: DataConfig) -> Path:
     """The .npz file of a config, which must be there."""
-    path = need_path(config, "an .npz file")
-    if not path.is_file():
-        raise InputError(f"`data.path`: there is no file {path}.")
-    return path
+    return find(config, "file", "an .npz file")
 
 
 def folder_root(config: DataConfig) -> Path:
     """The image folder of a config, which must be there."""
-    root = need_path(config, "a folder with one sub-folder per class")
-    if not root.is_dir():
-        raise InputError(f"`data.path`: there is no folder {root}.")
-    return root
+    return find(config, "folder", "a folder with one sub-folder per class")
 
 
 def folder_classes(base: Path) -> list[str]:

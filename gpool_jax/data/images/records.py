@@ -75,33 +75,15 @@ class Records(Split):
         image = random_crop(encoded, name, self.side, generator, min_scale=min_scale)
         return {"images": image, "labels": np.int32(label)}
 
-    def feed(
-        self,
-        config: DataConfig,
-        *,
-        batch_size: int,
-        seed: int,
-        process_index: int = 0,
-        process_count: int = 1,
-    ) -> StreamFeed:
-        """Random crops, at least `config.min_scale` of their image's area; see `Split`.
-
-        They are not mirrored: the device does that.
-        """
-        return StreamFeed(
-            functools.partial(self.example, min_scale=config.min_scale),
-            len(self),
-            identity={
-                "records": f"{len(self)} images, {self.checksum}",
-                # The words are in saved checkpoints.
-                "crop": f"side {self.side}, min_scale {config.min_scale:g}, flip False",
-            },
-            batch_size=batch_size,
-            seed=seed,
-            workers=config.workers,
-            process_index=process_index,
-            process_count=process_count,
-        )
+    def feed(self, config: DataConfig, **options: int) -> StreamFeed:
+        """Random crops, at least `config.min_scale` of the image's area, not mirrored."""
+        identity = {
+            "records": f"{len(self)} images, {self.checksum}",
+            # Checkpoints hold these words: the device mirrors.
+            "crop": f"side {self.side}, min_scale {config.min_scale:g}, flip False",
+        }
+        crop = functools.partial(self.example, min_scale=config.min_scale)
+        return StreamFeed(crop, len(self), identity=identity, workers=config.workers, **options)
 
     def _read(self, place: int) -> tuple[bytes, int, str]:
         """Encoded bytes, label and name of an image."""

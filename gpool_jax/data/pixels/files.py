@@ -82,8 +82,7 @@ def decode(
     """
     from PIL import Image
 
-    image, label = _open(pair.image, _to_rgb), _open(pair.label, _load, is_label=True)
-    _check_sizes(pair, image.size, label.size)
+    image, label = _open(pair, pixels=True)
     code.check(label, pair.label)
     if size is not None:
         width, height = image.size
@@ -104,7 +103,7 @@ def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[in
       InputError: naming the file that is no image, the labels of another size
         than their image, or, without `size`, the first image that differs.
     """
-    sizes = in_threads(_header_size, pairs)
+    sizes = in_threads(lambda pair: _open(pair)[0].size, pairs)
     if size is not None:
         return size
     for pair, own in zip(pairs, sizes, strict=True):
@@ -116,43 +115,26 @@ def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[in
     return sizes[0][::-1]
 
 
-def _header_size(pair: Pair) -> tuple[int, int]:
-    image, label = _open(pair.image, _header), _open(pair.label, _header, is_label=True)
-    _check_sizes(pair, image.size, label.size)
-    return image.size
-
-
-def _check_sizes(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> None:
-    if image != label:
-        raise InputError(
-            f"`data`: {pair.label} is {_by(label)} pixels, its image {pair.image} is "
-            f"{_by(image)}; both must have one size."
-        )
-
-
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _header(file: Any) -> Any:
-    return file
-
-
-def _to_rgb(file: Any) -> Any:
-    return file.convert("RGB")
-
-
-def _load(file: Any) -> Any:
-    file.load()
-    return file
-
-
-def _open(path: str, use: Callable[[Any], Any], *, is_label: bool = False) -> Any:
-    """What `use` makes of a picture, which must be a grey or palette one if it holds labels."""
-    picture = open_picture(path, path, use, "label file" if is_label else "image")
-    if is_label and picture.mode not in _LABEL_MODES:
+def _open(pair: Pair, *, pixels: bool = False) -> tuple[Any, Any]:
+    """Image and labels as Pillow images, without their pixels only their headers."""
+    image = open_picture(
+        pair.image, pair.image, lambda file: file.convert("RGB") if pixels else file
+    )
+    label = open_picture(
+        pair.label, pair.label, lambda file: file.copy() if pixels else file, "label file"
+    )
+    if label.mode not in _LABEL_MODES:
         raise InputError(
-            f"`data`: {path} is of Pillow's mode {picture.mode!r}; labels are one number per "
+            f"`data`: {pair.label} is of Pillow's mode {label.mode!r}; labels are one number per "
             "pixel, in an 8-bit grey (L) or palette (P) PNG."
         )
-    return picture
+    if image.size != label.size:
+        raise InputError(
+            f"`data`: {pair.label} is {_by(label.size)} pixels, its image {pair.image} is "
+            f"{_by(image.size)}; both must have one size."
+        )
+    return image, label

@@ -68,39 +68,19 @@ class PixelRecords(Split):
         """One pair as training sees it, from `scaled_crop`: runs in the workers."""
         return scaled_crop(self.pairs[int(place)], self.code, self.size, generator, **options)
 
-    def feed(
-        self,
-        config: PixelDataConfig,
-        *,
-        batch_size: int,
-        seed: int,
-        process_index: int = 0,
-        process_count: int = 1,
-    ) -> StreamFeed:
-        """Crops of randomly scaled images; see `Split`. Mirroring and colour are the device's.
-
-        Raises:
-          InputError: if `data.crop` is missing, or there are fewer images than one
-            global batch.
-        """
+    def feed(self, config: PixelDataConfig, **options: int) -> StreamFeed:
+        """Crops of randomly scaled images; mirroring and colour are left to the device."""
         if config.crop is None:
             raise InputError("`data.crop` must be given with data.stream; got None.")
         mean = IMAGENET_STATISTICS[0] if config.mean is None else config.mean
         fill = tuple(min(max(round(255 * value), 0), 255) for value in mean)
         (height, width), scales = config.crop, (config.min_scale, config.max_scale)
-        return StreamFeed(
-            functools.partial(self.example, crop=config.crop, scales=scales, fill=fill),
-            len(self),
-            identity={
-                "records": f"{len(self)} images, {self.checksum}",
-                "crop": f"{height}x{width}, scale {scales[0]:g} to {scales[1]:g}, fill {fill}",
-            },
-            batch_size=batch_size,
-            seed=seed,
-            workers=config.workers,
-            process_index=process_index,
-            process_count=process_count,
-        )
+        identity = {
+            "records": f"{len(self)} images, {self.checksum}",
+            "crop": f"{height}x{width}, scale {scales[0]:g} to {scales[1]:g}, fill {fill}",
+        }
+        crop = functools.partial(self.example, crop=config.crop, scales=scales, fill=fill)
+        return StreamFeed(crop, len(self), identity=identity, workers=config.workers, **options)
 
 
 def decode_all(

@@ -5,7 +5,7 @@ alone; not on the number of worker processes, nor on how many hosts share the
 work. So the position of a stream is one number, and going on from it is exact.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class StreamFeed:
         self._seed, self._process, self._processes = seed, process_index, process_count
         self._identity = {"batch_size": batch_size, "seed": seed, **identity}
         self._next = 0
-        self._open: WorkerBatches | _LocalBatches | None = None
+        self._open: Any = None
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
         """Read the batches of `count` steps from `step` on; steps in sequence are read ahead.
@@ -123,7 +123,10 @@ class StreamFeed:
             self._open.close()
             self._open = None
 
-    def _start(self, first: int) -> "WorkerBatches | _LocalBatches":
+    def _start(self, first: int) -> Any:
+        """Iterator of batches from `first` on, with a method `close`."""
+        import grain
+
         dataset = make_dataset(
             self._example,
             self._num_examples,
@@ -132,7 +135,11 @@ class StreamFeed:
             process_index=self._process,
             process_count=self._processes,
         )[first:]
-        return WorkerBatches(dataset, self._workers) if self._workers else _LocalBatches(dataset)
+        if self._workers:
+            return WorkerBatches(dataset, self._workers)
+        # One batch ahead, by a thread.
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+        return iter(dataset.to_iter_dataset(options))
 
 
 def make_dataset(
@@ -162,20 +169,3 @@ def make_dataset(
         .batch(batch_size, drop_remainder=True)[process_index::process_count]
         .repeat()
     )
-
-
-class _LocalBatches(Iterator[dict[str, np.ndarray]]):
-    """Batches decoded in this process, one ahead, by a thread."""
-
-    def __init__(self, dataset: Any):
-        import grain
-
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-        self._iterator = iter(dataset.to_iter_dataset(options))
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        return next(self._iterator)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._iterator.close()

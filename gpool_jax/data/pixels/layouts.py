@@ -1,6 +1,6 @@
-"""How segmentation sets lie on disk: which label file belongs to which image, and what it says.
+"""Layouts of segmentation sets on disk: which label file belongs to which image.
 
-Opens no image: pairing needs names alone.
+Pairing needs names alone; no image is opened.
 """
 
 import collections
@@ -32,10 +32,10 @@ class Layout:
     """A set on disk, by the names of its files.
 
     Attributes:
-      name: how to call it in a report.
-      class_names: in the order of the classes.
-      code: what the numbers in its label files mean.
-      splits: `train`, `test` and, if the set has a third, `val`.
+      name: name of the set in a report.
+      class_names: names of the classes 0, 1, ...
+      code: meaning of the numbers in its label files.
+      splits: pairs of `train`, `test` and, if the set has a third split, `val`.
     """
 
     name: str

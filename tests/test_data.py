@@ -13,6 +13,7 @@ from gpool_jax.data.images import pack
 from gpool_jax.data.images.load import load as load_images
 from gpool_jax.data.split import stratified_rows
 from gpool_jax.errors import InputError
+from tests import imagesets
 
 
 def arrays(train=40, test=20, side=8):
@@ -262,6 +263,24 @@ def test_a_missing_tfds_set_says_how_to_get_it_and_at_once(tmp_path):
     for name in ("cifar10", "cifar100", "no_such_set"):
         with pytest.raises(InputError, match=f"no prepared data set '{name}' in .*run: python"):
             load(tmp_path, source="tfds", name=name, dir=str(tmp_path))
+
+
+def test_a_prepared_set_is_packed_with_its_bytes_untouched(tmp_path):
+    imagesets.write_tfds(tmp_path, counts={"train": 40, "test": 9})
+    pack.main("tiny_photos", str(tmp_path), tmp_path / "packed")
+    with np.load(tmp_path / "packed") as file:
+        content = dict(file)
+    assert "mean" not in content
+    for split, first, count in (("train", 0, 40), ("test", 40, 9)):
+        numbers = range(first, first + count)
+        images = [imagesets.jpeg(imagesets.picture(n)) for n in numbers]
+        assert content[f"images_{split}"].tobytes() == b"".join(images)
+        lengths = np.diff(content[f"images_{split}_offsets"])
+        assert lengths.tolist() == [len(image) for image in images]
+        assert content[f"labels_{split}"].tolist() == [imagesets.label_of(n) for n in numbers]
+    imagesets.write_tfds(tmp_path / "other")
+    with pytest.raises(InputError, match="'tiny_photos' has no split 'test'"):
+        pack.main("tiny_photos", str(tmp_path / "other"), tmp_path / "packed")
 
 
 @pytest.mark.data

@@ -18,7 +18,7 @@ import pytest
 from gpool_jax.cli import main as cli
 from gpool_jax.config import DataConfig
 from gpool_jax.config import checks as configs
-from gpool_jax.data import stream, workers
+from gpool_jax.data import workers
 from gpool_jax.data.images import records
 from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError, RunError
@@ -402,14 +402,10 @@ class EndsQuietly:
 def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch, deadline):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(workers, "_CLOSE_SECONDS", 2.0)
-    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
-    batches = workers.WorkerBatches(stream.make_dataset(EndsQuietly(), 8, **options), 1)
+    feed = StreamFeed(EndsQuietly(), 8, identity={}, batch_size=2, seed=0, workers=1)
     started = time.monotonic()
-    try:
-        with pytest.raises(RunError, match="has died"):
-            next(batches)
-    finally:
-        batches.close()
+    with pytest.raises(RunError, match="has died"):
+        feed.inputs_at(0, 1)
     assert time.monotonic() - started < 20
 
 
@@ -427,13 +423,12 @@ class Surroundings:
 
 def test_workers_leave_the_accelerator_and_the_signals_alone(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
-    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
-    batches = workers.WorkerBatches(stream.make_dataset(Surroundings(), 8, **options), 1)
+    feed = StreamFeed(Surroundings(), 8, identity={}, batch_size=2, seed=0, workers=1)
     try:
-        found = np.array(next(batches)["found"])
+        found = feed.inputs_at(0, 1)["found"]
     finally:
-        batches.close()
-    assert found[0].tolist() == [True] * 5
+        feed.close()
+    assert found[0, 0].tolist() == [True] * 5
     assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
 
 

@@ -124,48 +124,22 @@ class StreamFeed:
             self._open = None
 
     def _start(self, first: int) -> Any:
-        """Iterator of batches from `first` on, with a method `close`."""
+        """Iterator of this process's share of the batches from `first` on; has a `close`."""
         import grain
 
-        dataset = make_dataset(
-            self._example,
-            self._num_examples,
-            seed=self._seed,
-            batch_size=self._batch,
-            process_index=self._process,
-            process_count=self._processes,
-        )[first:]
+        whole = self._batch * self._processes
+        # Shares are cut from whole batches, not from examples: then the global batch, and
+        # with it every random number of an example, is the same for any number of processes.
+        dataset = (
+            grain.MapDataset.range(self._num_examples)
+            .seed(self._seed)
+            .shuffle()[: self._num_examples // whole * whole]
+            .random_map(self._example)
+            .batch(self._batch, drop_remainder=True)[self._process :: self._processes]
+            .repeat()[first:]
+        )
         if self._workers:
             return WorkerBatches(dataset, self._workers)
         # One batch ahead, by a thread.
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
         return iter(dataset.to_iter_dataset(options))
-
-
-def make_dataset(
-    example: Callable[[int, np.random.Generator], dict[str, Any]],
-    num_examples: int,
-    *,
-    seed: int,
-    batch_size: int,
-    process_index: int,
-    process_count: int,
-) -> Any:
-    """The endless `grain.MapDataset` of a process's share of all global batches.
-
-    The arguments are those of `StreamFeed`, but `batch_size` is the size of a share;
-    shares lie one after the other in the global batch.
-    """
-    import grain
-
-    used = num_examples // (batch_size * process_count) * batch_size * process_count
-    # Shares are cut from whole batches, not from examples: then the global batch, and
-    # with it every random number of an example, is the same for any number of processes.
-    return (
-        grain.MapDataset.range(num_examples)
-        .seed(seed)
-        .shuffle()[:used]
-        .random_map(example)
-        .batch(batch_size, drop_remainder=True)[process_index::process_count]
-        .repeat()
-    )

@@ -35,15 +35,12 @@ def _read_tfds(config: DataConfig, warn: Warn) -> Arrays:
         arrays = {}
         for split in ("train", "test"):
             source = builder.as_data_source(split=split)
-            images, labels = [], []
+            rows: list[dict] = []
             for start in range(0, len(source), 1000):
-                stop = min(start + 1000, len(source))
-                for row in source.__getitems__(range(start, stop)):
-                    images.append(row["image"])
-                    labels.append(row["label"])
-            names = [f"{config.name} {split}[{i}]" for i in range(len(images))]
-            arrays[f"images_{split}"] = _stack(images, names)
-            arrays[f"labels_{split}"] = np.array(labels, np.int32)
+                rows += source.__getitems__(range(start, min(start + 1000, len(source))))
+            names = [f"{config.name} {split}[{i}]" for i in range(len(rows))]
+            arrays[f"images_{split}"] = _stack([row["image"] for row in rows], names)
+            arrays[f"labels_{split}"] = np.array([row["label"] for row in rows], np.int32)
         return arrays
 
     folder = Path(str(builder.info.data_dir))

@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from gpool_jax.data.images.load import CIFAR_STATISTICS, IMAGENET_STATISTICS, Dataset
-from gpool_jax.data.images.splits import Split
-from gpool_jax.data.pixels.load import PixelDataset, PixelSplit
+from gpool_jax.data.images.load import Dataset
+from gpool_jax.data.pixels.load import PixelDataset
+from gpool_jax.data.split import ArraySplit
+from gpool_jax.data.statistics import CIFAR_STATISTICS, IMAGENET_STATISTICS
 
 
 def images(count: int, side: int, *, num_classes: int = 10, seed: int = 0) -> Dataset:
     """Images with one label each: `count` to train on, a few to validate and test on."""
 
-    def split(number: int, own: int) -> Split:
+    def split(number: int, own: int) -> ArraySplit:
         generator = np.random.default_rng([seed, own])
         pixels = generator.integers(0, 256, (number, side, side, 3), np.uint8)
-        return Split(pixels, (np.arange(number) % num_classes).astype(np.int32))
+        return ArraySplit(pixels, (np.arange(number) % num_classes).astype(np.int32))
 
     return Dataset(
         name="random",
@@ -29,13 +30,13 @@ def images(count: int, side: int, *, num_classes: int = 10, seed: int = 0) -> Da
 def scenes(count: int, size: tuple[int, int], *, num_classes: int, seed: int = 0) -> PixelDataset:
     """Images with a label for every pixel; labels come in patches, as those of scenes do."""
 
-    def split(number: int, own: int) -> PixelSplit:
+    def split(number: int, own: int) -> ArraySplit:
         generator = np.random.default_rng([seed, own])
         pixels = generator.integers(0, 256, (number, *size, 3), np.uint8)
         coarse = generator.integers(0, num_classes, (number, 5, 5), np.uint8)
         rows, columns = (np.arange(side) * 5 // side for side in size)
         labels = np.ascontiguousarray(coarse[:, rows][:, :, columns])
-        return PixelSplit(pixels, labels, tuple(f"{own}-{i}" for i in range(number)))
+        return ArraySplit(pixels, labels, tuple(f"{own}-{i}" for i in range(number)))
 
     return PixelDataset(
         name="random",

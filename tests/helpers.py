@@ -19,7 +19,9 @@ from gpool_jax.config import (
     ShiftConfig,
     TrainConfig,
 )
-from gpool_jax.data.pixels.load import IGNORE, PixelDataset, PixelSplit
+from gpool_jax.data.pixels.files import IGNORE
+from gpool_jax.data.pixels.load import PixelDataset
+from gpool_jax.data.split import ArraySplit
 
 # Eight pixels a digit, four convolutions: seconds, and still the real thing.
 TINY = PositionConfig(
@@ -89,7 +91,7 @@ def pixel_dataset(side: int = 32, count: int = 12) -> PixelDataset:
     """Scenes of sky above, ground below and a box somewhere, with unlabelled pixels."""
     rng = np.random.default_rng(0)
 
-    def split(name: str, number: int) -> PixelSplit:
+    def split(name: str, number: int) -> ArraySplit:
         labels = np.zeros((number, side, side + 8), np.uint8)
         labels[:, side // 2 :] = 1
         for image in labels:
@@ -99,7 +101,7 @@ def pixel_dataset(side: int = 32, count: int = 12) -> PixelDataset:
         colours = np.array([[90, 140, 220], [110, 100, 90], [220, 60, 40]])
         images = colours[np.where(labels == IGNORE, 0, labels)]
         images = np.clip(images + rng.normal(0, 12, images.shape), 0, 255).astype(np.uint8)
-        return PixelSplit(images, labels, tuple(f"{name}{i}" for i in range(number)))
+        return ArraySplit(images, labels, tuple(f"{name}{i}" for i in range(number)))
 
     return PixelDataset(
         name="scenes",

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data.images import load as sources
+from gpool_jax.data.images.load import Dataset
+from gpool_jax.data.images.load import load as load_images
 
 CLASSES = ("ant", "bee", "cow")
 # Given, so that nothing is decoded when a set is opened.
@@ -27,8 +28,8 @@ def folder_config(root: Path, **options) -> DataConfig:
     return DataConfig(**(base | STATISTICS | options))
 
 
-def load(config: DataConfig) -> sources.Dataset:
-    return sources.load(config, seed=0, warn=pytest.fail)
+def load(config: DataConfig) -> Dataset:
+    return load_images(config, seed=0, warn=pytest.fail)
 
 
 def picture(number: int) -> np.ndarray:

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.pixels import load as segmentation
-from gpool_jax.data.pixels.load import IGNORE
+from gpool_jax.data.pixels.files import IGNORE
+from gpool_jax.data.pixels.load import PixelDataset
+from gpool_jax.data.pixels.load import load as load_pixels
 
 CLASSES = ("ash", "birch", "cedar")
 
@@ -59,11 +60,11 @@ def config(root: Path, **options) -> PixelDataConfig:
     return PixelDataConfig(**({"path": str(root), "cache_dir": str(root / "cache")} | options))
 
 
-def load(root: Path, seed: int = 0, warn=pytest.fail, **options) -> segmentation.PixelDataset:
-    return segmentation.load(config(root, **options), seed=seed, warn=warn)
+def load(root: Path, seed: int = 0, warn=pytest.fail, **options) -> PixelDataset:
+    return load_pixels(config(root, **options), seed=seed, warn=warn)
 
 
-def load_stream(root: Path, **options) -> segmentation.PixelDataset:
+def load_stream(root: Path, **options) -> PixelDataset:
     return load(root, **({"stream": True, "crop": SIZE, "workers": 0} | options))
 
 

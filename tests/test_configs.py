@@ -23,7 +23,7 @@ from gpool_jax.config import (
 )
 from gpool_jax.config import checks as configs
 from gpool_jax.data.images.load import Dataset
-from gpool_jax.data.images.splits import Split
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
 from gpool_jax.experiments.invariance import measure as invariance_measure
@@ -43,7 +43,7 @@ def synthetic(side: int, channels: int) -> Dataset:
 
     def split(count):
         images = rng.integers(0, 256, (count, side, side, channels), np.uint8)
-        return Split(images, np.arange(count, dtype=np.int32) % 10)
+        return ArraySplit(images, np.arange(count, dtype=np.int32) % 10)
 
     return Dataset(
         "synthetic", split(96), split(16), split(16), 10, (0.5,) * channels, (0.25,) * channels

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.data.images.splits import Split
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.experiments import run
 from gpool_jax.experiments.invariance import decoding
 from gpool_jax.experiments.invariance import training as invariance
@@ -249,7 +249,7 @@ def test_the_shift_is_read_where_it_is_and_not_where_it_is_not(sees):
     test = setup.dataset.test
     dots = np.zeros_like(test.images)
     dots[:, 7:9, 7:9] = 255
-    dataset = dataclasses.replace(setup.dataset, test=Split(dots, test.labels))
+    dataset = dataclasses.replace(setup.dataset, test=ArraySplit(dots, test.labels))
     setup = dataclasses.replace(setup, create_model=lambda *_: Seer(sees), dataset=dataset)
     for tally in decoding.shift_tallies(setup, invariance.stimulus(setup), {}).values():
         (value,) = tally.per_seed

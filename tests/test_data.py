@@ -9,9 +9,11 @@ from PIL import Image
 
 from gpool_jax.config import DataConfig
 from gpool_jax.data.cache import cached
-from gpool_jax.data.images import encoded, splits
-from gpool_jax.data.images import load as sources
+from gpool_jax.data.images import pack
+from gpool_jax.data.images.load import load as load_images
+from gpool_jax.data.split import stratified_rows
 from gpool_jax.errors import InputError
+from tests import imagesets
 
 
 def arrays(train=40, test=20, side=8):
@@ -28,7 +30,7 @@ def load(tmp_path, content=None, **options):
     if content is not None:
         np.savez(tmp_path / "set.npz", **content)
         options = {"source": "npz", "path": str(tmp_path / "set.npz")} | options
-    return sources.load(DataConfig(**options), seed=0, warn=pytest.fail)
+    return load_images(DataConfig(**options), seed=0, warn=pytest.fail)
 
 
 def png(image: np.ndarray) -> bytes:
@@ -54,7 +56,7 @@ def test_npz_of_encoded_bytes_holds_the_same_pixels(tmp_path):
     packed = dict(content)
     for split in ("train", "test"):
         items = [png(image) for image in content[f"images_{split}"]]
-        vector, offsets = encoded.pack(items)
+        vector, offsets = pack.pack(items)
         packed[f"images_{split}"], packed[f"images_{split}_offsets"] = vector, offsets
     plain, decoded = load(tmp_path, content), load(tmp_path, packed)
     np.testing.assert_array_equal(plain.train.images, decoded.train.images)
@@ -84,24 +86,24 @@ def test_folder_with_and_without_a_test_split(tmp_path):
 
 
 def test_digits_are_the_same_for_every_seed_but_for_validation():
-    one = sources.load(DataConfig(), seed=0)
-    two = sources.load(DataConfig(), seed=1)
+    one = load_images(DataConfig(), seed=0)
+    two = load_images(DataConfig(), seed=1)
     assert one.train.images.shape[1:] == (16, 16, 1)
     assert one.train.images.max() == 255
     np.testing.assert_array_equal(one.test.images, two.test.images)
     assert not np.array_equal(one.val.images, two.val.images)
-    again = sources.load(DataConfig(), seed=0)
+    again = load_images(DataConfig(), seed=0)
     np.testing.assert_array_equal(one.val.images, again.val.images)
 
 
 def test_stratified_rows_take_each_class_in_its_share():
     labels = np.repeat([0, 1, 2], [600, 300, 100])
-    rows = splits.stratified_rows(labels, 100, seed=0)
+    rows = stratified_rows(labels, 100, seed=0)
     assert len(np.unique(rows)) == 100
     counts = np.bincount(labels[rows])
     assert np.abs(counts - [60, 30, 10]).max() <= 1
-    assert not np.array_equal(rows, splits.stratified_rows(labels, 100, seed=1))
-    np.testing.assert_array_equal(splits.stratified_rows(labels, 5000, seed=0), np.arange(1000))
+    assert not np.array_equal(rows, stratified_rows(labels, 100, seed=1))
+    np.testing.assert_array_equal(stratified_rows(labels, 5000, seed=0), np.arange(1000))
 
 
 def test_statistics_come_from_the_config_or_the_file(tmp_path):
@@ -263,19 +265,37 @@ def test_a_missing_tfds_set_says_how_to_get_it_and_at_once(tmp_path):
             load(tmp_path, source="tfds", name=name, dir=str(tmp_path))
 
 
+def test_a_prepared_set_is_packed_with_its_bytes_untouched(tmp_path):
+    imagesets.write_tfds(tmp_path, counts={"train": 40, "test": 9})
+    pack.main("tiny_photos", str(tmp_path), tmp_path / "packed")
+    with np.load(tmp_path / "packed") as file:
+        content = dict(file)
+    assert "mean" not in content
+    for split, first, count in (("train", 0, 40), ("test", 40, 9)):
+        numbers = range(first, first + count)
+        images = [imagesets.jpeg(imagesets.picture(n)) for n in numbers]
+        assert content[f"images_{split}"].tobytes() == b"".join(images)
+        lengths = np.diff(content[f"images_{split}_offsets"])
+        assert lengths.tolist() == [len(image) for image in images]
+        assert content[f"labels_{split}"].tolist() == [imagesets.label_of(n) for n in numbers]
+    imagesets.write_tfds(tmp_path / "other")
+    with pytest.raises(InputError, match="'tiny_photos' has no split 'test'"):
+        pack.main("tiny_photos", str(tmp_path / "other"), tmp_path / "packed")
+
+
 @pytest.mark.data
 def test_cifar10_is_whole(data_dir, tmp_path):
     config = DataConfig(source="tfds", name="cifar10", dir=str(data_dir / "tfds"))
-    dataset = sources.load(config, seed=0, warn=pytest.fail)
+    dataset = load_images(config, seed=0, warn=pytest.fail)
     assert [len(s) for s in (dataset.train, dataset.val, dataset.test)] == [45000, 5000, 10000]
     assert np.bincount(dataset.val.labels).tolist() == [500] * 10
     pixels = dataset.train.images[:5000] / 255.0
     np.testing.assert_allclose(pixels.mean((0, 1, 2)), dataset.mean, atol=0.01)
 
-    encoded.main("cifar10", str(data_dir / "tfds"), tmp_path / "cifar10.npz")
+    pack.main("cifar10", str(data_dir / "tfds"), tmp_path / "cifar10.npz")
     assert (tmp_path / "cifar10.npz").stat().st_size < 64 * 2**20
     packed = dataclasses.replace(config, source="npz", path=str(tmp_path / "cifar10.npz"))
-    again = sources.load(packed, seed=0, warn=pytest.fail)
+    again = load_images(packed, seed=0, warn=pytest.fail)
     np.testing.assert_array_equal(again.train.images, dataset.train.images)
     np.testing.assert_array_equal(again.test.labels, dataset.test.labels)
     assert (again.mean, again.std) == (dataset.mean, dataset.std)

@@ -155,7 +155,7 @@ def test_eight_devices_equal_one(normalise):
     setup = invariance.prepare(tiny_invariance(shift={"normalise": normalise, "weight": 3.0}))
     state = setup.init_state()
     inputs = resident.inputs_at(0, 1, num_examples=160, batch_size=16, seed=0)
-    data = resident.arrays(setup.dataset.train)
+    data = setup.dataset.train.resident()
 
     def step(axis):
         import optax

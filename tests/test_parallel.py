@@ -8,8 +8,7 @@ import optax
 import pytest
 
 from gpool_jax.data import resident
-from gpool_jax.data.images.splits import Split
-from gpool_jax.data.pixels.splits import PixelSplit
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import parallel
@@ -39,7 +38,7 @@ def eight_device_steps(setup, state, inputs, per_dispatch, optimizer=SGD):
     loss_fn = position.make_loss_fn(setup, model)
     step = make_train_step(loss_fn, optimizer, resident.fetch, parallel.AXIS)
     mapped = parallel.map_train_step(step)
-    data = parallel.replicate(resident.arrays(setup.dataset.train))
+    data = parallel.replicate(setup.dataset.train.resident())
     state = parallel.replicate(jax.tree.map(np.array, state))
     collected = []
     for k in range(0, len(inputs["index"]), per_dispatch):
@@ -111,7 +110,7 @@ def test_both_mappings_give_the_same_steps(per_dispatch):
 def test_both_mappings_give_the_same_answers():
     setup, state, _ = start()
     split = setup.dataset.val
-    data = parallel.replicate(resident.arrays(split))
+    data = parallel.replicate(split.resident())
     inputs = parallel.shard({"index": np.arange(24, dtype=np.int32)})
     found = {}
     for mapping in parallel.MAPPINGS:
@@ -121,7 +120,7 @@ def test_both_mappings_give_the_same_answers():
     chex.assert_trees_all_close(found["pmap"], found["shard_map"], rtol=1e-6)
     # Row by row as without any mapping: a wrong order of devices would show.
     plain = position.make_validate_batch(setup)(
-        state.variables, resident.arrays(split), {"index": np.arange(24, dtype=np.int32)}
+        state.variables, split.resident(), {"index": np.arange(24, dtype=np.int32)}
     )
     np.testing.assert_allclose(found["shard_map"]["loss"], plain["loss"], rtol=1e-4)
     assert len(set(found["shard_map"]["loss"].tolist())) > 12
@@ -138,7 +137,7 @@ def test_the_given_state_is_donated_and_the_data_are_not(mapping):
     setup, state, inputs = start()
     model = setup.create_model(parallel.AXIS)
     step = make_train_step(position.make_loss_fn(setup, model), SGD, resident.fetch, parallel.AXIS)
-    data = parallel.replicate(resident.arrays(setup.dataset.train))
+    data = parallel.replicate(setup.dataset.train.resident())
     given = parallel.replicate(jax.tree.map(np.array, state))
     with parallel.use(mapping):
         mapped = parallel.map_train_step(step)
@@ -168,7 +167,7 @@ def test_the_step_is_compiled_once(mapping):
     step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
     with parallel.use(mapping):
         mapped = parallel.map_train_step(step)
-    data = parallel.replicate(resident.arrays(setup.dataset.train))
+    data = parallel.replicate(setup.dataset.train.resident())
     state = parallel.replicate(jax.tree.map(np.array, state))
     for k in range(3):
         chunk = {name: v[k : k + 1] for name, v in inputs.items()}
@@ -217,10 +216,10 @@ def test_the_devices_of_a_cpu_share_the_only_copy_of_the_data(kind):
     # One byte off: such an array would be copied once for every device.
     room = np.zeros(64 * 32 * 32 * 3 + 1, np.uint8)[1:].reshape(64, 32, 32, 3)
     if kind == "images":
-        split = Split(room, np.zeros(64, np.int32))
+        split = ArraySplit(room, np.zeros(64, np.int32))
     else:
-        split = PixelSplit(room, room[..., 0], tuple(map(str, range(64))))
-    held = parallel.replicate(resident.arrays(split.take(np.arange(60))) | {"all": split.images})
+        split = ArraySplit(room, room[..., 0], tuple(map(str, range(64))))
+    held = parallel.replicate(split.take(np.arange(60)).resident() | {"all": split.images})
     assert len(held["all"].addressable_shards) == 8
     assert {s.data.unsafe_buffer_pointer() for s in held["all"].addressable_shards} == {
         split.images.ctypes.data

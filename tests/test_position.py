@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax.data.images import splits
+from gpool_jax.data import split as splits
 from gpool_jax.experiments import driver, saved, training
 from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position

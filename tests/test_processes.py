@@ -263,10 +263,10 @@ def test_a_port_that_is_taken_is_said_so():
 
 
 def test_shares_of_processes_make_up_the_batches():
-    split = position.prepare(SHORT).dataset.train
-    whole = resident.ResidentFeed(split, batch_size=12, seed=3)
+    data = position.prepare(SHORT).dataset.train.resident()
+    whole = resident.ResidentFeed(data, batch_size=12, seed=3)
     shares = [
-        resident.ResidentFeed(split, batch_size=12, seed=3, process_index=i, process_count=3)
+        resident.ResidentFeed(data, batch_size=12, seed=3, process_index=i, process_count=3)
         for i in range(3)
     ]
     expected = whole.inputs_at(11, 4)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpool_jax.data.images import load as sources
-from gpool_jax.data.images import records, splits
+from gpool_jax.data.images import load as loading
+from gpool_jax.data.images.stream import random_box
+from gpool_jax.data.split import ArraySplit
+from gpool_jax.data.statistics import IMAGENET_STATISTICS
 from gpool_jax.errors import InputError, RunError
 from tests import imagesets
 from tests.imagesets import folder_config, load, numbers, tfds_config
@@ -65,7 +67,7 @@ def test_a_small_number_of_training_images_is_drawn_by_the_seed(tfds_dir):
 
 
 def test_validation_is_a_tenth_but_never_many(tfds_dir, monkeypatch):
-    monkeypatch.setattr(sources, "_MOST_VALIDATION", 2)
+    monkeypatch.setattr(loading, "_MOST_VALIDATION", 2)
     dataset = load(tfds_config(tfds_dir))
     assert [len(dataset.val), len(dataset.train)] == [2, 38]
 
@@ -93,7 +95,7 @@ def test_the_fingerprint_tells_other_files_without_reading_them(tmp_path):
 
 
 def test_the_fingerprint_tells_another_draw_of_as_many_images(tfds_dir):
-    one, two = (sources.load(tfds_config(tfds_dir), seed=s, warn=pytest.fail) for s in (0, 1))
+    one, two = (loading.load(tfds_config(tfds_dir), seed=s, warn=pytest.fail) for s in (0, 1))
     assert len(one.train) == len(two.train)
     for split in ("train", "val"):
         assert one.fingerprint[split] != two.fingerprint[split]
@@ -109,7 +111,7 @@ def test_which_split_is_the_test(tmp_path):
         imagesets.write_tfds(tmp_path / "t", name=name, counts=counts)
         dataset = load(tfds_config(tmp_path / "t", name=name, mean=None, std=None))
         assert len(dataset.test) == expected
-    assert (dataset.mean, dataset.std) == sources.IMAGENET_STATISTICS
+    assert (dataset.mean, dataset.std) == IMAGENET_STATISTICS
 
 
 def test_statistics_are_those_of_a_sample(tfds_dir):
@@ -139,7 +141,7 @@ def test_the_evaluation_crop_is_the_centre_of_the_resized_image(tfds_dir):
 def test_crops_stay_inside_and_really_vary():
     generator = np.random.default_rng(0)
     width, height = 120, 90
-    boxes = np.array([records.random_box(generator, width, height, 0.08) for _ in range(2000)])
+    boxes = np.array([random_box(generator, width, height, 0.08) for _ in range(2000)])
     left, top, w, h = boxes.T
     assert left.min() == top.min() == 0
     assert (left + w).max() == width
@@ -158,7 +160,7 @@ def test_crops_stay_inside_and_really_vary():
 
 @pytest.mark.parametrize(("width", "height"), [(500, 10), (10, 500), (1, 1), (1, 300)])
 def test_an_image_of_no_allowed_shape_gives_its_middle(width, height):
-    left, top, w, h = records.random_box(np.random.default_rng(0), width, height, 1.0)
+    left, top, w, h = random_box(np.random.default_rng(0), width, height, 1.0)
     assert 0 <= left <= left + w <= width
     assert 0 <= top <= top + h <= height
     assert abs(2 * left + w - width) <= 1
@@ -177,13 +179,12 @@ def test_a_training_crop_is_the_part_of_the_image_that_was_drawn(tmp_path):
     split = load(folder_config(tmp_path, side=40)).train
     place = [split.files.name(row) for row in split.rows].index(str(path))
     for seed in range(6):
-        box = records.random_box(np.random.default_rng(seed), 1000, 750, 0.08)
+        box = random_box(np.random.default_rng(seed), 1000, 750, 0.08)
         corners = (box[0], box[1], box[0] + box[2], box[1] + box[3])
         wanted = Image.fromarray(large).resize((40, 40), Image.Resampling.BILINEAR, box=corners)
-        options = {"min_scale": 0.08, "flip": False}
-        image, label = split.random_crop(place, np.random.default_rng(seed), **options)
-        assert np.abs(image - np.asarray(wanted, np.float64)).mean() < 3
-        assert label == 0
+        example = split.example(place, np.random.default_rng(seed), min_scale=0.08)
+        assert np.abs(example["images"] - np.asarray(wanted, np.float64)).mean() < 3
+        assert example["labels"] == 0
 
 
 def test_images_are_resized_as_256_is_to_224_unless_told(tfds_dir):
@@ -282,9 +283,10 @@ def test_a_shard_damaged_in_the_middle_is_named_when_it_is_read(tmp_path):
 
 
 def test_draws_are_stratified_in_memory_and_plain_on_disk(train):
-    split = splits.Split(np.zeros((40, 4, 4, 3), np.uint8), np.repeat([0, 1], [30, 10]).astype(int))
-    assert np.bincount(split.labels[splits.draw_rows(split, 8, seed=0)]).tolist() == [6, 2]
-    rows = splits.draw_rows(train, 8, seed=0)
+    split = ArraySplit(np.zeros((40, 4, 4, 3), np.uint8), np.repeat([0, 1], [30, 10]).astype(int))
+    assert np.bincount(split.draw(8, seed=0).labels).tolist() == [6, 2]
+    rows = train.draw_rows(8, seed=0)
     assert len(np.unique(rows)) == 8
-    assert not np.array_equal(rows, splits.draw_rows(train, 8, seed=1))
-    np.testing.assert_array_equal(splits.draw_rows(train, None, seed=0), np.arange(36))
+    np.testing.assert_array_equal(train.draw(8, seed=0).rows, train.rows[rows])
+    assert not np.array_equal(rows, train.draw_rows(8, seed=1))
+    np.testing.assert_array_equal(train.draw_rows(None, seed=0), np.arange(36))

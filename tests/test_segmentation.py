@@ -11,7 +11,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.data import resident
-from gpool_jax.data.pixels.load import IGNORE
+from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.experiments import driver, training
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.train import parallel
@@ -43,7 +43,7 @@ def test_eight_devices_equal_one_with_dropout_and_uneven_labels():
     def fetch(data, inputs):
         return resident.fetch(data, inputs) | setup.constants
 
-    data = resident.arrays(setup.dataset.train)
+    data = setup.dataset.train.resident()
     single = jax.vmap(make("one"), in_axes=(None, None, 0), out_axes=None, axis_name="one")
     on_device = {name: jnp.asarray(value) for name, value in data.items()}
     one, metrics_one = jax.jit(single)(state, on_device, inputs)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpool_jax.data.pixels import load as segmentation
-from gpool_jax.data.pixels.load import IGNORE
+from gpool_jax.data.pixels import load as loading
+from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.errors import InputError
 from tests.pixelsets import (
     CLASSES,
@@ -160,7 +160,7 @@ def test_a_missing_split_is_a_tenth_of_train(tmp_path, own):
         assert (len(data.train), len(data.val)) == (18, 2)
         assert set(data.train.names) | set(data.val.names) == names
         drawn.append(data.val.names)
-        streamed = segmentation.load(
+        streamed = loading.load(
             config(tmp_path, stream=True, crop=(4, 4)), seed=seed, warn=pytest.fail
         )
         for split in ("train", "val", "test"):
@@ -399,13 +399,13 @@ def test_what_is_wrong_in_voc(tmp_path, change, message):
 def decoded(monkeypatch):
     """How often a split was decoded so far."""
     calls = []
-    original = segmentation.decode_all
+    original = loading.decode_all
 
     def counting(*args):
         calls.append(args)
         return original(*args)
 
-    monkeypatch.setattr(segmentation, "decode_all", counting)
+    monkeypatch.setattr(loading, "decode_all", counting)
     return calls
 
 
@@ -459,7 +459,7 @@ def test_a_damaged_cache_is_decoded_anew_and_said_once(tree, decoded):
 
 
 def test_a_stream_caches_nothing(tree, monkeypatch):
-    monkeypatch.setattr(segmentation, "cached", pytest.fail)
+    monkeypatch.setattr(loading, "cached", pytest.fail)
     load_stream(tree)
 
 

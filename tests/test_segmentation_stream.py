@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpool_jax.data.pixels import load as segmentation
-from gpool_jax.data.pixels.load import IGNORE, make_feed
+from gpool_jax.data.pixels import load as loading
+from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.errors import InputError, RunError
 from tests.pixelsets import (
     CLASSES,
@@ -43,8 +43,8 @@ def open_feed(folder):
         given = {"crop": (5, 7), "workers": 0} | options
         whole = config(root, stream=True, size=size, **given)
         if train is None:
-            train = segmentation.load(whole, seed=0, warn=pytest.fail).train
-        feeds.append(make_feed(train, whole, **({"batch_size": 4, "seed": 0} | feed)))
+            train = loading.load(whole, seed=0, warn=pytest.fail).train
+        feeds.append(train.feed(whole, **({"batch_size": 4, "seed": 0} | feed)))
         return feeds[-1]
 
     yield make
@@ -253,14 +253,14 @@ def test_a_window_in_the_image_is_an_exact_part_of_it(open_feed, gradients):
 
 
 def test_a_bad_file_that_was_not_looked_at_stops_the_run(tree, monkeypatch):
-    monkeypatch.setattr(segmentation, "_LABELS_CHECKED", 2)
+    monkeypatch.setattr(loading, "_LABELS_CHECKED", 2)
     save(tree / "train" / "labels" / "010.png", np.full(SIZE, 9, np.uint8))
     data = load_stream(tree)
     message = "label 9 in .*/train/labels/010.png is out of range; allowed: 0 to 2"
     with pytest.raises(RunError, match=message):
         data.train.batch(np.array([10]))
     options = config(tree, stream=True, crop=(3, 3), workers=0)
-    feed = make_feed(data.train, options, batch_size=20, seed=0)
+    feed = data.train.feed(options, batch_size=20, seed=0)
     with pytest.raises(RunError, match=message):
         feed.inputs_at(0, 1)
     feed.close()
@@ -278,6 +278,6 @@ def test_a_bad_file_that_was_not_looked_at_stops_the_run(tree, monkeypatch):
 def test_a_feed_needs_a_crop_and_a_batch_of_images(folder):
     train = load_stream(folder).train
     with pytest.raises(InputError, match="`data.crop` must be given with data.stream"):
-        make_feed(train, config(folder, stream=True), batch_size=4, seed=0)
+        train.feed(config(folder, stream=True), batch_size=4, seed=0)
     with pytest.raises(InputError, match="`train.batch_size` must be at most the 20 .*got 21"):
-        make_feed(train, config(folder, stream=True, crop=SIZE), batch_size=21, seed=0)
+        train.feed(config(folder, stream=True, crop=SIZE), batch_size=21, seed=0)

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from gpool_jax.cli import main as cli
+from gpool_jax.config import DataConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import workers
-from gpool_jax.data.images import stream
-from gpool_jax.data.images.stream import StreamFeed
+from gpool_jax.data.images import records
+from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.position import training as position
@@ -53,8 +54,9 @@ def open_feed(train):
     """Makes feeds that are closed when the test ends, however it ends."""
     feeds = []
 
-    def make(split=train, **options):
-        feeds.append(StreamFeed(split, **({"batch_size": 12, "seed": 0} | options)))
+    def make(split=train, workers=0, min_scale=0.08, **options):
+        config = DataConfig(workers=workers, min_scale=min_scale)
+        feeds.append(split.feed(config, **({"batch_size": 12, "seed": 0} | options)))
         return feeds[-1]
 
     yield make
@@ -101,14 +103,10 @@ def test_another_seed_gives_another_order_and_an_epoch_other_crops(open_feed):
     assert sum(same) < 4
 
 
-def test_the_stream_mirrors_only_when_asked(open_feed):
-    def rising(**options):
-        images = open_feed(**options).inputs_at(0, 3)["images"].reshape(-1, 16, 16, 3)
-        green = images[..., 1].astype(float).mean(1)
-        return green[:, -1] > green[:, 0]
-
-    assert rising().all()
-    assert 6 < rising(flip=True).sum() < 30
+def test_the_stream_leaves_mirroring_to_the_device(open_feed):
+    images = open_feed().inputs_at(0, 3)["images"].reshape(-1, 16, 16, 3)
+    green = images[..., 1].astype(float).mean(1)
+    assert (green[:, -1] > green[:, 0]).all()
 
 
 # Going on
@@ -259,17 +257,22 @@ def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
 def test_the_feed_of_a_run_follows_its_config(folder, monkeypatch):
     config = streamed(folder, workers=3, min_scale=0.5)
     setup = position.prepare(dataclasses.replace(config, seed=7))
-    monkeypatch.setattr(training, "StreamFeed", lambda split, **options: (split, options))
+    split = setup.dataset.train
+    monkeypatch.setattr(records, "StreamFeed", lambda *given, **options: (*given, options))
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    split, options = training.make_feed(setup)
-    assert split is setup.dataset.train
-    # No `flip`: the loss mirrors, and twice would be as good as never.
+    example, count, options = training.make_feed(setup)
+    assert (example.func, example.keywords) == (split.example, {"min_scale": 0.5})
+    assert count == len(split)
+    # Saved streams go on with the same words alone.
+    assert options.pop("identity") == {
+        "records": f"36 images, {split.checksum}",
+        "crop": "side 8, min_scale 0.5, flip False",
+    }
     assert options == {
         "batch_size": config.train.batch_size,
         "seed": 7,
         "workers": 3,
-        "min_scale": 0.5,
         "process_index": 1,
         "process_count": 2,
     }
@@ -288,7 +291,7 @@ def test_fewer_images_than_a_batch_are_refused_before_training(folder, train):
     with pytest.raises(InputError, match="`train.batch_size` must be at most the 36 .*got 40"):
         position.prepare(config)
     with pytest.raises(InputError, match="`train.batch_size` must be at most the 36 .*got 40"):
-        StreamFeed(train, batch_size=40, seed=0)
+        train.feed(DataConfig(), batch_size=40, seed=0)
 
 
 # Workers
@@ -344,12 +347,11 @@ import sys
 import time
 from pathlib import Path
 
-from gpool_jax.data.stream import StreamFeed
 from tests import imagesets
 
 if __name__ == "__main__":
-    train = imagesets.load(imagesets.folder_config(Path(sys.argv[1]))).train
-    feed = StreamFeed(train, batch_size=4, seed=0, workers=2)
+    config = imagesets.folder_config(Path(sys.argv[1]), workers=2)
+    feed = imagesets.load(config).train.feed(config, batch_size=4, seed=0)
     feed.inputs_at(0, 1)
     print(*(process.pid for process in feed._open._workers), flush=True)
     time.sleep(60)
@@ -400,14 +402,10 @@ class EndsQuietly:
 def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch, deadline):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(workers, "_CLOSE_SECONDS", 2.0)
-    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
-    batches = workers.WorkerBatches(stream.make_dataset(EndsQuietly(), 8, **options), 1)
+    feed = StreamFeed(EndsQuietly(), 8, identity={}, batch_size=2, seed=0, workers=1)
     started = time.monotonic()
-    try:
-        with pytest.raises(RunError, match="has died"):
-            next(batches)
-    finally:
-        batches.close()
+    with pytest.raises(RunError, match="has died"):
+        feed.inputs_at(0, 1)
     assert time.monotonic() - started < 20
 
 
@@ -425,13 +423,12 @@ class Surroundings:
 
 def test_workers_leave_the_accelerator_and_the_signals_alone(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
-    options = {"seed": 0, "batch_size": 2, "process_index": 0, "process_count": 1}
-    batches = workers.WorkerBatches(stream.make_dataset(Surroundings(), 8, **options), 1)
+    feed = StreamFeed(Surroundings(), 8, identity={}, batch_size=2, seed=0, workers=1)
     try:
-        found = np.array(next(batches)["found"])
+        found = feed.inputs_at(0, 1)["found"]
     finally:
-        batches.close()
-    assert found[0].tolist() == [True] * 5
+        feed.close()
+    assert found[0, 0].tolist() == [True] * 5
     assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
 
 

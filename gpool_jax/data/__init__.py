@@ -1,1 +1,1 @@
-"""Data: `sources.load` reads a set, `resident` keeps it on the device."""
+"""Data: `images.load` and `pixels.load` read a set; both give splits of one Protocol, `Split`."""

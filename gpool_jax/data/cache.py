@@ -1,4 +1,4 @@
-"""Decoded arrays on disk, with a checksum: decode a data set once."""
+"""Keep decoded arrays on disk, with a checksum, so that a data set is decoded once."""
 
 import hashlib
 import os
@@ -21,12 +21,12 @@ def cached(
     """Return what `decode` returns, from disk if it was decoded before.
 
     Args:
-      identity: what the arrays were made from (names, sizes, dates): another
+      identity: names, sizes and dates of what the arrays are made from; another
         identity is another file.
       decode: makes the arrays.
-      cache_dir: folder; None for $GPOOL_CACHE_DIR or ~/.cache/gpool_jax.
-      warn: receives one line when a cached file is damaged (it is then made
-        anew) or cannot be written (the run goes on without).
+      cache_dir: folder of the files; None for $GPOOL_CACHE_DIR or ~/.cache/gpool_jax.
+      warn: receives one line if a cached file is damaged (it is then made again) or
+        cannot be written (the run continues without it).
     """
     folder = Path(cache_dir or os.environ.get("GPOOL_CACHE_DIR") or "~/.cache/gpool_jax")
     folder = folder.expanduser()

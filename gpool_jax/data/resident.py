@@ -1,33 +1,22 @@
-"""A whole data set on the device, and which of its rows make up a step's batch."""
+"""A whole split on the devices, and which of its rows make up a step's batch."""
 
 import functools
 from typing import Any
 
-import jax
 import numpy as np
 
-from gpool_jax.data.images.splits import Split
-from gpool_jax.data.pixels.splits import PixelSplit
 
+def fetch(data: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+    """The batch of a step or of a validation, inside the device program.
 
-def arrays(split: Split | PixelSplit) -> dict[str, np.ndarray]:
-    """A split as the tree that is put on the devices: `images` [N,H,W,C], `labels` [N, ...]."""
-    return {"images": split.images, "labels": split.labels}
-
-
-def fetch(data: dict[str, jax.Array], inputs: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Take the rows `inputs["index"]` of the resident data, inside the step.
+    Args:
+      data: resident arrays [N, ...]; empty for a split on disk.
+      inputs: `index` int [B], the rows of `data`; or the batch itself.
 
     Returns:
-      `images` uint8 [B,H,W,C], `labels` [B, ...], and `position`, each
-      example's place in the global batch.
+      `images` uint8 [B, H, W, C], `labels` [B, ...], and the inputs.
     """
-    index = inputs["index"]
-    return {
-        "images": data["images"][index],
-        "labels": data["labels"][index],
-        "position": inputs["position"],
-    }
+    return inputs | {name: array[inputs["index"]] for name, array in data.items()}
 
 
 def inputs_at(
@@ -40,7 +29,8 @@ def inputs_at(
     stand elsewhere in the next order.
 
     Returns:
-      `index` int32 [count, B] and `position` int32 [count, B].
+      `index` int32 [count, B] and `position` int32 [count, B], each example's place
+      in the global batch.
     """
     per_epoch = num_examples // batch_size
     rows = []
@@ -59,41 +49,28 @@ def _epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class ResidentFeed:
-    """What `train.loop.fit` trains on: a split that fits on the devices.
+    """The `train.loop.Feed` of arrays [N, ...] that are put on every device once.
 
-    Args:
-      split: what is trained on.
-      batch_size: of the global batch, over all processes.
-      seed: of the order.
-      process_index: of this process among those that train together; it takes its
-        share of every global batch.
-      process_count: of them; the batch must be a multiple of it.
-
-    Attributes:
-      data: the whole split, to be put on every device once.
-      steps_per_dispatch: at most so many steps in one call, unless the config says.
+    The options are those of `stream.StreamFeed`.
     """
 
     steps_per_dispatch = 50
+    fetch = staticmethod(fetch)
 
     def __init__(
         self,
-        split: Split | PixelSplit,
+        data: dict[str, np.ndarray],
         *,
         batch_size: int,
         seed: int,
         process_index: int = 0,
         process_count: int = 1,
     ):
-        self.data = arrays(split)
+        self.data = data
         share = batch_size // process_count
         self._share = slice(process_index * share, (process_index + 1) * share)
-        self._options = {"num_examples": len(split), "batch_size": batch_size, "seed": seed}
-
-    @staticmethod
-    def fetch(data: Any, inputs: Any) -> dict[str, jax.Array]:
-        """See the function of this name."""
-        return fetch(data, inputs)
+        num_examples = len(data["images"])
+        self._options = {"num_examples": num_examples, "batch_size": batch_size, "seed": seed}
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
         """This process's share [count, B] of what the function of this name returns."""

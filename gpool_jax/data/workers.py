@@ -1,4 +1,4 @@
-"""Batches decoded by worker processes, and never a wait for a process that is gone."""
+"""Batches decoded by worker processes; the wait for one ends when a process dies."""
 
 import contextlib
 import multiprocessing
@@ -17,11 +17,11 @@ import numpy as np
 from gpool_jax.errors import InputError, RunError
 
 _POLL_SECONDS = 0.5
-# Grain itself finds most dead workers; what it can still deliver goes first.
+# Grain itself notices most dead workers; it may first deliver what it still has.
 _GRACE_SECONDS = 5.0
 _CLOSE_SECONDS = 10.0
 _GRAIN_WORKER = "grain-process-prefetch"
-# How grain begins its error.
+# Beginning of grain's error message.
 _DIED = "Worker process was terminated unexpectedly"
 # A Ctrl-C or a scheduler's SIGTERM goes to the whole group: the loop saves and then ends its
 # workers itself.
@@ -31,11 +31,10 @@ _NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGTERM)
 class WorkerBatches(Iterator[dict[str, np.ndarray]]):
     """Batches of a `grain.MapDataset`, decoded in other processes.
 
-    A thread waits for grain, and the caller waits for the thread while it looks
-    after the processes: one that was killed at a bad moment leaves grain waiting
-    for ever.
+    A thread waits for grain, and the caller waits for the thread while it watches the
+    processes: if one is killed at a bad moment, grain waits for ever.
 
-    A script that trains with workers needs `if __name__ == "__main__":`, for each
+    A script that trains with workers needs `if __name__ == "__main__":`, because each
     worker imports it first.
     """
 
@@ -43,7 +42,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         """Describe the processes; the first batch starts them.
 
         Args:
-          dataset: whose elements are the batches.
+          dataset: source of the batches.
           workers: number of processes.
         """
         import grain
@@ -56,7 +55,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         self._dataset = dataset.to_iter_dataset(options).mp_prefetch(
             multiprocess, worker_init_fn=_WorkerInit(os.getpid())
         )
-        # Started before the thread, for it unblocks signals as it starts.
+        # Started before the thread, because it unblocks signals as it starts.
         resource_tracker.ensure_running()
         self._before = set(multiprocessing.active_children())
         self._count = workers
@@ -74,7 +73,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         """
         if self._thread.ident is not None:
             return self._wait()
-        # While processes start, what they inherit keeps them off the accelerator.
+        # Processes that start here inherit what keeps them off the accelerator.
         with _without_accelerator():
             self._thread.start()
             return self._wait()
@@ -111,13 +110,13 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
             self._iterator.close()
 
     def _read(self) -> None:
-        # Inherited by the processes from their first moment on; the main thread still hears.
+        # The processes inherit this from the start; the main thread still receives signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
         try:
             self._iterator = iter(self._dataset)
             while not self._closing.is_set():
                 self._hand_over(next(self._iterator), None)
-        except BaseException as error:  # whatever it is, it is raised by the one who waits
+        except BaseException as error:  # raised again in the thread that waits
             self._hand_over(None, error)
 
     def _hand_over(self, batch: Any, error: BaseException | None) -> None:
@@ -147,7 +146,7 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
 
 
 class _WorkerInit:
-    """Runs first in each worker."""
+    """Set up a worker process; runs first in each."""
 
     def __init__(self, parent: int):
         self._parent = parent
@@ -161,7 +160,7 @@ class _WorkerInit:
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
     def _end_with_parent(self) -> None:
-        # A parent that was killed hard tells nobody.
+        # A parent that was killed with SIGKILL cannot tell its workers.
         while os.getppid() == self._parent:
             time.sleep(1.0)
         os._exit(1)
@@ -169,9 +168,9 @@ class _WorkerInit:
 
 @contextlib.contextmanager
 def _without_accelerator():
-    """Processes started meanwhile find no accelerator, even before any code of ours runs.
+    """Hide the accelerator from processes started inside, before any code of ours runs there.
 
-    JAX in this process has read the variable long ago.
+    JAX in this process has already read the variable.
     """
     before = os.environ.get("JAX_PLATFORMS")
     os.environ["JAX_PLATFORMS"] = "cpu"

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.config import TrainConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
-from gpool_jax.data.images.records import Records
-from gpool_jax.data.images.stream import StreamFeed
-from gpool_jax.data.pixels import load as segmentation
+from gpool_jax.data.split import Split
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
@@ -61,7 +57,7 @@ class Setup:
 
     Attributes:
       config: the run's configuration.
-      dataset: three splits, a `Dataset` or a `PixelDataset`.
+      dataset: its `data.split.Splits`, with the classes of its kind.
       create_model, num_outputs, input_shape: see `Design`.
     """
 
@@ -90,6 +86,10 @@ class Setup:
             "std": np.array(self.dataset.std, np.float32),
             "seed": np.array(self.config.seed, np.int32),
         }
+
+    def data_of(self, split: Split) -> dict[str, Any]:
+        """Data of a program that runs over a split: the constants, and what is `resident`."""
+        return self.constants | {"resident": split.resident()}
 
     def init_state(self) -> TrainState:
         """A fresh state, the same for every run of the same seed."""
@@ -136,7 +136,7 @@ def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedS
 @shared
 def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> parallel.MappedStep:
     def fetch_batch(data: Any, inputs: Any) -> dict[str, Any]:
-        return fetch(data, inputs) | {name: data[name] for name in CONSTANTS}
+        return fetch(data["resident"], inputs) | {name: data[name] for name in CONSTANTS}
 
     optimizer = make_optimizer(design.config.train)
     loss_fn = make_loss_fn(design, parallel.AXIS)
@@ -156,20 +156,16 @@ def make_validate(
 
     Args:
       setup: the run's setup.
-      make_program: design to the device program `(variables, data, {"index"}) -> numbers`
-        of each image (`loss`, `accuracy`), given its row in `data`; and perhaps `example`,
-        its row in the split.
+      make_program: design to the device program `(variables, data, inputs) -> loss and
+        accuracy` of each image; it begins with `resident.fetch(data["resident"], inputs)`.
       batch_size: images per device and pass, at most.
     """
-    config, val = setup.config, setup.dataset.val
-    val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
-    if isinstance(val, Records):
-        return _validate_records(setup, val, make_program, batch_size)
-    data = parallel.replicate(resident.arrays(val) | setup.constants)
+    val = setup.dataset.val.draw(setup.config.train.num_val, seed=setup.config.seed)
+    data = parallel.replicate(setup.data_of(val))
     run = _validation_program(setup.design, make_program)
 
     def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
-        return parallel.unshard(run(variables, data, parallel.shard({"index": index})))
+        return parallel.unshard(run(variables, data, parallel.shard(val.inputs(index))))
 
     return _mean_of_batches(on_share, len(val), batch_size)
 
@@ -202,43 +198,17 @@ def _mean_of_batches(
     return validate
 
 
-def _validate_records(
-    setup: Setup, val: Records, make_program: Callable[[Design], Callable], batch_size: int
-) -> Callable[[TrainState], dict[str, float]]:
-    """Validation on images that are decoded each time, one batch in memory."""
-    validate_batch = make_program(setup.design)
-
-    def on_device(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        share = {name: inputs[name] for name in ("images", "labels")}
-        # Rows of the share; what is drawn for an example follows its place in the split.
-        place = {"index": jnp.arange(len(inputs["index"])), "example": inputs["index"]}
-        return validate_batch(variables, share | data, place)
-
-    run = parallel.map_batch(on_device)
-    constants = parallel.replicate(setup.constants)
-
-    def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
-        inputs = parallel.shard(val.batch(index) | {"index": index})
-        return parallel.unshard(run(variables, constants, inputs))
-
-    return _mean_of_batches(on_share, len(val), batch_size)
-
-
 def make_feed(setup: Setup) -> loop.Feed:
     """The training images, on the devices; or from disk, if the set is streamed."""
-    config, split = setup.config, setup.dataset.train
-    where = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    options = {"batch_size": config.train.batch_size, "seed": config.seed, **where}
-    feed: Any
-    if isinstance(split, segmentation.PixelRecords):
-        feed = segmentation.make_feed(split, config.data, **options)
-    elif isinstance(split, Records):
-        feed = StreamFeed(
-            split, workers=config.data.workers, min_scale=config.data.min_scale, **options
-        )
-    else:
-        feed = resident.ResidentFeed(split, **options)
-    feed.data = feed.data | setup.constants
+    config = setup.config
+    feed = setup.dataset.train.feed(
+        config.data,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    feed.data = setup.constants | {"resident": feed.data}
     return feed
 
 

@@ -1,60 +1,47 @@
-"""A data set by its config: read, checked, split, with the statistics to normalise it."""
+"""Load a labelled image set: read it or open its files, split it, and find its statistics."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data.images import readers
-from gpool_jax.data.images.records import Records, open_records
-from gpool_jax.data.images.splits import Split, draw_rows, stratified_rows
+from gpool_jax.data import statistics
+from gpool_jax.data.images import files, readers
+from gpool_jax.data.images.records import Records
+from gpool_jax.data.split import ArraySplit, Split, Splits, split_off_validation
 from gpool_jax.errors import InputError
 
-# Of the reference, rounded as it rounds them.
-CIFAR_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Of a stream: more would say no more, and take longer to decode.
+# Three splits, the number of classes, mean and std.
+Loaded = tuple[Split, Split, Split, int, statistics.Statistics]
+
+# Limits for a stream: more would say no more, and take longer to decode.
 _MOST_VALIDATION = 10_000
 _STATISTICS_SAMPLE = 1_000
+# Images in memory as float64 at once, while statistics are measured.
+_BLOCK, _BLOCK_OF_STREAM = 1024, 128
 
 
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Three disjoint splits of one set: in memory, or on disk if the set is streamed.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset(Splits):
+    """Images with one label each.
 
     Attributes:
-      name: how to call it in a report.
-      train: what the network is fitted on.
-      val: a tenth of the source's training set, which picks the checkpoint; of
-        a stream at most 10,000 images.
-      test: what is reported.
       num_classes: labels are in [0, num_classes).
-      mean, std: per colour channel in units of 0..1, to normalise with.
     """
 
-    name: str
-    train: Split | Records
-    val: Split | Records
-    test: Split | Records
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def fingerprint(self) -> dict[str, str]:
-        """What tells this set, as it is split, from any other."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: f"{len(split)} images, {split.checksum}" for name, split in splits.items()}
 
 
 def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) -> Dataset:
-    """Read a data set and cut off its validation split.
+    """Read a data set, or open it if it is streamed.
+
+    A tenth of the source's training set becomes the validation split; of a stream at
+    most 10,000 images.
 
     Args:
-      config: which one.
-      seed: of the validation split (stratified, unless streamed) and of `num_train`.
+      config: which set.
+      seed: seed of the validation split (stratified, unless streamed) and of `num_train`.
       warn: receives one line about a damaged cache.
 
     Raises:
@@ -65,8 +52,20 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
         raise InputError(
             f"`data.source` must be one of {', '.join(readers.READERS)}; got {config.source!r}."
         )
-    if config.stream:
-        return _load_streamed(config, seed)
+    loaded = _open(config, seed) if config.stream else _read(config, seed, warn)
+    train, val, test, num_classes, (mean, std) = loaded
+    return Dataset(
+        name=config.name if config.source == "tfds" else config.source,
+        train=train,
+        val=val,
+        test=test,
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+    )
+
+
+def _read(config: DataConfig, seed: int, warn: Callable[[str], None]) -> Loaded:
     for name in ("resize", "eval_side"):
         if getattr(config, name) is not None:
             raise InputError(
@@ -74,47 +73,43 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
             )
     arrays = readers.READERS[config.source](config, warn)
     num_classes = _check_labels(arrays["labels_train"], arrays["labels_test"])
-    full = Split(arrays["images_train"], arrays["labels_train"].astype(np.int32))
-    test = Split(arrays["images_test"], arrays["labels_test"].astype(np.int32))
-    val_rows = stratified_rows(full.labels, round(len(full) * 0.1), seed=seed)
-    train_rows = rest_of(len(full), val_rows)
-    if config.num_train is not None:
-        chosen = stratified_rows(full.labels[train_rows], config.num_train, seed=seed)
-        train_rows = train_rows[chosen]
-    train = full.take(train_rows)
-    mean, std = _statistics(config, arrays, train)
-    name = config.name if config.source == "tfds" else config.source
-    return Dataset(name, train, full.take(val_rows), test, num_classes, mean, std)
+    full, test = (
+        ArraySplit(arrays[f"images_{s}"], arrays[f"labels_{s}"].astype(np.int32))
+        for s in ("train", "test")
+    )
+    train, val = split_off_validation(full, seed=seed)
+    train = train.draw(config.num_train, seed=seed)
+
+    def otherwise() -> statistics.Statistics:
+        if config.source == "tfds" and config.name == "cifar10":
+            return statistics.CIFAR_STATISTICS
+        return statistics.measure(train, block=_BLOCK)
+
+    mean, std = (
+        arrays.get(name) if getattr(config, name) is None else getattr(config, name)
+        for name in ("mean", "std")
+    )
+    known = statistics.resolve(mean, std, train.image_shape[-1], otherwise)
+    return train, val, test, num_classes, known
 
 
-def _load_streamed(config: DataConfig, seed: int) -> Dataset:
+def _open(config: DataConfig, seed: int) -> Loaded:
     """Open a set on disk; nothing but the sample for its statistics is decoded."""
-    full, test = open_records(config)
-    val_rows = draw_rows(full, min(round(len(full) * 0.1), _MOST_VALIDATION), seed=seed)
-    train = full.take(rest_of(len(full), val_rows))
-    if config.num_train is not None:
-        train = train.take(draw_rows(train, config.num_train, seed=seed))
-    val = dataclasses.replace(full.take(val_rows), side=test.side)
-    known: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET_STATISTICS
-    given = (config.mean, config.std)
-    if not (config.source == "tfds" and config.name.startswith("imagenet2012")):
-        if None in given:
-            sample = train.take(draw_rows(train, _STATISTICS_SAMPLE, seed=seed))
-            known = _training_statistics(sample)
-    for name, values in zip(("mean", "std"), given, strict=True):
-        check_statistic(name, values, 3)
-    mean, std = (own if own is not None else of for own, of in zip(given, known, strict=True))
-    name = config.name if config.source == "tfds" else config.source
-    return Dataset(name, train, val, test, full.num_classes, tuple(mean), tuple(std))
+    train_files, test_files = files.open_set(config)
+    side, eval_side, resize = _sides(config)
+    full = Records(train_files, np.arange(len(train_files)), side, resize)
+    test = Records(test_files, np.arange(len(test_files)), eval_side, resize)
+    train, val = split_off_validation(full, seed=seed, most=_MOST_VALIDATION)
+    train, val = train.draw(config.num_train, seed=seed), dataclasses.replace(val, side=eval_side)
 
+    def otherwise() -> statistics.Statistics:
+        if config.source == "tfds" and config.name.startswith("imagenet2012"):
+            return statistics.IMAGENET_STATISTICS
+        sample = train.draw(_STATISTICS_SAMPLE, seed=seed)
+        return statistics.measure(sample, block=_BLOCK_OF_STREAM)
 
-def rest_of(count: int, val_rows: np.ndarray) -> np.ndarray:
-    """The training rows that are not for validation."""
-    if len(val_rows) == 0 or len(val_rows) == count:
-        raise InputError(
-            f"`data`: {count} training images are too few to set a tenth aside for validation."
-        )
-    return np.setdiff1d(np.arange(count), val_rows)
+    known = statistics.resolve(config.mean, config.std, 3, otherwise)
+    return train, val, test, train_files.num_classes, known
 
 
 def _check_labels(train: np.ndarray, test: np.ndarray) -> int:
@@ -138,47 +133,13 @@ def _check_labels(train: np.ndarray, test: np.ndarray) -> int:
     return len(classes)
 
 
-def _statistics(
-    config: DataConfig, arrays: dict[str, np.ndarray], train: Split
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std: of the config, of the file, of the reference, or of the images."""
-    own_mean, own_std = _training_statistics(train)
-    known: dict[str, tuple] = {"mean": own_mean, "std": own_std}
-    if config.source == "tfds" and config.name == "cifar10":
-        known = dict(zip(("mean", "std"), CIFAR_STATISTICS, strict=True))
-    for name in known:
-        given = getattr(config, name)
-        if given is None and config.source == "npz" and name in arrays:
-            given = np.asarray(arrays[name], np.float64)
-        if given is None:
-            continue
-        check_statistic(name, given, train.image_shape[-1])
-        known[name] = tuple(float(value) for value in given)
-    return known["mean"], known["std"]
-
-
-def check_statistic(name: str, given: Any, channels: int) -> None:
-    """Raise unless a given mean or std has a number for each colour channel; None passes."""
-    if given is None:
-        return
-    if np.shape(given) != (channels,) or (name == "std" and np.min(given) <= 0):
-        raise InputError(
-            f"`data.{name}` must be {channels} numbers, one per colour channel"
-            f"{', positive' if name == 'std' else ''}; got {np.asarray(given).tolist()}."
-        )
-
-
-def _training_statistics(train: Split | Records) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    # In blocks: a float64 copy of the whole set would be eight times its size.
-    height, width, channels = train.image_shape
-    sums = np.zeros((2, channels))
-    rows = 1024 if isinstance(train, Split) else 128
-    for start in range(0, len(train), rows):
-        index = np.arange(start, min(start + rows, len(train)))
-        block = train.batch(index)["images"].astype(np.float64) / 255.0
-        sums += [block.sum(axis=(0, 1, 2)), (block**2).sum(axis=(0, 1, 2))]
-    mean, square = sums / (len(train) * height * width)
-    std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    # A constant colour channel is only centred.
-    std = np.where(std > 1e-4, std, 1.0)
-    return tuple(float(m) for m in mean), tuple(float(s) for s in std)
+def _sides(config: DataConfig) -> tuple[int, int, int]:
+    """Sides of training and evaluation images, and that of the resized shorter side."""
+    if config.side is None:
+        raise InputError("`data.side` must be given with data.stream; got None.")
+    eval_side = config.eval_side or config.side
+    resize = config.resize or max(round(config.side * 8 / 7), eval_side)
+    for name, value in (("side", config.side), ("eval_side", eval_side)):
+        if value > resize:
+            raise InputError(f"`data.{name}` must be at most data.resize = {resize}; got {value}.")
+    return config.side, eval_side, resize

@@ -1,130 +1,54 @@
-"""Where images come from: each source gives uint8 arrays, checked once, here.
+"""Read a whole labelled image set into memory: each source gives uint8 arrays, checked here.
 
 A reader takes the config and a function for warnings, and returns
 `images_train`, `labels_train`, `images_test`, `labels_test` and, from an .npz,
 perhaps `mean` and `std`.
 """
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gpool_jax.config import DataConfig
 from gpool_jax.data.cache import cached
-from gpool_jax.data.images import encoded
-from gpool_jax.data.images.splits import split_off_test
+from gpool_jax.data.decode import decode_image, stat
+from gpool_jax.data.images import locate
+from gpool_jax.data.split import stratified_rows
 from gpool_jax.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Splits that a source does not bring are drawn once, the same for every run.
+_TEST_SPLIT_SEED = 20210
+
+Arrays = dict[str, np.ndarray]
+Warn = Callable[[str], None]
 
 
-def tfds_builder(name: str, dir: str | None):
-    """Find a prepared data set of TensorFlow Datasets, without TensorFlow or a network.
-
-    Raises:
-      InputError: if the set is not prepared in that folder.
-    """
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise InputError(
-            "`data.source` tfds needs tensorflow-datasets; install it, or use --data.source npz."
-        ) from None
-    # Not about a faster decoder: what is decoded is cached.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    where = f"{dir or '~/tensorflow_datasets'}"
-    howto = (
-        f"`data`: there is no prepared data set {name!r} in {where}; on a machine with a network "
-        f"run: python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
-        f"data_dir='{where}', file_format='array_record').download_and_prepare()\""
-    )
-    try:
-        # From the files alone: asking for a builder by name may go to the network.
-        return tfds.core.load.read_only_builder.builder_from_files(
-            name, data_dir=str(Path(where).expanduser())
-        )
-    except Exception:  # tfds raises several unrelated kinds
-        raise InputError(howto) from None
-
-
-def tfds_source(name: str, dir: str | None, split: str, *, decode: bool = True):
-    """Open a prepared split; see `tfds_builder`.
-
-    Raises:
-      InputError: if the set, or the split, is not prepared in that folder.
-    """
-    builder = tfds_builder(name, dir)
-    import tensorflow_datasets as tfds
-
-    if split not in builder.info.splits:
-        raise InputError(f"`data.name`: {name!r} has no split {split!r}.")
-    decoders = None if decode else {"image": tfds.decode.SkipDecoding()}
-    try:
-        return builder.as_data_source(split=split, decoders=decoders)
-    except NotImplementedError:
-        raise InputError(
-            f"`data`: {builder.info.data_dir} is not in array_record format; prepare it with "
-            "file_format='array_record'."
-        ) from None
-
-
-def _read_tfds(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
+def _read_tfds(config: DataConfig, warn: Warn) -> Arrays:
     if config.side is not None:
-        _refuse_side(config, "a prepared data set")
-    sources = {s: tfds_source(config.name, config.dir, s) for s in ("train", "test")}
-    info = sources["train"].dataset_info
-    features = info.features
-    if "image" not in features or "label" not in features:
-        raise InputError(f"`data.name`: {config.name!r} has no `image` and `label`.")
+        raise _side_unused(config, "a prepared data set")
+    builder = locate.tfds_builder(config.name, config.dir)
+    for split in ("train", "test"):
+        locate.check_split(builder, split)
 
-    def decode() -> dict[str, np.ndarray]:
+    def decode() -> Arrays:
         arrays = {}
-        for split, source in sources.items():
-            images, labels = [], []
+        for split in ("train", "test"):
+            source = builder.as_data_source(split=split)
+            rows: list[dict] = []
             for start in range(0, len(source), 1000):
-                stop = min(start + 1000, len(source))
-                for row in source.__getitems__(range(start, stop)):
-                    images.append(row["image"])
-                    labels.append(row["label"])
-            names = [f"{config.name} {split}[{i}]" for i in range(len(images))]
-            arrays[f"images_{split}"] = encoded.stack(images, names)
-            arrays[f"labels_{split}"] = np.array(labels, np.int32)
+                rows += source.__getitems__(range(start, min(start + 1000, len(source))))
+            names = [f"{config.name} {split}[{i}]" for i in range(len(rows))]
+            arrays[f"images_{split}"] = _stack([row["image"] for row in rows], names)
+            arrays[f"labels_{split}"] = np.array([row["label"] for row in rows], np.int32)
         return arrays
 
-    folder = Path(str(info.data_dir))
-    return cached(f"tfds {_fingerprint(folder.iterdir())}", decode, config.cache_dir, warn)
+    folder = Path(str(builder.info.data_dir))
+    return cached(f"tfds {_facts(folder.iterdir())}", decode, config.cache_dir, warn)
 
 
-def _refuse_side(config: DataConfig, what: str) -> None:
-    raise InputError(
-        f"`data.side` resizes encoded images (npz, folder) and digits; {what} keeps its size; got "
-        f"{config.side}."
-    )
-
-
-def _fingerprint(paths) -> str:
-    facts = []
-    for path in sorted(paths):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
-        facts.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))
-    return repr(facts)
-
-
-def _need_path(config: DataConfig, kind: str) -> Path:
-    if config.path is None:
-        raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
-    return Path(config.path).expanduser()
-
-
-def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    path = _need_path(config, "an .npz file")
-    if not path.is_file():
-        raise InputError(f"`data.path`: there is no file {path}.")
+def _read_npz(config: DataConfig, warn: Warn) -> Arrays:
+    path = locate.npz_file(config)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -139,15 +63,15 @@ def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.n
                 f"{', '.join(arrays) or 'no arrays at all'}."
             )
 
-    def decode() -> dict[str, np.ndarray]:
+    def decode() -> Arrays:
         return {
-            name: encoded.decode_vector(arrays[name], arrays[f"{name}_offsets"], name, config.side)
+            name: unpack(arrays[name], arrays[f"{name}_offsets"], name, config.side)
             for name in ("images_train", "images_test")
         }
 
     vectors = [arrays[f"images_{s}"].ndim == 1 for s in ("train", "test")]
     if config.side is not None and not all(vectors):
-        _refuse_side(config, "an .npz of pixels")
+        raise _side_unused(config, "an .npz of pixels")
     if any(vectors):
         missing = [n for n in ("images_train", "images_test") if f"{n}_offsets" not in arrays]
         if missing:
@@ -155,14 +79,14 @@ def _read_npz(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.n
                 f"`data.path`: {missing[0]} in {path} is a vector of bytes without "
                 f"{missing[0]}_offsets."
             )
-        identity = f"npz {_fingerprint([path])} side {config.side}"
+        identity = f"npz {_facts([path])} side {config.side}"
         arrays |= cached(identity, decode, config.cache_dir, warn)
     for split in ("train", "test"):
         _check_arrays(path, arrays, split)
     return arrays
 
 
-def _check_arrays(path: Path, arrays: dict[str, np.ndarray], split: str) -> None:
+def _check_arrays(path: Path, arrays: Arrays, split: str) -> None:
     images, labels = arrays[f"images_{split}"], arrays[f"labels_{split}"]
     what = None
     if images.ndim != 4 or images.dtype != np.uint8:
@@ -179,62 +103,34 @@ def _check_arrays(path: Path, arrays: dict[str, np.ndarray], split: str) -> None
         raise InputError(f"`data.path`: in {path}, {what}.")
 
 
-def folder_root(config: DataConfig) -> Path:
-    """The image folder of a config, which must be there."""
-    root = _need_path(config, "a folder with one sub-folder per class")
-    if not root.is_dir():
-        raise InputError(f"`data.path`: there is no folder {root}.")
-    return root
-
-
-def folder_classes(base: Path) -> list[str]:
-    """Names of the sub-folders, sorted; at least two."""
-    classes = sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "none"
-        raise InputError(
-            f"`data.path`: {base} needs at least two sub-folders, one per class; has {found}."
-        )
-    return classes
-
-
-def _read_folder(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
-    root = folder_root(config)
+def _read_folder(config: DataConfig, warn: Warn) -> Arrays:
+    root = locate.folder_root(config)
     has_splits = (root / "train").is_dir() and (root / "test").is_dir()
-    classes = folder_classes(root / "train" if has_splits else root)
-    splits = ("train", "test") if has_splits else ("all",)
-    files: dict[str, list[tuple[Path, int]]] = {split: [] for split in splits}
-    for split in splits:
-        for label, name in enumerate(classes):
-            folder = (root / split if has_splits else root) / name
-            images = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-            if not images:
-                raise InputError(
-                    f"`data.path`: {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})."
-                )
-            files[split] += [(p, label) for p in images]
+    bases = {s: root / s for s in ("train", "test")} if has_splits else {"all": root}
+    classes = locate.folder_classes(next(iter(bases.values())))
+    files = {split: locate.class_images(base, classes) for split, base in bases.items()}
 
-    def decode() -> dict[str, np.ndarray]:
+    def decode() -> Arrays:
         arrays = {}
         for split, entries in files.items():
-            decoded = [encoded.decode_image(p, str(p), config.side) for p, _ in entries]
-            arrays[f"images_{split}"] = encoded.stack(decoded, [str(p) for p, _ in entries])
+            decoded = [decode_image(p, str(p), config.side) for p, _ in entries]
+            arrays[f"images_{split}"] = _stack(decoded, [str(p) for p, _ in entries])
             arrays[f"labels_{split}"] = np.array([label for _, label in entries], np.int32)
         return arrays
 
     every = [p for entries in files.values() for p, _ in entries]
-    identity = f"folder {_fingerprint(every)} side {config.side}"
+    identity = f"folder {_facts(every)} side {config.side}"
     arrays = cached(identity, decode, config.cache_dir, warn)
-    if has_splits:
-        if arrays["images_train"].shape[1:] != arrays["images_test"].shape[1:]:
-            raise InputError(
-                f"`data.path`: {root} has other sizes in train/ than in test/; set `data.side`."
-            )
-        return arrays
-    return split_off_test(arrays["images_all"], arrays["labels_all"])
+    if not has_splits:
+        return _split_off_test(arrays["images_all"], arrays["labels_all"])
+    if arrays["images_train"].shape[1:] != arrays["images_test"].shape[1:]:
+        raise InputError(
+            f"`data.path`: {root} has other sizes in train/ than in test/; set `data.side`."
+        )
+    return arrays
 
 
-def _read_digits(config: DataConfig, warn: Callable[[str], None]) -> dict[str, np.ndarray]:
+def _read_digits(config: DataConfig, warn: Warn) -> Arrays:
     """1,797 handwritten digits of 8x8 pixels, enlarged to `side` (16) by repetition."""
     try:
         from sklearn.datasets import load_digits
@@ -246,7 +142,72 @@ def _read_digits(config: DataConfig, warn: Callable[[str], None]) -> dict[str, n
     digits = load_digits()
     images = np.round(digits.images * (255.0 / 16.0)).astype(np.uint8)
     images = images.repeat(side // 8, axis=1).repeat(side // 8, axis=2)[..., None]
-    return split_off_test(images, digits.target.astype(np.int32))
+    return _split_off_test(images, digits.target.astype(np.int32))
 
 
 READERS = {"tfds": _read_tfds, "npz": _read_npz, "folder": _read_folder, "digits": _read_digits}
+
+
+def unpack(
+    encoded: np.ndarray, offsets: np.ndarray, name: str, side: int | None = None
+) -> np.ndarray:
+    """Decode images from one vector of concatenated bytes; the inverse of `pack.pack`.
+
+    Args:
+      encoded: uint8 [total].
+      offsets: int [N + 1]; image i is `encoded[offsets[i]:offsets[i + 1]]`.
+      name: name of the array, for errors.
+      side: resize to this side.
+
+    Returns:
+      uint8 [N, H, W, 3].
+    """
+    edges = np.asarray(offsets)
+    monotone = edges.ndim == 1 and edges.size >= 2 and np.issubdtype(edges.dtype, np.integer)
+    if not monotone or edges[0] != 0 or edges[-1] != encoded.size or np.any(np.diff(edges) <= 0):
+        raise InputError(
+            f"`data.path`: {name}_offsets must rise from 0 to the {encoded.size} bytes of {name}, "
+            "one more entry than images."
+        )
+    raw = encoded.tobytes()
+    names = [f"{name}[{i}]" for i in range(edges.size - 1)]
+    images = [decode_image(raw[edges[i] : edges[i + 1]], n, side) for i, n in enumerate(names)]
+    return _stack(images, names)
+
+
+def _stack(images: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Stack decoded images to uint8 [N, H, W, C]; all must have one size."""
+    for image, name in zip(images, names, strict=True):
+        if image.shape != images[0].shape:
+            raise InputError(
+                f"`data`: {name} is {image.shape[1]}x{image.shape[0]} pixels, {names[0]} is "
+                f"{images[0].shape[1]}x{images[0].shape[0]}; all must have one size (`data.side` "
+                "resizes folders and encoded npz)."
+            )
+    return np.stack(images)
+
+
+def _side_unused(config: DataConfig, what: str) -> InputError:
+    return InputError(
+        f"`data.side` resizes encoded images (npz, folder) and digits; {what} keeps its size; got "
+        f"{config.side}."
+    )
+
+
+def _facts(paths: Iterable[Path]) -> str:
+    """Paths, sizes and dates of files: other files are decoded anew."""
+    return repr([(str(path.resolve()), *stat(path)) for path in sorted(paths)])
+
+
+def _split_off_test(images: np.ndarray, labels: np.ndarray) -> Arrays:
+    """A fifth of each class, the same for every run, for sources without a test split."""
+    test = stratified_rows(labels, round(len(labels) * 0.2), seed=_TEST_SPLIT_SEED)
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    if len(test) == 0:
+        raise InputError(f"`data`: {len(labels)} images are too few to set a fifth aside for test.")
+    return {
+        "images_train": images[train],
+        "labels_train": labels[train],
+        "images_test": images[test],
+        "labels_test": labels[test],
+    }

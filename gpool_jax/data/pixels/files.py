@@ -1,31 +1,28 @@
-"""An image file and the label file beside it: checked and decoded together, uint8 both."""
+"""An image file and the label file beside it: checked and decoded together, both uint8."""
 
 import dataclasses
 import functools
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpool_jax.data.decode import Box, in_threads, open_picture
 from gpool_jax.errors import InputError
 
-# The label of pixels that neither teach nor count.
+# Label of pixels that neither teach nor count.
 IGNORE = 255
 # 8-bit grey, and palette: the number stored for a pixel is its label, not its colour.
 _LABEL_MODES = ("L", "P")
-
-Box = tuple[float, float, float, float]
 
 
 class Pair(NamedTuple):
     """One image, and the labels of its pixels.
 
     Attributes:
-      name: for messages and overlays.
-      image: path.
-      label: path.
+      name: name of the image.
+      image: path of the image.
+      label: path of its labels.
     """
 
     name: str
@@ -38,7 +35,7 @@ class LabelCode:
     """What the numbers in label files mean.
 
     Attributes:
-      classes: class of each number, or `IGNORE`.
+      classes: number to class, or to `IGNORE`.
       allowed: the same in words.
     """
 
@@ -61,25 +58,6 @@ class LabelCode:
                 )
 
 
-def stat(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds.
-
-    Raises:
-      InputError: naming the file, if it cannot be read.
-    """
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
-    return found.st_size, found.st_mtime_ns
-
-
-def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Map over items; Pillow reads, decodes and resizes outside the interpreter's lock."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
-
-
 def decode(
     pair: Pair,
     code: LabelCode,
@@ -89,7 +67,7 @@ def decode(
     """Decode an image and its labels, or one part of both.
 
     Args:
-      pair: the files.
+      pair: image and label file.
       code: what the labels mean.
       size: resize to this height and width: images bilinear and antialiased,
         labels nearest, so that no label is made up between two.
@@ -104,9 +82,7 @@ def decode(
     """
     from PIL import Image
 
-    image, label = _open(pair.image, "image", _to_rgb), _open(pair.label, "label file", _load)
-    if image.size != label.size:
-        raise _other_size(pair, image.size, label.size)
+    image, label = _open(pair, pixels=True)
     code.check(label, pair.label)
     if size is not None:
         width, height = image.size
@@ -120,14 +96,14 @@ def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[in
     """Height and width of decoded images, known from the headers of all files alone.
 
     Args:
-      pairs: of all splits.
-      size: that all are resized to, if any.
+      pairs: the pairs of all splits.
+      size: size that all are resized to, if any.
 
     Raises:
       InputError: naming the file that is no image, the labels of another size
         than their image, or, without `size`, the first image that differs.
     """
-    sizes = in_threads(_header_size, pairs)
+    sizes = in_threads(lambda pair: _open(pair)[0].size, pairs)
     if size is not None:
         return size
     for pair, own in zip(pairs, sizes, strict=True):
@@ -139,51 +115,26 @@ def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[in
     return sizes[0][::-1]
 
 
-def _header_size(pair: Pair) -> tuple[int, int]:
-    image, label = (
-        _open(path, what, lambda file: file.size)
-        for path, what in ((pair.image, "image"), (pair.label, "label file"))
-    )
-    if image != label:
-        raise _other_size(pair, image, label)
-    return image
-
-
-def _other_size(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> InputError:
-    return InputError(
-        f"`data`: {pair.label} is {_by(label)} pixels, its image {pair.image} is {_by(image)}; "
-        "both must have one size."
-    )
-
-
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _to_rgb(file: Any) -> Any:
-    return file.convert("RGB")
-
-
-def _load(file: Any) -> Any:
-    file.load()
-    return file
-
-
-def _open(path: str, what: str, use: Callable[[Any], Any]) -> Any:
-    """Open a file and use it, with one kind of error for all that can be wrong with it."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as file:
-            if what == "label file" and file.mode not in _LABEL_MODES:
-                raise InputError(
-                    f"`data`: {path} is of Pillow's mode {file.mode!r}; labels are one number per "
-                    "pixel, in an 8-bit grey (L) or palette (P) PNG."
-                )
-            return use(file)
-    except UnidentifiedImageError:
-        raise InputError(f"`data`: {path} is a broken {what}: its format is unknown.") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"`data`: {path} is a broken {what}: {error}.") from None
+def _open(pair: Pair, *, pixels: bool = False) -> tuple[Any, Any]:
+    """Image and labels as Pillow images, without their pixels only their headers."""
+    image = open_picture(
+        pair.image, pair.image, lambda file: file.convert("RGB") if pixels else file
+    )
+    label = open_picture(
+        pair.label, pair.label, lambda file: file.copy() if pixels else file, "label file"
+    )
+    if label.mode not in _LABEL_MODES:
+        raise InputError(
+            f"`data`: {pair.label} is of Pillow's mode {label.mode!r}; labels are one number per "
+            "pixel, in an 8-bit grey (L) or palette (P) PNG."
+        )
+    if image.size != label.size:
+        raise InputError(
+            f"`data`: {pair.label} is {_by(label.size)} pixels, its image {pair.image} is "
+            f"{_by(image.size)}; both must have one size."
+        )
+    return image, label

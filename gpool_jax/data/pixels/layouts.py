@@ -1,65 +1,29 @@
-"""How segmentation sets lie on disk: which label file belongs to which image, and what it says.
+"""Layouts of segmentation sets on disk: which label file belongs to which image.
 
-Opens no image: pairing needs names alone.
+Pairing needs names alone; no image is opened.
 """
 
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.images.readers import IMAGE_SUFFIXES
+from gpool_jax.data.decode import IMAGE_SUFFIXES, find
 from gpool_jax.data.pixels.files import IGNORE, LabelCode, Pair
 from gpool_jax.errors import InputError
 
-# Class of each of the 34 label ids that is evaluated; the rest is ignored.
-_CITYSCAPES = {
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
-_CITYSCAPES_IDS = 34
+# The label ids that are evaluated, of 34, and their classes; the rest is ignored.
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_CITYSCAPES = (
+    "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, "
+    "terrain, sky, person, rider, car, truck, bus, train, motorcycle, bicycle"
+)
 _VOC = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+    "background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, "
+    "dog, horse, motorbike, person, pottedplant, sheep, sofa, train, tvmonitor"
 )
 
 
@@ -68,10 +32,10 @@ class Layout:
     """A set on disk, by the names of its files.
 
     Attributes:
-      name: how to call it in a report.
-      class_names: in the order of the classes.
-      code: what the numbers in its label files mean.
-      splits: `train`, `test` and, if the set has a third, `val`.
+      name: name of the set in a report.
+      class_names: names of the classes 0, 1, ...
+      code: meaning of the numbers in its label files.
+      splits: pairs of `train`, `test` and, if the set has a third split, `val`.
     """
 
     name: str
@@ -90,11 +54,7 @@ def open_layout(config: PixelDataConfig) -> Layout:
         raise InputError(
             f"`data.source` must be one of {', '.join(_LAYOUTS)}; got {config.source!r}."
         )
-    if config.path is None:
-        raise InputError(f"`data.path` must name a folder for data.source {config.source}.")
-    root = Path(config.path).expanduser()
-    _need_folder(root)
-    return _LAYOUTS[config.source](root)
+    return _LAYOUTS[config.source](find(config, "folder", "a folder"))
 
 
 def _open_folder(root: Path) -> Layout:
@@ -109,18 +69,17 @@ def _open_folder(root: Path) -> Layout:
     splits = {}
     for split in present:
         images, labels = root / split / "images", root / split / "labels"
-        found = [
-            _by_stem(path for path in _files_of(folder) if path.suffix.lower() in suffixes)
-            for folder, suffixes in ((images, IMAGE_SUFFIXES), (labels, (".png",)))
-        ]
+        found = _by_name(images, "*", IMAGE_SUFFIXES), _by_name(labels, "*", (".png",))
         splits[split] = _pair(images, found[0], labels, found[1])
     if "test" not in splits:
         splits["test"] = splits.pop("val")
-    code = LabelCode(
-        {i: i for i in range(len(classes))} | {ignore: IGNORE},
-        f"0 to {len(classes) - 1}, or {ignore} (ignore)",
-    )
-    return Layout(name, classes, code, splits)
+    return Layout(name, classes, _consecutive(len(classes), ignore, "ignore"), splits)
+
+
+def _consecutive(count: int, ignore: int, what: str) -> LabelCode:
+    """Labels 0, 1, ... are their own classes, and one number is ignored."""
+    classes = {i: i for i in range(count)} | {ignore: IGNORE}
+    return LabelCode(classes, f"0 to {count - 1}, or {ignore} ({what})")
 
 
 def _read_description(root: Path) -> tuple[str, tuple[str, ...], int]:
@@ -170,17 +129,15 @@ def _open_cityscapes(root: Path) -> Layout:
     for split, folder in (("train", "train"), ("test", "val")):
         images, labels = root / "leftImg8bit" / folder, root / "gtFine" / folder
         found = [
-            _by_stem((p for p in _files_of(base, "*/*") if p.name.endswith(f"{end}.png")), end)
-            for base, end in ((images, "_leftImg8bit"), (labels, "_gtFine_labelIds"))
+            _by_name(base, "*/*", (end,))
+            for base, end in ((images, "_leftimg8bit.png"), (labels, "_gtfine_labelids.png"))
         ]
         splits[split] = _pair(images, found[0], labels, found[1])
-    classes = dict.fromkeys(range(_CITYSCAPES_IDS), IGNORE)
-    classes |= {number: place for place, number in enumerate(_CITYSCAPES)}
     # Number plates are -1, stored in 8 bits as 255.
-    code = LabelCode(
-        classes | {IGNORE: IGNORE}, f"the ids 0 to {_CITYSCAPES_IDS - 1}, or 255 (none)"
-    )
-    return Layout("cityscapes", tuple(_CITYSCAPES.values()), code, splits)
+    classes = dict.fromkeys((*range(34), 255), IGNORE)
+    classes |= {number: place for place, number in enumerate(_CITYSCAPES_IDS)}
+    code = LabelCode(classes, "the ids 0 to 33, or 255 (none)")
+    return Layout("cityscapes", tuple(_CITYSCAPES.split(", ")), code, splits)
 
 
 def _open_voc(root: Path) -> Layout:
@@ -218,10 +175,8 @@ def _open_voc(root: Path) -> Layout:
                 f"`data.path`: {path} lists {_several(missing)}, which is not in {images}."
             )
         splits[split] = _pair(images, present[0], labels, present[1])
-    code = LabelCode(
-        {i: i for i in range(len(_VOC))} | {IGNORE: IGNORE}, f"0 to {len(_VOC) - 1}, or 255 (void)"
-    )
-    return Layout("voc2012", _VOC, code, splits)
+    classes = tuple(_VOC.split(", "))
+    return Layout("voc2012", classes, _consecutive(len(classes), IGNORE, "void"), splits)
 
 
 def _is_voc(folder: Path) -> bool:
@@ -232,24 +187,21 @@ def _is_voc(folder: Path) -> bool:
 _LAYOUTS = {"folder": _open_folder, "cityscapes": _open_cityscapes, "voc": _open_voc}
 
 
-def _need_folder(folder: Path) -> None:
+def _by_name(folder: Path, pattern: str, ends: tuple[str, ...]) -> dict[str, Path]:
+    """Files whose names, in lower case, have one of these ends, by the rest of the name."""
     if not folder.is_dir():
         raise InputError(f"`data.path`: there is no folder {folder}.")
-
-
-def _files_of(folder: Path, pattern: str = "*") -> list[Path]:
-    _need_folder(folder)
-    return sorted(folder.glob(pattern))
-
-
-def _by_stem(paths: Iterable[Path], suffix: str = "") -> dict[str, Path]:
-    """Files by their names without the suffix, in order."""
     found: dict[str, Path] = {}
-    for path in paths:
-        name = path.stem.removesuffix(suffix)
-        if name in found:
-            raise InputError(f"`data.path`: {found[name]} and {path} are two files of one name.")
-        found[name] = path
+    for path in sorted(folder.glob(pattern)):
+        for end in ends:
+            if not path.name.lower().endswith(end):
+                continue
+            name = path.name[: -len(end)]
+            if name in found:
+                raise InputError(
+                    f"`data.path`: {found[name]} and {path} are two files of one name."
+                )
+            found[name] = path
     return found
 
 

@@ -1,4 +1,4 @@
-"""Images with a label for every pixel: a set by its config, read, checked and split."""
+"""Load a set of images with a label for every pixel: checked, read or opened, and split."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,54 +6,33 @@ from collections.abc import Callable
 import numpy as np
 
 from gpool_jax.config import PixelDataConfig
+from gpool_jax.data import statistics
 from gpool_jax.data.cache import cached
-from gpool_jax.data.images import load as sources
-from gpool_jax.data.images.splits import draw_rows
-from gpool_jax.data.pixels import files as segmentation_files
-from gpool_jax.data.pixels.files import IGNORE
+from gpool_jax.data.decode import in_threads, stat
+from gpool_jax.data.pixels.files import common_size, decode
 from gpool_jax.data.pixels.layouts import Layout, open_layout
-from gpool_jax.data.pixels.splits import PixelRecords, PixelSplit, decode_all
-from gpool_jax.data.pixels.stream import make_feed
+from gpool_jax.data.pixels.records import PixelRecords, decode_all
+from gpool_jax.data.split import ArraySplit, Split, Splits, split_off_validation
 from gpool_jax.errors import InputError
-
-__all__ = ["IGNORE", "PixelDataset", "PixelRecords", "PixelSplit", "load", "make_feed"]
 
 # Label files of each split of a stream whose numbers are looked at before training.
 _LABELS_CHECKED = 16
 
 
-@dataclasses.dataclass(frozen=True)
-class PixelDataset:
-    """Three disjoint splits of one set: in memory, or on disk if the set is streamed.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelDataset(Splits):
+    """Images with a label for every pixel.
 
     Attributes:
-      name: how to call it in a report.
-      train: what the network is fitted on.
-      val: what picks the checkpoint: the source's own, or a tenth of its
-        training set.
-      test: what is reported.
-      class_names: of the classes 0, 1, ...; `IGNORE` is none of them.
-      mean, std: per colour channel in units of 0..1, to normalise with.
+      class_names: names of the classes 0, 1, ...; `IGNORE` is none of them.
     """
 
-    name: str
-    train: PixelSplit | PixelRecords
-    val: PixelSplit | PixelRecords
-    test: PixelSplit | PixelRecords
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
     @property
     def num_classes(self) -> int:
         """Labels are in [0, num_classes), or `IGNORE`."""
         return len(self.class_names)
-
-    @property
-    def fingerprint(self) -> dict[str, str]:
-        """What tells this set, as it is split, from any other."""
-        splits = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: f"{len(split)} images, {split.checksum}" for name, split in splits.items()}
 
 
 def load(
@@ -61,9 +40,11 @@ def load(
 ) -> PixelDataset:
     """Read a set, or open it if it is streamed.
 
+    Its validation split is the source's own, or a tenth of the training set.
+
     Args:
-      config: which one.
-      seed: of the validation split, where the source has none, and of `num_train`.
+      config: which set.
+      seed: seed of the validation split, where the source has none, and of `num_train`.
       warn: receives one line about a damaged cache.
 
     Raises:
@@ -71,15 +52,21 @@ def load(
     """
     _check(config)
     layout = open_layout(config)
-    splits = _open_stream(config, layout) if config.stream else _read(config, layout, warn)
-    train, test, val = splits["train"], splits["test"], splits.get("val")
-    if val is None:
-        rows = draw_rows(train, round(len(train) * 0.1), seed=seed)
-        train, val = train.take(sources.rest_of(len(train), rows)), train.take(rows)
-    if config.num_train is not None and config.num_train < len(train):
-        train = train.take(draw_rows(train, config.num_train, seed=seed))
-    mean, std = _statistics(config)
-    return PixelDataset(layout.name, train, val, test, layout.class_names, mean, std)
+    splits = _open(config, layout) if config.stream else _read(config, layout, warn)
+    if "val" not in splits:
+        splits["train"], splits["val"] = split_off_validation(splits["train"], seed=seed)
+    mean, std = statistics.resolve(
+        config.mean, config.std, 3, lambda: statistics.IMAGENET_STATISTICS
+    )
+    return PixelDataset(
+        name=layout.name,
+        train=splits["train"].draw(config.num_train, seed=seed),
+        val=splits["val"],
+        test=splits["test"],
+        class_names=layout.class_names,
+        mean=mean,
+        std=std,
+    )
 
 
 def _check(config: PixelDataConfig) -> None:
@@ -98,57 +85,43 @@ def _check(config: PixelDataConfig) -> None:
         raise InputError("`data.crop` must be given with data.stream; got None.")
 
 
-def _read(
-    config: PixelDataConfig, layout: Layout, warn: Callable[[str], None]
-) -> dict[str, PixelSplit]:
+def _read(config: PixelDataConfig, layout: Layout, warn: Callable[[str], None]) -> dict[str, Split]:
     """Decode a whole set, or read what was decoded before."""
 
-    def decode() -> dict[str, np.ndarray]:
+    def decode_splits() -> dict[str, np.ndarray]:
         pairs = [pair for split in layout.splits.values() for pair in split]
-        size = segmentation_files.common_size(pairs, config.size)
-        arrays = {}
-        for split, own in layout.splits.items():
-            decoded = decode_all(own, layout.code, size)
-            arrays[f"images_{split}"], arrays[f"labels_{split}"] = decoded
-        return arrays
+        size = common_size(pairs, config.size)
+        return {
+            f"{name}_{split}": array
+            for split, own in layout.splits.items()
+            for name, array in decode_all(own, layout.code, size).items()
+        }
 
     facts = [
-        (split, path, segmentation_files.stat(path))
+        (split, path, stat(path))
         for split, pairs in layout.splits.items()
         for pair in pairs
         for path in (pair.image, pair.label)
     ]
     # What the numbers mean is part of it: dataset.json may change under the same files.
     identity = f"pixels {layout.code.classes} size {config.size} {facts}"
-    arrays = cached(identity, decode, config.cache_dir, warn)
+    arrays = cached(identity, decode_splits, config.cache_dir, warn)
     return {
-        split: PixelSplit(
+        split: ArraySplit(
             arrays[f"images_{split}"], arrays[f"labels_{split}"], tuple(p.name for p in pairs)
         )
         for split, pairs in layout.splits.items()
     }
 
 
-def _open_stream(config: PixelDataConfig, layout: Layout) -> dict[str, PixelRecords]:
+def _open(config: PixelDataConfig, layout: Layout) -> dict[str, Split]:
     """Check all headers and some labels; the rest is checked as it is decoded."""
     pairs = [pair for split in layout.splits.values() for pair in split]
-    size = segmentation_files.common_size(pairs, config.size)
-    splits = {name: PixelRecords(own, layout.code, size) for name, own in layout.splits.items()}
+    size = common_size(pairs, config.size)
     sample = [
-        split.pairs[place]
-        for split in splits.values()
-        for place in np.unique(np.linspace(0, len(split) - 1, _LABELS_CHECKED, dtype=int))
+        own[place]
+        for own in layout.splits.values()
+        for place in np.unique(np.linspace(0, len(own) - 1, _LABELS_CHECKED, dtype=int))
     ]
-    segmentation_files.in_threads(lambda pair: segmentation_files.decode(pair, layout.code), sample)
-    return splits
-
-
-def _statistics(config: PixelDataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    given = (config.mean, config.std)
-    for name, values in zip(("mean", "std"), given, strict=True):
-        sources.check_statistic(name, values, 3)
-    mean, std = (
-        own if own is not None else known
-        for own, known in zip(given, sources.IMAGENET_STATISTICS, strict=True)
-    )
-    return tuple(mean), tuple(std)
+    in_threads(lambda pair: decode(pair, layout.code), sample)
+    return {name: PixelRecords(own, layout.code, size) for name, own in layout.splits.items()}

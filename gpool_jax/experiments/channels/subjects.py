@@ -1,12 +1,9 @@
 """From a training run or a file of weights to the subject of a ranking."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
@@ -124,13 +121,13 @@ def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...
             f"`attack.splits` must share none with the images that channels were ranked on; both "
             f"name {', '.join(both)}."
         )
-    groups = [[getattr(setup.dataset, name) for name in names] for names in (ranked, judged)]
-    if not all(hasattr(split, "images") for group in groups for split in group):
+    groups = [
+        [getattr(setup.dataset, name).fingerprints() for name in names]
+        for names in (ranked, judged)
+    ]
+    if any(found is None for group in groups for found in group):
         return []
-    seen, asked = (
-        [zlib.crc32(np.ascontiguousarray(image).data) for split in group for image in split.images]
-        for group in groups
-    )
+    seen, asked = ([image for found in group for image in found] for group in groups)
     shared = len(set(asked) & set(seen))
     if shared > _SHARED * len(asked):
         raise InputError(

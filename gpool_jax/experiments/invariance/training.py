@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from gpool_jax import models, ops
 from gpool_jax.config import InvarianceConfig, ShiftConfig
 from gpool_jax.config import checks as configs
+from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
@@ -205,9 +206,10 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     model, side = design.model(), view_side(design)
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(data["images"][inputs["index"]], data["mean"], data["std"])
-        labels = data["labels"][inputs["index"]]
+        batch = resident.fetch(data["resident"], inputs)
+        images = ops.normalise(batch["images"], data["mean"], data["std"])
         logits, _ = model.apply(variables, views.central(images, side))
+        labels = batch["labels"]
         return {
             "loss": ops.cross_entropy(logits, labels),
             "accuracy": logits.argmax(-1) == labels,

@@ -11,7 +11,7 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import ProbeConfig
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
+from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.measures.lines import make_probe
@@ -27,7 +27,8 @@ def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
     n, model = design.config.n, design.model()
 
     def pool_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        images = ops.normalise(data["images"][inputs["index"]], data["mean"], data["std"])
+        batch = resident.fetch(data["resident"], inputs)
+        images = ops.normalise(batch["images"], data["mean"], data["std"])
         canvases = ops.place_everywhere(images, n)
         canvases = canvases.reshape(-1, *canvases.shape[2:])
         _, features = model.apply(variables, canvases)
@@ -170,7 +171,7 @@ def image_folds(labels: np.ndarray, num_folds: int) -> np.ndarray:
     return fold
 
 
-def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, int]]:
+def _targets(setup: Setup, split: ArraySplit) -> dict[str, tuple[np.ndarray, int]]:
     """Return the targets of the probes: name to (labels [rows], number of classes)."""
     n = setup.config.n
     cell = np.tile(np.arange(n * n), len(split))
@@ -183,10 +184,10 @@ def _targets(setup: Setup, split: splits.Split) -> dict[str, tuple[np.ndarray, i
 
 
 def _pool(
-    setup: Setup, variables: Any, split: splits.Split, stages: tuple[str, ...], batch_size: int
+    setup: Setup, variables: Any, split: ArraySplit, stages: tuple[str, ...], batch_size: int
 ) -> dict[str, np.ndarray]:
     """Compute pooled features [N, cells, C] of every stage."""
-    data = parallel.replicate(resident.arrays(split) | setup.constants)
+    data = parallel.replicate(setup.data_of(split))
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)
     run = _program(setup.design, stages)

@@ -58,7 +58,8 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
 
     def evaluate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
         index = inputs["index"]
-        images = ops.normalise(data["images"][index], data["mean"], data["std"])
+        images = resident.fetch(data["resident"], {"index": index})["images"]
+        images = ops.normalise(images, data["mean"], data["std"])
         every_cell = jnp.tile(jnp.arange(cells), len(images))
         canvases = place(design, jnp.repeat(images, cells, axis=0), every_cell)
         logits, features = model.apply(variables, canvases)
@@ -118,7 +119,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
     """
     config, split = setup.config, held_out.draw(setup, setup.config.eval.num_images).load()
     cells = config.n * config.n
-    data = parallel.replicate(resident.arrays(split) | setup.constants)
+    data = parallel.replicate(setup.data_of(split))
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
     batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
     run = _program(setup.design)

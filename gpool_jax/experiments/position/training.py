@@ -12,6 +12,7 @@ import jax
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.config import checks as configs
+from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
@@ -165,23 +166,23 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     config, model = design.config, design.model()
 
     def validate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
-        index = inputs["index"]
-        example = inputs.get("example", index)
-        images = ops.normalise(data["images"][index], data["mean"], data["std"])
+        batch = resident.fetch(data["resident"], inputs)
+        index = batch["index"]
+        images = ops.normalise(batch["images"], data["mean"], data["std"])
         # Neighbouring rows share a class in some sources: spread cells by a prime.
-        cell = example * 7919 % (config.n * config.n)
+        cell = index * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
             permutation = draw_permutation(
                 jax.random.key(data["seed"]),
                 config,
-                example,
+                index,
                 model.num_permutable,
                 seed=data["seed"],
                 per="example",
             )
         logits, _ = model.apply(variables, place(design, images, cell), permutation=permutation)
-        labels = cell if config.task == "location" else data["labels"][index]
+        labels = cell if config.task == "location" else batch["labels"]
         return {
             "loss": ops.cross_entropy(logits, labels),
             "accuracy": logits.argmax(-1) == labels,

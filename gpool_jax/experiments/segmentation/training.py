@@ -14,8 +14,8 @@ from gpool_jax import models, ops
 from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig
 from gpool_jax.config import checks as configs
 from gpool_jax.data import resident
-from gpool_jax.data.images import splits
 from gpool_jax.data.pixels import load as segmentation
+from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.programs import shared
@@ -113,7 +113,7 @@ def augment(
             min_scale=config.min_scale,
             max_scale=config.max_scale,
             fill=batch["mean"],
-            ignore=segmentation.IGNORE,
+            ignore=IGNORE,
         )
     if config.jitter > 0:
         images = ops.colour_jitter(keys[1], images, position, strength=config.jitter)
@@ -226,9 +226,8 @@ def make_count(
 
 def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state: mean IoU, pixel accuracy and loss of the validation images."""
-    config, val = setup.config, setup.dataset.val
-    if config.train.num_val is not None:
-        val = val.take(splits.draw_rows(val, config.train.num_val, seed=config.seed))
+    config = setup.config
+    val = setup.dataset.val.draw(config.train.num_val, seed=config.seed)
     count = make_count(setup, val, config.eval.batch_size, together=True)
 
     def validate(state: TrainState) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Encoded images on disk, one read at a time: TFDS shards, and folders of image files.
+"""The encoded images of a set on disk, read one at a time: TFDS shards, or image files.
 
 Both open by names and sizes alone, say before any training what is missing, and
 can be sent to another process: what is open stays behind and is opened anew there.
@@ -10,30 +10,15 @@ import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from gpool_jax.config import DataConfig
+from gpool_jax.data.decode import stat
+from gpool_jax.data.images import locate
 from gpool_jax.errors import InputError, RunError
 
-
-class RecordFiles(Protocol):
-    """The encoded images of one split on disk."""
-
-    @property
-    def num_classes(self) -> int:
-        """Labels are in [0, num_classes)."""
-
-    @property
-    def identity(self) -> list[tuple[str, int]]:
-        """Names and sizes in bytes of what is on disk: tells this split from another."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def name(self, row: int) -> str:
-        """How to call one image in an error."""
-
-    def read(self, row: int) -> tuple[bytes, int]:
-        """The encoded bytes of one image, and its label."""
+# Sets whose test labels are secret: their validation split is the test split.
+_TEST_IS_VALIDATION = ("imagenet2012",)
 
 
 @dataclasses.dataclass
@@ -41,10 +26,10 @@ class ShardFiles:
     """A prepared split of TensorFlow Datasets, in array_record format.
 
     Attributes:
-      folder: of the prepared version, with dataset_info.json and the shards.
+      folder: the prepared version, with dataset_info.json and the shards.
       split: e.g. train.
-      shards: (path, number of records) of each.
-      num_classes: of the label feature.
+      shards: (path, number of records) of each shard.
+      num_classes: number of classes of the label feature.
     """
 
     folder: str
@@ -64,26 +49,26 @@ class ShardFiles:
         return ShardFiles, (self.folder, self.split, self.shards, self.num_classes)
 
     def __len__(self) -> int:
-        """Number of images, of all shards."""
+        """Number of images in all shards."""
         return self._starts[-1]
 
     @property
     def identity(self) -> list[tuple[str, int]]:
-        """Name and size of each shard."""
-        return [(Path(path).name, Path(path).stat().st_size) for path, _ in self.shards]
+        """Name and size in bytes of each shard: tells this split from another."""
+        return [(Path(path).name, stat(path)[0]) for path, _ in self.shards]
 
     def name(self, row: int) -> str:
         """The record's number in its shard."""
-        shard, record = self._locate(row)
+        shard, record = self._find(row)
         return f"record {record} of {self.shards[shard][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Read one record.
+        """Encoded bytes and label of one image.
 
         Raises:
           RunError: naming the record, if its shard is damaged there.
         """
-        shard, record = self._locate(row)
+        shard, record = self._find(row)
         try:
             content = self._reader(shard).read([record])[0]
             # A damaged file may answer with nothing instead of an error.
@@ -120,7 +105,7 @@ class ShardFiles:
                     "be found."
                 )
 
-    def _locate(self, row: int) -> tuple[int, int]:
+    def _find(self, row: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._starts, row) - 1
         return shard, row - self._starts[shard]
 
@@ -153,27 +138,21 @@ def open_shards(builder: Any, split: str) -> ShardFiles:
     """Open a split of a prepared data set.
 
     Args:
-      builder: from `readers.tfds_builder`.
+      builder: from `locate.tfds_builder`.
       split: e.g. train.
 
     Raises:
-      InputError: if a shard is missing, cut short or damaged in its index.
+      InputError: if there is no such split, or if a shard is missing, cut short or damaged
+        in its index.
     """
-    features = builder.info.features
-    if "image" not in features or "label" not in features:
-        raise InputError(f"`data.name`: {builder.name!r} has no `image` and `label`.")
+    locate.check_split(builder, split)
     shards = [(f.filename, f.take) for f in builder.info.splits[split].file_instructions]
-    folder = str(builder.info.data_dir)
-    if not all("array_record" in Path(path).name for path, _ in shards):
-        raise InputError(
-            f"`data`: {folder} is not in array_record format; prepare it with "
-            "file_format='array_record'."
-        )
-    num_classes = getattr(features["label"], "num_classes", None)
+    num_classes = getattr(builder.info.features["label"], "num_classes", None)
     if not num_classes:
         raise InputError(
             f"`data.name`: the `label` of {builder.name!r} does not count its classes."
         )
+    folder = str(builder.info.data_dir)
     files = ShardFiles(folder, split, [(str(p), int(n)) for p, n in shards], int(num_classes))
     _allow_open_files(len(shards))
     files.check_shards()
@@ -198,9 +177,9 @@ class FolderFiles:
     """Image files in one sub-folder per class.
 
     Attributes:
-      root: of the split.
+      root: folder of the split.
       entries: (path below root, size in bytes, label) of each image.
-      num_classes: sub-folders.
+      num_classes: number of sub-folders.
     """
 
     root: str
@@ -213,15 +192,15 @@ class FolderFiles:
 
     @property
     def identity(self) -> list[tuple[str, int]]:
-        """Path and size of each image."""
+        """Path and size in bytes of each image: tells this split from another."""
         return [(path, size) for path, size, _ in self.entries]
 
     def name(self, row: int) -> str:
-        """Its path."""
+        """The image's path."""
         return f"{self.root}/{self.entries[row][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Read one file.
+        """Encoded bytes and label of one image.
 
         Raises:
           RunError: naming it, if it cannot be read.
@@ -232,28 +211,53 @@ class FolderFiles:
             raise RunError(f"`data`: {self.name(row)} cannot be read: {error.strerror}.") from None
 
 
-def open_folder(root: Path, classes: list[str], suffixes: tuple[str, ...]) -> FolderFiles:
-    """List the images of one split, without opening any.
+RecordFiles = ShardFiles | FolderFiles
 
-    Args:
-      root: of the split.
-      classes: names of the sub-folders, in the order of the labels.
-      suffixes: of image files, lower case.
+
+def open_set(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
+    """Open the training and the test images of a config, without decoding any.
 
     Raises:
-      InputError: naming the sub-folder without images, or the file that cannot be read.
+      InputError: one line that says what is missing or wrong.
     """
-    entries = []
-    for label, name in enumerate(classes):
-        folder = root / name
-        if not folder.is_dir():
-            raise InputError(f"`data`: the folder {folder} of class {name} is missing.")
-        found = [p for p in sorted(folder.glob("*")) if p.suffix.lower() in suffixes]
-        if not found:
-            raise InputError(f"`data.path`: {folder} holds no images ({', '.join(suffixes)}).")
-        for path in found:
-            try:
-                entries.append((f"{name}/{path.name}", path.stat().st_size, label))
-            except OSError as error:
-                raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
-    return FolderFiles(str(root), entries, len(classes))
+    if config.source not in ("tfds", "folder"):
+        raise InputError(
+            f"`data.stream` reads data.source tfds and folder; got data.source {config.source!r}."
+        )
+    train, test = _open_tfds(config) if config.source == "tfds" else _open_folder(config)
+    for files, split in ((train, "training"), (test, "test")):
+        if len(files) == 0:
+            raise InputError(f"`data`: there are no {split} images.")
+    return train, test
+
+
+def _open_tfds(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
+    builder = locate.tfds_builder(config.name, config.dir)
+    splits = ("test", "validation")
+    if config.name.split(":")[0].split("/")[0] in _TEST_IS_VALIDATION:
+        splits = ("validation", "test")
+    present = [split for split in splits if split in builder.info.splits]
+    if "train" not in builder.info.splits or not present:
+        raise InputError(
+            f"`data.name`: {config.name!r} must have the splits train and test or validation; it "
+            f"has {', '.join(builder.info.splits) or 'none'}."
+        )
+    return open_shards(builder, "train"), open_shards(builder, present[0])
+
+
+def _open_folder(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
+    root = locate.folder_root(config)
+    tests = [name for name in ("test", "val") if (root / name).is_dir()]
+    if not (root / "train").is_dir() or not tests:
+        raise InputError(f"`data.path`: with data.stream, {root} needs train/ and test/ (or val/).")
+    classes = locate.folder_classes(root / "train")
+    strange = sorted(set(locate.folder_classes(root / tests[0])) - set(classes))
+    if strange:
+        raise InputError(f"`data.path`: {root / tests[0] / strange[0]} is no class of train/.")
+
+    def files(base: Path) -> FolderFiles:
+        found = locate.class_images(base, classes)
+        entries = [(f"{classes[label]}/{p.name}", stat(p)[0], label) for p, label in found]
+        return FolderFiles(str(base), entries, len(classes))
+
+    return files(root / "train"), files(root / tests[0])

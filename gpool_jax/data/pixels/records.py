@@ -1,0 +1,105 @@
+"""A split of images with a label for every pixel that stays on disk."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpool_jax.config import PixelDataConfig
+from gpool_jax.data.decode import in_threads, run_errors, stat
+from gpool_jax.data.pixels.files import LabelCode, Pair, decode
+from gpool_jax.data.pixels.stream import scaled_crop
+from gpool_jax.data.split import Split
+from gpool_jax.data.statistics import IMAGENET_STATISTICS
+from gpool_jax.data.stream import StreamFeed
+from gpool_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelRecords(Split):
+    """A split on disk, of images with a label for every pixel.
+
+    Attributes:
+      pairs: image and label files.
+      code: what their labels mean.
+      size: height and width of the images of `batch`.
+    """
+
+    pairs: tuple[Pair, ...]
+    code: LabelCode
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        """Number of images, N."""
+        return len(self.pairs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images."""
+        return tuple(pair.name for pair in self.pairs)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3)."""
+        return *self.size, 3
+
+    @property
+    def checksum(self) -> str:
+        """Checksum of the names and sizes of the files, and how they are read."""
+        facts = [(p.name, stat(p.image)[0], stat(p.label)[0]) for p in self.pairs]
+        return f"{zlib.crc32(repr((facts, self.code.classes, self.size)).encode()):08x}"
+
+    def take(self, rows: np.ndarray) -> "PixelRecords":
+        """The given rows, in order."""
+        return dataclasses.replace(self, pairs=tuple(self.pairs[row] for row in rows))
+
+    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
+        """Whole images, with their labels uint8 [B, H, W]; see `Split`."""
+        pairs = [self.pairs[place] for place in np.asarray(index).tolist()]
+        with run_errors():
+            return decode_all(pairs, self.code, self.size)
+
+    def example(
+        self, place: int, generator: np.random.Generator, **options: Any
+    ) -> dict[str, np.ndarray]:
+        """One pair as training sees it, from `scaled_crop`: runs in the workers."""
+        return scaled_crop(self.pairs[int(place)], self.code, self.size, generator, **options)
+
+    def feed(self, config: PixelDataConfig, **options: int) -> StreamFeed:
+        """Crops of randomly scaled images; mirroring and colour are left to the device."""
+        if config.crop is None:
+            raise InputError("`data.crop` must be given with data.stream; got None.")
+        mean = IMAGENET_STATISTICS[0] if config.mean is None else config.mean
+        fill = tuple(min(max(round(255 * value), 0), 255) for value in mean)
+        (height, width), scales = config.crop, (config.min_scale, config.max_scale)
+        identity = {
+            "records": f"{len(self)} images, {self.checksum}",
+            "crop": f"{height}x{width}, scale {scales[0]:g} to {scales[1]:g}, fill {fill}",
+        }
+        crop = functools.partial(self.example, crop=config.crop, scales=scales, fill=fill)
+        return StreamFeed(crop, len(self), identity=identity, workers=config.workers, **options)
+
+
+def decode_all(
+    pairs: Sequence[Pair], code: LabelCode, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Decode images that are, or are made, of one size.
+
+    Returns:
+      `images` uint8 [N, H, W, 3] and `labels` uint8 [N, H, W].
+
+    Raises:
+      InputError: naming the file that is broken or holds a label out of range.
+    """
+    # In place: a list of images, stacked later, would take twice the memory.
+    images = np.empty((len(pairs), *size, 3), np.uint8)
+    labels = np.empty((len(pairs), *size), np.uint8)
+
+    def fill(row: int) -> None:
+        images[row], labels[row] = decode(pairs[row], code, size)
+
+    in_threads(fill, range(len(pairs)))
+    return {"images": images, "labels": labels}

@@ -220,7 +220,7 @@ def test_cross_entropy_is_float32_and_exact_for_large_logits():
 
 def test_masked_sum_leaves_padding_out():
     values, mask = np.array([1.0, 5.0, 3.0]), np.array([True, False, True])
-    assert [float(v) for v in ops.masked_sum(values, mask)] == [4.0, 2.0]
+    assert [float(v) for v in ops.masked_sum(values, mask=mask)] == [4.0, 2.0]
     assert [float(v) for v in ops.masked_sum(values)] == [9.0, 3.0]
 
 

@@ -13,7 +13,7 @@ from gpool_jax.models import vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
-from gpool_jax.ops.placed import Map
+from gpool_jax.ops import Maps
 
 RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -33,9 +33,9 @@ class Classifier(nn.Module):
 
     Attributes:
       backbone: the encoder.
-      head: from its features to logits.
-      permute_at: where `permutation` is applied: "gap" (the pooled latent) or the
-        input of a stage, "stage1"...
+      head: from the encoder's features to logits.
+      permute_at: where `permutation` is applied: "gap" (the pooled latent) or the input of a
+        stage, "stage1"...
     """
 
     backbone: nn.Module
@@ -43,28 +43,26 @@ class Classifier(nn.Module):
     permute_at: str = "gap"
 
     def __call__(
-        self, x: Map, *, train: bool = False, permutation: jax.Array | None = None
+        self, x: Maps, *, train: bool = False, permutation: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compute logits and the named intermediate features.
 
         Args:
-          x: [B, H, W, C], normalised; or an `ops.Placed` that stands for it.
+          x: [B, H, W, C], normalised.
           train: use and update batch statistics.
-          permutation: int [C] or [B, C] of the channels at `permute_at`; None
-            leaves their order alone.
+          permutation: int [C] or [B, C] of the channels at `permute_at`; None leaves their
+            order alone.
 
         Returns:
-          float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap`
-          (maps [B, H', W', C']) and `gap` (float32 [B, C]).
+          float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap` (maps
+          [B, H', W', C']) and `gap` (float32 [B, C]).
         """
         if not self.shares_background:
             x = ops.compose(x)
         at_head = permutation if self.permute_at == "gap" else None
-        features = self.backbone(
-            x, train=train, permute_at=self.permute_at, permutation=permutation
-        )
-        features["gap"] = ops.global_average_pool(features["pre_gap"])
-        return self.classify(features, permutation=at_head), features
+        maps = self.backbone(x, train=train, permute_at=self.permute_at, permutation=permutation)
+        features = {name: ops.compose(value) for name, value in maps.items()}
+        return self._finish(features, at_head)
 
     def classify(
         self, features: dict[str, jax.Array], *, permutation: jax.Array | None = None
@@ -73,38 +71,43 @@ class Classifier(nn.Module):
         return self.head(features, permutation=permutation)
 
     def resume(
-        self, features: dict[str, jax.Array], *, start: str, size: tuple[int, int] | None = None
-    ) -> jax.Array:
-        """Compute logits from an intermediate feature, which may have been altered.
+        self, features: dict[str, jax.Array], *, start: str
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Go on in evaluation mode from an intermediate feature, which may have been altered.
 
         Args:
-          features: of a pass in evaluation mode; only `features[start]` is read.
+          features: a pass's features; only `features[start]` is read.
           start: "stem", "stage1", ..., "pre_gap", or "gap" if the head reads it.
-          size: unused; the size of an input has no part in these logits.
 
         Returns:
-          float32 logits [B, K].
+          float32 logits [B, K], and the features from `start` on, always with `gap`.
 
         Raises:
           ValueError: if there is no such feature, or the head does not read "gap".
         """
-        del size
         if start == "gap":
             if isinstance(self.head, GapHead):
                 raise ValueError(
                     "`start`: the head 'gapnet' pools last, it does not read 'gap'; start at "
                     "'pre_gap' or before."
                 )
-            return self.classify(features)
+            given = {"gap": features["gap"]}
+            return self.classify(given), given
         stages_done(start, len(self.backbone.stage_sizes))
-        later = self.backbone(features[start], start=start)
-        later["gap"] = ops.global_average_pool(later["pre_gap"])
-        return self.classify(later)
+        return self._finish(self.backbone(features[start], start=start), None)
+
+    def _finish(
+        self, features: dict[str, jax.Array], permutation: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        features["gap"] = ops.global_average_pool(features["pre_gap"])
+        return self.classify(features, permutation=permutation), features
 
     @property
     def shares_background(self) -> bool:
-        """Whether maps of placed images are computed without repeating their background."""
-        return isinstance(self.backbone, ResNet) and self.backbone.shares_background
+        """Whether `x` may be an `ops.SharedBackground`, which is then computed with as such."""
+        net = self.backbone
+        plain = isinstance(net, ResNet) and net.padding == "zeros" and not net.antialias
+        return plain and net.stem != "conv7_pool"
 
     @property
     def num_permutable(self) -> int:

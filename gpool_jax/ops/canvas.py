@@ -1,6 +1,6 @@
 """Images on an n x n canvas: the stimulus of the position experiments.
 
-Arrays are NHWC. A cell is an int in [0, n*n), row-major: ``row * n + column``.
+A cell is an int in [0, n*n), row-major: ``row * n + column``.
 """
 
 import jax
@@ -10,7 +10,7 @@ from gpool_jax.ops.keys import example_keys
 
 
 def normalise(images: jax.Array, mean, std) -> jax.Array:
-    """Bring pixels to zero mean and unit variance per colour channel.
+    """Scale pixels to zero mean and unit variance per colour channel.
 
     Args:
       images: uint8 [..., C] in 0..255, or float [..., C] in 0..1.
@@ -62,8 +62,7 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
     """Paste each image into one cell of a canvas of zeros.
 
     Args:
-      images: [B, H, W, C], already normalised: the background is 0 *after*
-        normalisation.
+      images: [B, H, W, C], already normalised: the background is 0 *after* normalisation.
       cell: int [B] in [0, n*n).
       n: cells per side.
 

@@ -1,13 +1,12 @@
-"""Randomness that belongs to an example, wherever the example is computed."""
+"""Random keys that belong to an example, whichever device computes it."""
 
 import jax
 
 
 def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
-    """One key per example, from its place in the global batch or data set.
+    """Derive one key per example from its index in the global batch or data set.
 
-    Folding in a *global* index makes every draw independent of how the batch is
-    cut over devices.
+    Folding in a *global* index makes every draw independent of how devices share the batch.
 
     Args:
       key: PRNG key shared by the whole batch.

@@ -1,5 +1,7 @@
 """Permutations of the channel dimension (section 3 of the paper)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -7,11 +9,7 @@ from gpool_jax.ops.keys import example_keys
 
 
 def draw_permutation(key: jax.Array, num_channels: int) -> jax.Array:
-    """Draw one permutation of the channels, uniformly over all of them.
-
-    Returns:
-      int32 [C].
-    """
+    """Draw one permutation of the channels uniformly: int32 [C]."""
     return jax.random.permutation(key, num_channels).astype(jnp.int32)
 
 
@@ -29,11 +27,12 @@ def draw_permutations(key: jax.Array, index: jax.Array, num_channels: int) -> ja
     return jax.vmap(lambda k: draw_permutation(k, num_channels))(example_keys(key, index))
 
 
+@functools.singledispatch
 def permute_channels(x: jax.Array, permutation: jax.Array) -> jax.Array:
     """Reorder the last dimension: channel i of the result is channel `permutation[i]`.
 
     Args:
-      x: [B, ..., C].
+      x: [B, ..., C], or a `SharedBackground`.
       permutation: int [C], shared by the batch, or [B, C], one per example.
 
     Returns:

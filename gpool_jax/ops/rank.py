@@ -1,8 +1,8 @@
 """Scores of channels: how much position each of them carries, and what depends on it.
 
-Every score here belongs to one example, so that means, intervals and rankings
-of resampled images come from the same numbers. `features` are the maps
-[B, H, W, C] of a layer; `latent` is their mean over space [B, C].
+Every score belongs to one example, so that means, intervals and rankings of resampled images
+come from the same numbers. `features` are the maps [B, H, W, C] of a layer; `latent` is their
+mean over space [B, C].
 """
 
 from collections.abc import Callable
@@ -11,25 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-METHODS = (
-    "flip",
-    "translation",
-    "gate",
-    "integrated",
-    "probe",
-    "mean",
-    "variance",
-    "random",
-)
-
 
 def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean of each channel over each region.
+    """Average each channel over each region.
 
     Args:
       features: [B, H, W, C].
-      weights: [R, H, W], the share of every pixel that a region holds
-        (`region_weights`), not all 0.
+      weights: [R, H, W], the share of every pixel in a region (`region_weights`), not all 0.
 
     Returns:
       float32 [B, R, C].
@@ -42,35 +30,34 @@ def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
 def flip_difference(
     features: jax.Array, mirrored: jax.Array, weights: jax.Array, *, axis: int
 ) -> jax.Array:
-    """What mirroring the input changes in each region: the signed flip difference.
+    """Signed flip difference: the change of each region's mean when the input is mirrored.
 
-    The map of the mirrored input is mirrored back, so that every pixel is
-    compared with the same content seen from the other side: for the left half,
-    content that stands left less the same content standing right. A network
-    whose kernels are all symmetric and that knows no position scores 0; any
-    other network's orientation preferences are in the score too.
+    The map of the mirrored input is mirrored back, so that every pixel is compared with the
+    same content seen from the other side: for the left half, content on the left minus the same
+    content on the right. A network with symmetric kernels and no knowledge of position scores
+    0; any other network's orientation preferences enter the score too.
 
     Args:
-      features: [B, H, W, C], of the input.
-      mirrored: [B, H, W, C], of the input mirrored along `axis`.
+      features: [B, H, W, C], the input's.
+      mirrored: [B, H, W, C], those of the input mirrored along `axis`.
       weights: [R, H, W], see `region_means`.
       axis: 2, left to right, or 1, upside down.
 
     Returns:
       float32 [B, R, C].
 
-    Reference: Islam et al., 2021, section 5 (their signed difference; how they
-    told regions apart is not published, this is our definition).
+    Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how
+    they separate regions, so this definition is ours).
     """
     return region_means(features - jnp.flip(mirrored, axis), weights)
 
 
 def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
-    """How much mirroring the input changes each pooled channel: |gap(x) - gap(flip x)|.
+    """Absolute change of each pooled channel when the input is mirrored.
 
     Args:
-      features: [B, H, W, C], of the input.
-      mirrored: [B, H, W, C], of the mirrored input.
+      features: [B, H, W, C], the input's.
+      mirrored: [B, H, W, C], the mirrored input's.
 
     Returns:
       float32 [B, C].
@@ -82,13 +69,13 @@ def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Ar
 
 
 def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
-    """What the place of the same crop changes: inside a region less outside it.
+    """Mean latent of a crop placed inside a region minus that of the same crop outside it.
 
-    Content is held fixed: a network that cannot know position (circular padding,
-    moved by multiples of its stride) scores 0 in every channel.
+    Content is held fixed: a network that cannot know position (circular padding, moved by
+    multiples of its stride) scores 0 in every channel.
 
     Args:
-      latent: [B, P, C], of one crop at P places on an empty canvas.
+      latent: [B, P, C], one crop's latents at P places on an empty canvas.
       inside: bool [P], the places in the region; some, not all.
 
     Returns:
@@ -100,13 +87,13 @@ def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
 
 
 def absolute_translation_difference(latent: jax.Array) -> jax.Array:
-    """How much the place of the same crop changes each pooled channel, whatever the places.
+    """Mean absolute difference of each pooled channel over all pairs of places of a crop.
 
     Args:
-      latent: [B, P, C], of one crop at P places on an empty canvas.
+      latent: [B, P, C], one crop's latents at P places on an empty canvas.
 
     Returns:
-      float32 [B, C], mean absolute difference over all pairs of places.
+      float32 [B, C].
     """
     first, second = np.triu_indices(latent.shape[1], k=1)
     latent = latent.astype(jnp.float32)
@@ -119,14 +106,12 @@ def gate_gradient(
     """First-order rise of each region's loss when a channel is removed, all channels at once.
 
     Args:
-      losses: of a gate [B, C] that multiplies the channels of a layer, the loss
-        of every region and example, [R, B]; example b must depend on `gate[b]`
-        alone (batch statistics frozen).
-      gate: [B, C]; ones for the network as it is.
+      losses: from a gate [B, C] that multiplies a layer's channels to the losses [R, B] of every
+        region and example; example b must depend on `gate[b]` alone (batch statistics frozen).
+      gate: [B, C]; ones leave the network unchanged.
 
     Returns:
-      The losses [R, B], and minus their derivative with respect to the gate,
-      [R, B, C].
+      The losses [R, B], and minus their derivative with respect to the gate, [R, B, C].
     """
     values, pull_back = jax.vjp(losses, gate)
 
@@ -138,18 +123,16 @@ def gate_gradient(
 
 
 def midpoints(steps: int) -> np.ndarray:
-    """Openings of the gate between 1 and 0 at which a gate gradient is to be averaged.
+    """Gate values between 1 and 0 over which `gate_gradient` is averaged.
 
-    The mean over them of `gate_gradient` is the integrated gradient along the
-    path from the open gate to the shut one (midpoint rule); summed over channels
-    it is the loss with all channels removed less the loss with none, up to the
-    completeness gap.
+    The average is the integrated gradient along the path from the open gate to the shut one
+    (midpoint rule); summed over channels it is the loss with all channels removed minus the
+    loss with none, up to the completeness gap.
 
     Returns:
       float32 [steps], descending.
 
-    Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep
-    networks", 2017.
+    Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", 2017.
 
     >>> midpoints(2).tolist()
     [0.75, 0.25]
@@ -158,15 +141,14 @@ def midpoints(steps: int) -> np.ndarray:
 
 
 def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.Array) -> jax.Array:
-    """What each channel adds to the logit that a linear probe gives to the right class.
+    """Contribution of each channel to the logit that a linear probe gives to the label.
 
-    Both factors are taken from their means: a softmax does not see what all
-    logits share, and what a channel adds to every example alike the probe's bias
-    takes away.
+    Both factors are centred: a softmax ignores what all logits share, and the probe's bias
+    cancels what a channel adds to every example alike.
 
     Args:
-      kernel: [C, K], of the probe.
-      latent: [B, C], of examples of all classes.
+      kernel: [C, K], the probe's.
+      latent: [B, C], from examples of all classes.
       label: int [B] in [0, K).
 
     Returns:
@@ -178,7 +160,7 @@ def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.A
 
 
 def rank_channels(scores: np.ndarray) -> np.ndarray:
-    """Channels by score, best first; of equals the lower index.
+    """Order channels by score, best first; of equals the lower index comes first.
 
     Args:
       scores: [..., C], finite.
@@ -234,26 +216,3 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     a, b = (r - r.mean() for r in ranks)
     norm = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / norm) if norm > 0 else float("nan")
-
-
-def resampled_means(
-    scores: np.ndarray, weights: np.ndarray, *, num_draws: int, seed: int
-) -> np.ndarray:
-    """Mean scores over images drawn again and again: what a ranking's stability is made of.
-
-    Args:
-      scores: [N, C], of each image.
-      weights: [N], 0 for an image that does not count.
-      num_draws: D.
-      seed: of the draws; the same images for every set of scores.
-
-    Returns:
-      float64 [D, C].
-
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
-    """
-    generator = np.random.default_rng(seed)
-    rows = generator.integers(0, len(scores), (num_draws, len(scores)))
-    drawn = np.stack([np.bincount(row, minlength=len(scores)) for row in rows]) * weights[None]
-    total = np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
-    return drawn @ np.asarray(scores, np.float64) / total

@@ -18,7 +18,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import Classifier
-from gpool_jax.ops.placed import Map
+from gpool_jax.ops import Maps
 from gpool_jax.train import parallel
 from gpool_jax.train.state import TrainState
 
@@ -69,7 +69,7 @@ def draw_permutation(
     return ops.draw_permutations(key, index, num_channels)
 
 
-def place(setup: Setup, images: jax.Array, cell: jax.Array) -> Map:
+def place(setup: Setup, images: jax.Array, cell: jax.Array) -> Maps:
     """Each image in its cell of a canvas.
 
     Returns:

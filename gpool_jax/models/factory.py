@@ -1,4 +1,4 @@
-"""`create`: from a name to a network that returns `(logits, features)`."""
+"""`create` builds a classification network by name."""
 
 import difflib
 from typing import Any
@@ -29,14 +29,7 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Classifier(nn.Module):
-    """An encoder, its pooled latent, and a head.
-
-    Attributes:
-      backbone: the encoder.
-      head: from the encoder's features to logits.
-      permute_at: where `permutation` is applied: "gap" (the pooled latent) or the input of a
-        stage, "stage1"...
-    """
+    """An encoder, its pooled latent, and a head; `permutation` is applied at `permute_at`."""
 
     backbone: nn.Module
     head: nn.Module
@@ -149,13 +142,12 @@ def create(
       padding: one of `ops.PADDING_MODES`.
       stem: for ResNet-18..101, one of `STEMS` (default "conv7", the reference's).
       width: multiplies every channel count.
-      antialias: 0, or 3 or 5 taps of BlurPool in every strided convolution and
-        max-pool.
+      antialias: taps of the BlurPool in every strided convolution and max-pool, 3 or 5; 0: none.
       permute_at: "gap", or the stage before which a permutation is applied.
-      dtype: "float32" or "bfloat16", of the computation; parameters, batch
-        statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are synchronised; only
-        for training inside `pmap` or `shard_map`.
+      dtype: the computation's type, "float32" or "bfloat16"; parameters, batch statistics,
+        pooling and logits are float32.
+      axis_name: mapped axis over which batch statistics are synchronised; only for training
+        inside `pmap` or `shard_map`.
 
     Returns:
       A Linen module: `init(key, x)`, `apply(variables, x, train=, permutation=)
@@ -184,7 +176,7 @@ def create(
 
 
 def check_common(num_outputs: int, padding: str, width: float, antialias: int, dtype: str) -> None:
-    """Raise if an option that every network has is not one of the allowed."""
+    """Raise if an option that every network has is not allowed."""
     check_choice("model.padding", padding, ops.PADDING_MODES)
     check_choice("model.dtype", dtype, DTYPES)
     check_choice("model.antialias", antialias, (0, *ops.BLUR_TAPS))
@@ -225,12 +217,9 @@ MAX_SIDE = 2048
 
 
 def check_input_side(model: Classifier, side: int, what: str) -> None:
-    """Raise if an input of `side` pixels would shrink to nothing, or fill any memory.
+    """Raise an InputError if an input of `side` pixels would shrink to nothing, or fill any memory.
 
-    Args:
-      model: the network.
-      side: of its input, in pixels.
-      what: the input, in the words of an error: "a canvas of n = 3 images a side".
+    `what` names the input in the message: "a canvas of n = 3 images a side".
     """
     if side > MAX_SIDE:
         raise InputError(f"{what} is {side} pixels wide; at most {MAX_SIDE} are allowed.")

@@ -84,13 +84,13 @@ class Dense(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's constants and Flax's variables.
 
-    The running variance is the biased one, as in Flax; PyTorch's is N / (N - 1) times as
-    large, over N = B * H * W values.
+    The running variance is the biased one, as in Flax; PyTorch's is N / (N - 1) times as large,
+    over N = B * H * W values.
 
     Attributes:
       train: whether to use and update batch statistics.
       axis_name: mapped axis over which batch statistics are synchronised.
-      dtype: the output's type; statistics and normalisation are in float32 at least.
+      dtype: the output's type; statistics are in float32 at least.
       momentum: share of the running statistics that an update keeps.
     """
 

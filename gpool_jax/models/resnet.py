@@ -92,22 +92,18 @@ def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> ja
 
 
 class ResNet(nn.Module):
-    """A residual encoder; see `models.create` for the named variants.
+    """A residual encoder; see `models.create` for the named variants and for other attributes.
 
     Attributes:
       stage_sizes: blocks per stage.
       stage_features: base channels per stage, before the block's expansion.
       block: `BasicBlock` or `Bottleneck`.
-      stem: "conv7" (7x7 stride 2), "conv7_pool" (and a 3x3 stride-2 max-pool) or
-        "conv3" (3x3 stride 1).
+      stem: "conv7" (7x7 stride 2), "conv7_pool" (and a 3x3 stride-2 max-pool) or "conv3" (3x3
+        stride 1).
       shortcut: "projection" (1x1 convolution) or "subsample" (no parameters).
-      padding: one of `ops.PADDING_MODES`, obeyed by every padded layer.
-      antialias: taps of the BlurPool in every strided convolution and max-pool; 0: none.
       output_stride: input pixels per pixel of the last map; None: what the stem and the stages
         give. For a smaller one, later stages keep stride 1 and dilate their 3x3 convolutions.
       norm_momentum: momentum of the running batch statistics, in Flax's sense.
-      dtype: the computation's type.
-      axis_name: mapped axis over which batch statistics are synchronised.
     """
 
     stage_sizes: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""`create_segmenter`: from a name to a network that gives every pixel its logits."""
+"""`create_segmenter` builds by name a network that computes the logits of every pixel."""
 
 import jax
 from flax import linen as nn
@@ -89,15 +89,12 @@ class Segmenter(nn.Module):
         *,
         size: tuple[int, int],
     ) -> jax.Array:
-        """Compute logits from the outputs of the head's first convolutions.
+        """Compute logits [B, H, W, K] from the outputs of the head's first convolutions.
 
         Args:
           features: a pass's features; only DeepLabv3+ reads any, `stage1`.
           responses: outputs by branch, see `deeplab_linear.respond`.
           size: (H, W) of the logits: the input's.
-
-        Returns:
-          float32 logits [B, H, W, K].
         """
         return resize_bilinear(self.head(features, responses=responses), size)
 
@@ -116,7 +113,7 @@ def create_segmenter(
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Segmenter:
-    """Build a segmentation network by name.
+    """Build a segmentation network by name; other options are those of `create`.
 
     Args:
       name: one of `SEGMENTERS`.
@@ -124,19 +121,17 @@ def create_segmenter(
       padding: one of `ops.PADDING_MODES`, obeyed by the head too.
       stem: one of `STEMS`; None: "conv7_pool", torchvision's.
       width: multiplies every channel count, the head's too.
-      antialias: taps of the BlurPool in every strided convolution and max-pool, 3 or 5; 0: none.
+      antialias: see `create`.
       output_stride: input pixels per pixel of the last map, 8 or 16.
-      rates: dilations of the head's three 3x3 branches; None: 6, 12, 18 at output stride 16
-        and twice that at 8.
+      rates: dilations of the head's three 3x3 branches; None: 6, 12, 18 at output stride 16 and
+        twice that at 8.
       dropout: share of values that training drops before the head's last layers.
-      dtype: the computation's type, "float32" or "bfloat16"; parameters, batch statistics,
-        pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are synchronised; only for training
-        inside `pmap` or `shard_map`.
+      dtype: see `create`.
+      axis_name: see `create`.
 
     Returns:
-      A Linen module: `init(key, x)`, `apply(variables, x, train=, dropout_keys=)
-      -> (logits, features)`.
+      A Linen module: `init(key, x)`, `apply(variables, x, train=, dropout_keys=) -> (logits,
+      features)`.
 
     Raises:
       InputError: naming the field, the bad value and what is allowed.

@@ -38,14 +38,11 @@ def ablate(x: jax.Array, keep: jax.Array, *, fill: jax.Array | None = None) -> j
 
 
 def removal_masks(order: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
-    """Masks that remove the first channels of a ranking, one mask per count.
+    """Masks that remove the first channels of a ranking, one per count: bool [len(counts), C].
 
     Args:
       order: int [C], every channel once, first to go first.
       counts: numbers of channels to remove.
-
-    Returns:
-      bool [len(counts), C].
 
     Raises:
       ValueError: if a count is not in [1, C], or the order is no permutation.

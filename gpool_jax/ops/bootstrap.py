@@ -62,16 +62,9 @@ def resampled_means(
 def bootstrap_interval(
     per_image: np.ndarray, *, num_draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean; `bootstrap_ratio` with equal counts.
+    """Percentile bootstrap interval (low, high) of a mean: `bootstrap_ratio` with counts of 1.
 
-    Args:
-      per_image: [N], or [S, N] for S seeds: each image's mean score.
-      num_draws: bootstrap samples.
-      level: coverage.
-      seed: random seed of the draws.
-
-    Returns:
-      (low, high).
+    `per_image` is [N], or [S, N] for S seeds; the options are those of `bootstrap_ratio`.
     """
     scores = np.atleast_2d(np.asarray(per_image, np.float64))
     ones = np.ones_like(scores)

@@ -35,18 +35,10 @@ def pair_agreement(predictions: jax.Array, labels: jax.Array) -> dict[str, Tally
 
 
 def grid_agreement(predictions: jax.Array, labels: jax.Array, num_classes: int) -> dict[str, Tally]:
-    """Agreement over all ordered pairs of different views.
+    """Agreement over all ordered pairs of different views; otherwise as `pair_agreement`.
 
-    Counting how often each class is predicted gives the pairs without making them: n
+    Counting how often each of the classes is predicted gives the pairs without making them: n
     predictions of one class are n (n - 1) agreeing pairs.
-
-    Args:
-      predictions: int [B, S], S at least 2.
-      labels: int [B].
-      num_classes: K.
-
-    Returns:
-      As `pair_agreement`.
     """
     views = predictions.shape[1]
     votes = jax.nn.one_hot(predictions, num_classes, dtype=jnp.float32).sum(axis=1)
@@ -69,8 +61,8 @@ def accuracy_under_shift(
       labels: int [B].
 
     Returns:
-      `accuracy`, `shifted_accuracy`, and `worst_case_accuracy`: correct on the unshifted image
-      and on every shift of it. Each float32 ([B], [B]).
+      `accuracy`, `shifted_accuracy`, and `worst_case_accuracy` (correct on the unshifted image
+      and on every shift of it), each float32 ([B], [B]).
     """
     right = predictions == labels[:, None]
     clean_right = clean == labels

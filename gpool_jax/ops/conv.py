@@ -106,14 +106,8 @@ def _taps_on_zeros(size: int, dilation: int, side: int) -> int:
 def tap_shares(side: int, weights: np.ndarray, *, stride: int, dilation: int) -> np.ndarray:
     """Compute the share of the taps' weight that falls inside a dimension of `side` pixels.
 
-    Args:
-      side: pixels of the dimension.
-      weights: [k], the taps' weights, k odd, summing to 1.
-      stride: step between output pixels.
-      dilation: step between taps.
-
-    Returns:
-      float64 [ceil(side / stride)], for every output pixel.
+    `weights` [k], k odd, sums to 1. The result, float64 [ceil(side / stride)], has one share for
+    every output pixel.
     """
     size = len(weights)
     starts = np.arange(0, side, stride)[:, None] - dilation * (size // 2)

@@ -12,14 +12,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 def convolve(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, padding: int = 0
 ) -> jax.Array:
-    """Convolve a map.
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [k, k, C, F].
-      stride: step between output pixels.
-      dilation: step between taps.
-      padding: pixels of zeros on each side.
+    """Convolve [B, H, W, C] by [k, k, C, F], with `padding` pixels of zeros on each side.
 
     Returns:
       [B, H', W', F], H' = (H + 2 * padding - dilation * (k - 1) - 1) // stride + 1.

@@ -46,21 +46,14 @@ def confusion_matrix(
 def class_counts(confusion: jax.Array | np.ndarray) -> jax.Array:
     """Count hits, labelled pixels and predicted pixels of each class, all that an IoU needs.
 
-    Args:
-      confusion: int [..., K, K], one image's or a sum that fits its type.
-
-    Returns:
-      int [..., 3, K], the dtype of `confusion`.
+    `confusion` is int [..., K, K], one image's or a sum; the result is [..., 3, K] of its type.
     """
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)
     return jnp.stack([hits, confusion.sum(-1), confusion.sum(-2)], axis=-2)
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class.
-
-    Args:
-      counts: [..., 3, K], from `class_counts`, summed over images.
+    """Intersection over union of each class, from counts [..., 3, K] summed over images.
 
     Returns:
       float64 [..., K]; NaN for a class that is neither labelled nor predicted.
@@ -71,14 +64,7 @@ def class_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Average the IoU over the classes that occur.
-
-    Args:
-      counts: [..., 3, K], summed over images.
-
-    Returns:
-      float64 [...]; NaN if no class occurs.
-    """
+    """Mean IoU over the classes that occur: float64 [...], NaN if there are none."""
     iou = class_iou(counts)
     occurs = ~np.isnan(iou)
     number = occurs.sum(axis=-1)
@@ -87,6 +73,6 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of labelled pixels predicted correctly: float64 [...]; NaN if there are none."""
+    """Share of labelled pixels predicted correctly: float64 [...], NaN if there are none."""
     hits, labelled = (counts[..., i, :].astype(np.float64).sum(axis=-1) for i in (0, 1))
     return np.divide(hits, labelled, out=np.full(hits.shape, np.nan), where=labelled > 0)

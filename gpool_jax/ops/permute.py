@@ -14,15 +14,9 @@ def draw_permutation(key: jax.Array, num_channels: int) -> jax.Array:
 
 
 def draw_permutations(key: jax.Array, index: jax.Array, num_channels: int) -> jax.Array:
-    """Draw an independent permutation for each example.
+    """Draw an independent permutation for each example: int32 [B, num_channels].
 
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      num_channels: C.
-
-    Returns:
-      int32 [B, C].
+    `index`, int [B], is the global index of each example.
     """
     return jax.vmap(lambda k: draw_permutation(k, num_channels))(example_keys(key, index))
 
@@ -34,9 +28,6 @@ def permute_channels(x: jax.Array, permutation: jax.Array) -> jax.Array:
     Args:
       x: [B, ..., C], or a `SharedBackground`.
       permutation: int [C], shared by the batch, or [B, C], one per example.
-
-    Returns:
-      [B, ..., C].
 
     Raises:
       ValueError: if the shapes do not fit.

@@ -24,17 +24,11 @@ _MLP_STEPS = 150
 
 
 def sorted_latent(latent: jax.Array) -> jax.Array:
-    """Sort each row: the maximal invariant under channel permutation.
+    """Sort each row of [N, C], ascending: the maximal invariant under channel permutation.
 
-    Two latents have the same sorted form if and only if one is a permutation of the other, so
-    it allows everything to be decoded that needs no channel order (a given probe gives a lower
-    bound on that).
-
-    Args:
-      latent: [N, C].
-
-    Returns:
-      [N, C], ascending.
+    Two latents have the same sorted form if and only if one is a permutation of the other, so it
+    allows everything to be decoded that needs no channel order (a given probe gives a lower bound
+    on that).
 
     >>> sorted_latent(jnp.array([[3.0, 1.0, 2.0]])).tolist()
     [[1.0, 2.0, 3.0]]

@@ -13,14 +13,11 @@ import numpy as np
 
 
 def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """Average each channel over each region.
+    """Average each channel over each region: float32 [B, R, C].
 
     Args:
       features: [B, H, W, C].
       weights: [R, H, W], the share of every pixel in a region (`region_weights`), not all 0.
-
-    Returns:
-      float32 [B, R, C].
     """
     weights = jnp.asarray(weights, jnp.float32)
     weights = weights / weights.sum(axis=(1, 2), keepdims=True)
@@ -32,10 +29,10 @@ def flip_difference(
 ) -> jax.Array:
     """Signed flip difference: the change of each region's mean when the input is mirrored.
 
-    The map of the mirrored input is mirrored back, so that every pixel is compared with the
-    same content seen from the other side: for the left half, content on the left minus the same
-    content on the right. A network with symmetric kernels and no knowledge of position scores
-    0; any other network's orientation preferences enter the score too.
+    The map of the mirrored input is mirrored back, so that every pixel is compared with the same
+    content seen from the other side: for the left half, content on the left minus the same content
+    on the right. A network with symmetric kernels and no knowledge of position scores 0; any other
+    network's orientation preferences enter the score too.
 
     Args:
       features: [B, H, W, C], the input's.
@@ -46,21 +43,16 @@ def flip_difference(
     Returns:
       float32 [B, R, C].
 
-    Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how
-    they separate regions, so this definition is ours).
+    Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how they
+    separate regions, so this definition is ours).
     """
     return region_means(features - jnp.flip(mirrored, axis), weights)
 
 
 def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
-    """Absolute change of each pooled channel when the input is mirrored.
+    """Absolute change of each pooled channel when the input is mirrored: float32 [B, C].
 
-    Args:
-      features: [B, H, W, C], the input's.
-      mirrored: [B, H, W, C], the mirrored input's.
-
-    Returns:
-      float32 [B, C].
+    `features` and `mirrored`, [B, H, W, C], are those of the input and of the mirrored input.
 
     Reference: Islam et al., 2021, section 5 (overall position).
     """
@@ -71,15 +63,15 @@ def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Ar
 def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
     """Mean latent of a crop placed inside a region minus that of the same crop outside it.
 
-    Content is held fixed: a network that cannot know position (circular padding, moved by
-    multiples of its stride) scores 0 in every channel.
+    Content is held fixed: a network that cannot know position (circular padding, moved by multiples
+    of its stride) scores 0 in every channel.
 
     Args:
       latent: [B, P, C], one crop's latents at P places on an empty canvas.
       inside: bool [P], the places in the region; some, not all.
 
     Returns:
-      float32 [B, C], signed.
+      float32 [B, C].
     """
     inside = np.asarray(inside, bool)
     weights = inside / inside.sum() - ~inside / (~inside).sum()
@@ -89,11 +81,7 @@ def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
 def absolute_translation_difference(latent: jax.Array) -> jax.Array:
     """Mean absolute difference of each pooled channel over all pairs of places of a crop.
 
-    Args:
-      latent: [B, P, C], one crop's latents at P places on an empty canvas.
-
-    Returns:
-      float32 [B, C].
+    `latent`, [B, P, C], holds one crop's latents at P places; the result is float32 [B, C].
     """
     first, second = np.triu_indices(latent.shape[1], k=1)
     latent = latent.astype(jnp.float32)
@@ -123,14 +111,11 @@ def gate_gradient(
 
 
 def midpoints(steps: int) -> np.ndarray:
-    """Gate values between 1 and 0 over which `gate_gradient` is averaged.
+    """Gate values in (0, 1) over which `gate_gradient` is averaged: float32 [steps], descending.
 
     The average is the integrated gradient along the path from the open gate to the shut one
-    (midpoint rule); summed over channels it is the loss with all channels removed minus the
-    loss with none, up to the completeness gap.
-
-    Returns:
-      float32 [steps], descending.
+    (midpoint rule); summed over channels it is the loss with all channels removed minus the loss
+    with none, up to the completeness gap.
 
     Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", 2017.
 
@@ -143,8 +128,8 @@ def midpoints(steps: int) -> np.ndarray:
 def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.Array) -> jax.Array:
     """Contribution of each channel to the logit that a linear probe gives to the label.
 
-    Both factors are centred: a softmax ignores what all logits share, and the probe's bias
-    cancels what a channel adds to every example alike.
+    Both factors are centred: a softmax ignores what all logits share, and the probe's bias cancels
+    what a channel adds to every example alike.
 
     Args:
       kernel: [C, K], the probe's.
@@ -160,16 +145,10 @@ def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.A
 
 
 def rank_channels(scores: np.ndarray) -> np.ndarray:
-    """Order channels by score, best first; of equals the lower index comes first.
-
-    Args:
-      scores: [..., C], finite.
-
-    Returns:
-      int [..., C].
+    """Order channels by score, best first; of equals the lower index comes first: int [..., C].
 
     Raises:
-      ValueError: if a score is not finite.
+      ValueError: if one of `scores` [..., C] is not finite.
 
     >>> rank_channels(np.array([0.5, 2.0, -1.0])).tolist()
     [1, 0, 2]
@@ -181,18 +160,12 @@ def rank_channels(scores: np.ndarray) -> np.ndarray:
 
 
 def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
-    """Share of the best `count` channels that two rankings have in common.
+    """Share of their best `count` channels that two rankings have in common.
 
-    Args:
-      first: int [C], best first.
-      second: int [C].
-      count: N, in [1, C].
-
-    Returns:
-      In 0..1; two random rankings share N / C on average.
+    The rankings are int [C], best first; two random ones share count / C on average.
 
     Raises:
-      ValueError: if `count` is out of range.
+      ValueError: if `count` is not in [1, C].
     """
     if not 1 <= count <= len(first):
         raise ValueError(f"`count` must be in [1, {len(first)}]; got {count}.")
@@ -200,14 +173,10 @@ def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two sets of scores, ties sharing their mean rank.
-
-    Args:
-      first: [C].
-      second: [C].
+    """Spearman's correlation of two sets of scores [C]; ties share their mean rank.
 
     Returns:
-      In -1..1; NaN if one of them is constant.
+      A number in -1..1; NaN if one set is constant.
     """
     ranks = [
         np.asarray(jax.scipy.stats.rankdata(jnp.asarray(s, jnp.float32)), np.float64)

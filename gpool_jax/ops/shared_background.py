@@ -138,13 +138,7 @@ def sharing_pays(n: int, side: int, platform: str) -> bool:
 def place_shared(images: jax.Array, cell: jax.Array, n: int) -> Maps:
     """Paste each image into one cell of a canvas, like `place`, but share the zeros around it.
 
-    Args:
-      images: square, [B, H, H, C], already normalised.
-      cell: int [B] in [0, n*n).
-      n: cells per side.
-
-    Returns:
-      A `SharedBackground` for [B, n*H, n*H, C]; for images that are not square, what `place` gives.
+    Images that are not square are placed by `place`.
     """
     side, width, channels = images.shape[1:]
     if side != width:

@@ -70,9 +70,6 @@ def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
       corner: int [B, 2], row in [0, H - side] and column in [0, W - side] of the first pixel.
       side: the crop's side in pixels.
 
-    Returns:
-      [B, side, side, C].
-
     Raises:
       ValueError: if the crop is larger than the images.
     """
@@ -90,15 +87,12 @@ def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
     """Move each image circularly by any fraction of a pixel: the ideal band-limited shift.
 
     Each frequency f of a dimension with N pixels is multiplied by exp(-2 pi i f d / N). The
-    highest frequency of an even N has no sign, so it keeps only the real part, cos(pi d):
-    whole shifts are exact, and shifting back after a fraction loses that one frequency.
+    highest frequency of an even N has no sign, so it keeps only the real part, cos(pi d): whole
+    shifts are exact, and shifting back after a fraction loses that one frequency.
 
     Args:
       images: float [B, H, W, C].
       offset: float [B, 2], (dy, dx) in pixels.
-
-    Returns:
-      float32 [B, H, W, C].
     """
     moved = jnp.fft.fft2(images.astype(jnp.float32), axes=(1, 2))
     for axis in (0, 1):
@@ -124,16 +118,9 @@ def draw_shifts(key: jax.Array, index: jax.Array, max_shift: int) -> jax.Array:
 
 
 def draw_offsets(key: jax.Array, index: jax.Array, low: int, high: int) -> jax.Array:
-    """Draw one offset per example, uniformly over [low, high] in both dimensions.
+    """Draw one offset per example, uniformly over [low, high] in both dimensions: int32 [B, 2].
 
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      low: smallest offset.
-      high: largest offset, which is drawn too.
-
-    Returns:
-      int32 [B, 2].
+    `index`, int [B], is the global index of each example; `low` and `high` are drawn too.
     """
     draw = jax.vmap(lambda k: jax.random.randint(k, (2,), low, high + 1))
     return draw(example_keys(key, index))

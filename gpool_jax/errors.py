@@ -4,9 +4,8 @@
 class InputError(ValueError):
     """A value, file or folder from outside that cannot be used.
 
-    The message is one line: the name of the field or file, the bad value, what
-    is allowed. Every exception but this and `RunError` is a defect of the
-    program and keeps its traceback.
+    The message is one line: the name of the field or file, the bad value, what is allowed. Every
+    exception but this and `RunError` is a bug in the program and keeps its traceback.
     """
 
 

@@ -18,7 +18,7 @@ def test_ablate_removes_what_is_not_kept():
     x, keep, fill = _normal(0, 2, 3, 3, 4), np.array([True, False, True, False]), _normal(1, 4)
     expected = x.copy()
     expected[..., [1, 3]] = fill[[1, 3]]
-    np.testing.assert_allclose(jax.jit(ops.ablate)(x, keep, fill), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(ops.ablate)(x, keep, fill=fill), expected, atol=1e-6)
     expected[..., [1, 3]] = 0
     np.testing.assert_array_equal(ops.ablate(x, keep), expected)
     latent = x[:, 0, 0]

@@ -1,17 +1,21 @@
 """Every method's scores against a plain reference on the features themselves, sign and all."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gpool_jax import ops
+from gpool_jax.config.sections import Method
 from gpool_jax.experiments.channels import scoring, subjects
 from gpool_jax.experiments.channels.subject import measured_boxes
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
+METHODS = typing.get_args(Method)
 RANK = {"regions": ("overall", "left", "top"), "grid": 2, "integration_steps": 3}
 # Three images for each of the eight devices: what mixes images within a batch shows.
 NUM_IMAGES = 24
@@ -33,7 +37,7 @@ def case(request):
     subject = subjects.make_subject(setup)
     variables = _sensitive(setup.init_state().variables)
     images = subjects.images_of(setup, ("train",), NUM_IMAGES, 16)
-    ranked = scoring.score_channels(subject, variables, images, ops.METHODS)
+    ranked = scoring.score_channels(subject, variables, images, METHODS)
     return subject, variables, images.get(np.arange(NUM_IMAGES)), ranked
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.config import AttackConfig
+from gpool_jax.config.sections import Method
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels import attack, files, plan, rank, scoring, subjects, sweep
 from gpool_jax.experiments.channels.files import Ranking
@@ -21,6 +23,7 @@ from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.report import read_result
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
+METHODS = typing.get_args(Method)
 RANK = {"regions": ("overall", "left", "right"), "num_images": 8, "grid": 2, "bootstrap": 10}
 ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1}
 
@@ -137,7 +140,7 @@ def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixel
     expected, _ = whole.apply(pixels.variables, x)
     _, features = setup.model.apply(pixels.variables, x)
     altered = {**features, "pre_gap": ops.ablate(features["pre_gap"], keep)}
-    got = setup.model.apply(
+    got, _ = setup.model.apply(
         pixels.variables, altered, start="pre_gap", size=x.shape[1:3], method="resume"
     )
     np.testing.assert_allclose(got, expected, atol=1e-5)
@@ -206,8 +209,8 @@ def test_default_counts_run_from_few_to_all():
 
 
 def test_every_method_scores_every_region_it_can(opened):
-    ranked = scoring.score_channels(opened.subject, opened.variables, _images(opened), ops.METHODS)
-    assert set(ranked.scores) == {(m, r) for m in ops.METHODS for r in RANK["regions"]}
+    ranked = scoring.score_channels(opened.subject, opened.variables, _images(opened), METHODS)
+    assert set(ranked.scores) == {(m, r) for m in METHODS for r in RANK["regions"]}
     channels = _channels(opened)
     for (method, _), found in ranked.scores.items():
         assert found.mean.shape == (channels,)

@@ -31,7 +31,7 @@ from gpool_jax.experiments.invariance import training as invariance
 from gpool_jax.experiments.position import comparison
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
-from gpool_jax.ops import placed
+from gpool_jax.ops import shared_background
 from tests.helpers import TINY, pixel_dataset
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -229,7 +229,7 @@ def program_name(config) -> str:
 @pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
 def test_takes_one_real_step(config, tmp_path, monkeypatch):
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.
-    monkeypatch.setattr(placed, "LEAST_CANVAS_CPU", 64)
+    monkeypatch.setattr(shared_background, "LEAST_CANVAS_CPU", 64)
     experiment = experiment_of(config)
     dataset = pixel_dataset() if isinstance(config, SegmentationConfig) else None
     setup = experiment.prepare(config, dataset=dataset)

@@ -433,6 +433,11 @@ def starts(model):
     return ["stem", *stages, "pre_gap", *pooled]
 
 
+def resume(model, variables, features, start):
+    size = {"size": SIZE} if isinstance(model, models.Segmenter) else {}
+    return model.apply(variables, features, start=start, method="resume", **size)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_pass_from_the_middle_ends_as_the_whole_does(name):
     model, x = NETWORKS[name](), draw_images()
@@ -447,16 +452,14 @@ def test_a_pass_from_the_middle_ends_as_the_whole_does(name):
     }
     altered = {start: f | {start: f[start] * 1.5} for start, f in given.items()}
 
-    def resume(v, every):
-        return {
-            start: model.apply(v, f, start=start, size=SIZE, method="resume")
-            for start, f in every.items()
-        }
+    def resume_all(v, every):
+        return {start: resume(model, v, f, start) for start, f in every.items()}
 
-    run = compile_fast(resume, variables, given)
-    for start, value in run(variables, given).items():
+    run = compile_fast(resume_all, variables, given)
+    for start, (value, later) in run(variables, given).items():
         np.testing.assert_allclose(value, logits, atol=1e-5, err_msg=start)
-    for start, value in run(variables, altered).items():
+        np.testing.assert_allclose(later["gap"], features["gap"], atol=1e-5, err_msg=start)
+    for start, (value, _) in run(variables, altered).items():
         assert np.abs(value - logits).max() > 1e-3, start
 
 
@@ -500,7 +503,7 @@ def test_altering_a_channel_is_what_it_is_in_the_whole_pass(name, start, last):
     def run(v, images):
         logits, features = model.apply(v, images)
         features[start] = alter(features[start])
-        resumed = model.apply(v, features, start=start, size=SIZE, method="resume")
+        resumed, _ = resume(model, v, features, start)
         with nn.intercept_methods(intercept):
             whole, _ = model.apply(v, images)
         return logits, resumed, whole
@@ -519,6 +522,4 @@ def test_starts_that_are_none_are_refused():
         (NETWORKS["deeplabv3"](), "gap", r"`start` must be one of stem, .*got 'gap'"),
     ):
         with pytest.raises(ValueError, match=message):
-            model.apply({}, features, start=start, size=SIZE, method="resume")
-    with pytest.raises(ValueError, match="`size` must be given"):
-        NETWORKS["deeplabv3"]().apply({}, features, start="stem", method="resume")
+            resume(model, {}, features, start)

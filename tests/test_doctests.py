@@ -5,8 +5,8 @@ import importlib
 
 import pytest
 
-# By name: `ops.shift` is a function as well as a module.
-MODULES = ["config.checks", "ops.canvas", "ops.permute", "ops.probe", "ops.shift"]
+OPS = ("ablation", "bootstrap", "canvas", "conv", "permute", "probe", "rank", "regions", "shifts")
+MODULES = ["config.checks", *(f"ops.{name}" for name in OPS)]
 
 
 @pytest.mark.parametrize("name", MODULES)

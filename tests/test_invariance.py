@@ -1,6 +1,7 @@
 """AugShift: the views, the loss, and the arms that are compared."""
 
 import dataclasses
+import itertools
 import json
 
 import chex
@@ -34,7 +35,7 @@ def views_of(images, *, flip, **changes):
 
 def found_shifts(views, images, mode, reach):
     """For each view and image, the (dy, dx, mirrored) that explain it: exactly one."""
-    grid = [tuple(int(v) for v in o) for o in ops.shift_grid(reach)]
+    grid = list(itertools.product(range(-reach, reach + 1), repeat=2))
     found = []
     for view in views:
         for b, seen in enumerate(view):

@@ -220,8 +220,16 @@ def test_cross_entropy_is_float32_and_exact_for_large_logits():
 
 def test_masked_sum_leaves_padding_out():
     values, mask = np.array([1.0, 5.0, 3.0]), np.array([True, False, True])
-    assert [float(v) for v in ops.masked_sum(values, mask)] == [4.0, 2.0]
+    assert [float(v) for v in ops.masked_sum(values, mask=mask)] == [4.0, 2.0]
     assert [float(v) for v in ops.masked_sum(values)] == [9.0, 3.0]
+
+
+def test_resamples_draw_as_many_images_as_there_are_and_the_same_for_one_seed():
+    drawn = ops.draw_resamples(40, num_draws=500, seed=3)
+    rows = np.random.default_rng(3).integers(0, 40, (500, 40))
+    np.testing.assert_array_equal(drawn, [np.bincount(row, minlength=40) for row in rows])
+    with pytest.raises(ValueError, match="read-only"):
+        drawn[0, 0] = 1
 
 
 def test_bootstrap_interval_has_the_textbook_width_and_widens_with_seeds():

@@ -1,4 +1,4 @@
-"""What a computation costs, counted from its program before anything is compiled."""
+"""Cost of a computation, counted from its program before anything is compiled."""
 
 import math
 from collections.abc import Callable
@@ -8,11 +8,11 @@ import jax
 
 
 def count_flops(fn: Callable, *args: Any) -> float:
-    """Floating point operations of one call.
+    """Count the floating point operations of one call.
 
-    A multiply-add counts as two. Taps of a convolution that fall on padding with
-    zeros, or that its gradient fills with zeros (those of a stride), are not counted,
-    but on a CPU for maps smaller than the kernel, where it is a matrix product.
+    A multiply-add counts as two. Taps of a convolution that fall on zeros, of the padding or
+    put in by the gradient of a stride, are not counted, except on a CPU for maps smaller than
+    the kernel, where the convolution is a matrix product.
 
     Args:
       fn: a function of arrays.
@@ -32,12 +32,12 @@ def count_flops(fn: Callable, *args: Any) -> float:
 
 
 def count_forward_flops(model: Any, input_shape: tuple[int, ...]) -> float:
-    """Operations of one evaluation of a network on [B, H, W, C]."""
+    """Count the operations of one evaluation of a network on [B, H, W, C]."""
     x = jax.ShapeDtypeStruct(input_shape, "float32")
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     return count_flops(lambda v, x: model.apply(v, x)[0], variables, x)
 
 
 def count_parameters(params: Any) -> int:
-    """Numbers in a tree of arrays (or of their shapes)."""
+    """Count the numbers in a tree of arrays (or of their shapes)."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

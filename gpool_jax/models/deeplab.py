@@ -1,4 +1,4 @@
-"""The heads of DeepLabv3 and DeepLabv3+: from the encoder's maps to a map of logits."""
+"""The heads of DeepLabv3 and DeepLabv3+, which turn the encoder's maps into a map of logits."""
 
 import functools
 from typing import Any
@@ -11,30 +11,16 @@ from gpool_jax.models.layers import BatchNorm, Conv
 
 
 def resize_bilinear(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """Resample a map bilinearly with half-pixel centres, without a low-pass filter.
-
-    Args:
-      x: [B, H, W, C].
-      size: (H', W').
-
-    Returns:
-      [B, H', W', C], the dtype of `x`.
-    """
+    """Resample a map [B, H, W, C] bilinearly with half-pixel centres, without a low-pass filter."""
     shape = (x.shape[0], *size, x.shape[-1])
     return jax.image.resize(x, shape, method="bilinear", antialias=False)
 
 
 def drop_values(x: jax.Array, keys: jax.Array, rate: float) -> jax.Array:
-    """Put a share of the values to zero, and scale up the others to keep the mean.
+    """Set a share `rate` of the values to zero, and scale up the others to keep the mean.
 
-    Args:
-      x: [B, ...].
-      keys: PRNG keys [B], one per example, so that what is dropped does not
-        depend on how the batch is cut over devices.
-      rate: share that is dropped, in [0, 1).
-
-    Returns:
-      [B, ...], the dtype of `x`.
+    There is one PRNG key per example, `keys` [B], so that the result does not depend on how devices
+    share the batch.
     """
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
@@ -45,10 +31,10 @@ class ConvNorm(nn.Module):
 
     Attributes:
       features: output channels.
-      size: side of the kernel.
-      dilation: step between taps.
       conv: a `Conv` with the network's padding and dtype.
       norm: a `BatchNorm`.
+      size: side of the kernel.
+      dilation: step between taps.
     """
 
     features: int
@@ -59,7 +45,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array | None, response: jax.Array | None = None) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, features]; `response` is the convolution's output, if known."""
+        """[B, H, W, C] -> [B, H, W, features]; a known `response` replaces the convolution's."""
         if response is None:
             conv = self.conv(self.features, size=self.size, dilation=self.dilation, name="conv")
             response = conv(x)
@@ -67,25 +53,19 @@ class ConvNorm(nn.Module):
 
 
 def branch_dilations(rates: tuple[int, ...]) -> dict[str, int]:
-    """The branches of a pyramid in order, and the dilation of each; the first is 1x1."""
+    """Name the branches of a pyramid in order, with their dilations; the first is 1x1."""
     return {f"branch{i}": rate for i, rate in enumerate((1, *rates))}
 
 
 class DeepLabHead(nn.Module):
-    """Atrous spatial pyramid pooling, and the layers that read it.
+    """Atrous spatial pyramid pooling, and the layers that read it; see `create_segmenter`.
 
-    DeepLabv3 (Chen et al., 2017) reads the encoder's last map only; v3+ (2018)
-    joins the pyramid's output with a finer map of the encoder.
+    DeepLabv3 (Chen et al., 2017) reads the encoder's last map only; v3+ (2018) joins the pyramid's
+    output with a finer map of the encoder.
 
     Attributes:
-      num_outputs: K, classes.
       features: channels of every layer but the last and the low-level one.
       low_features: channels that the finer map is projected to; None: DeepLabv3.
-      rates: dilations of the pyramid's 3x3 convolutions.
-      dropout: share of the projected pyramid's values that training drops.
-      padding: one of `ops.PADDING_MODES`.
-      dtype: of the computation; the logits are float32.
-      axis_name: mapped axis over which batch statistics are synchronised.
     """
 
     num_outputs: int
@@ -112,11 +92,11 @@ class DeepLabHead(nn.Module):
           features: `pre_gap` [B, H, W, C], `gap` [B, C], and for v3+ `stage1`.
           train: use and update batch statistics, and drop.
           dropout_keys: PRNG keys [B].
-          responses: what the convolutions that read `pre_gap` and `gap` give, if that
-            is known (`deeplab_linear`); these two features are then not read.
+          responses: outputs of the convolutions that read `pre_gap` and `gap`, where known
+            (`deeplab_linear`); these two features are then not read.
 
         Returns:
-          float32 [B, H', W', K], H' and W' those of `pre_gap`, or of `stage1`.
+          float32 [B, H', W', K], at the size of `pre_gap`, or of `stage1` for v3+.
 
         Raises:
           ValueError: if training drops and has no keys.

@@ -1,9 +1,8 @@
 """The part of a DeepLab head that is linear in the channels of the map it reads.
 
-Every branch of the pyramid, and the image's mean, begins with a convolution without
-a bias. So the sum over some channels can be added to, or taken from, what all of
-them give: a network with channels removed costs those channels only, and what
-follows the branches.
+Every branch of the pyramid, and the image's mean, begins with a convolution without a bias. So
+the response to some channels can be subtracted from that to all of them: a network with
+channels removed costs only those channels and the layers after the branches.
 """
 
 from collections.abc import Mapping
@@ -21,17 +20,17 @@ Responses = dict[str, jax.Array]
 def respond(
     head: DeepLabHead, params: Mapping[str, Any], x: jax.Array, channels: jax.Array
 ) -> Responses:
-    """What some channels add to each branch, before its normalisation.
+    """Compute the contribution of some channels to each branch, before its normalisation.
 
     Args:
-      head: whose branches.
-      params: of the head.
-      x: [B, H, W, n], the values of these channels.
-      channels: int [n], which channels of the head's input they are.
+      head: the head with these branches.
+      params: the head's parameters.
+      x: [B, H, W, n], the values of the channels.
+      channels: int [n], their places among the head's input channels.
 
     Returns:
-      By branch: float32 [B, H, W, F], and [B, 1, 1, F] of `pool`. For all channels together,
-      what `DeepLabHead` computes itself if it is given no `responses`.
+      float32 [B, H, W, F] by branch, and [B, 1, 1, F] for `pool`. For all channels together,
+      this is what `DeepLabHead` computes itself if it is given no `responses`.
     """
     x = x.astype(head.dtype)
 
@@ -43,5 +42,5 @@ def respond(
     found = {name: convolve(x, name, dilation) for name, dilation in branches.items()}
     mean = ops.global_average_pool(x)[:, None, None, :].astype(head.dtype)
     found["pool"] = convolve(mean, "pool", 1)
-    # Sums of many are kept in float32, whatever the network computes in.
+    # In float32, whatever type the network computes in: callers sum many of these.
     return {name: value.astype(jnp.float32) for name, value in found.items()}

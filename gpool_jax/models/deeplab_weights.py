@@ -1,7 +1,6 @@
-"""What PyTorch calls the parts of a DeepLab: torchvision, and the reference's base code.
+"""PyTorch's names for the parts of a DeepLab: torchvision's, and the reference's base code's.
 
-All functions take names without wrapper, `module.` and counters: see
-`torch_weights.normalise_names`.
+All functions take names that went through `torch_weights.normalise_names`.
 """
 
 import re
@@ -15,14 +14,14 @@ from gpool_jax.models.factory import RESNETS
 from gpool_jax.models.resnet import BasicBlock, Bottleneck
 from gpool_jax.models.segmenter import DEFAULT_RATES
 
-# What a layout was trained with leaves no trace in the weights.
+# The output stride leaves no trace in the weights.
 _OUTPUT_STRIDE = {"base code": 16, "torchvision": 8}
 _AUXILIARY = "aux_classifier."
 _TITLES = {"deeplabv3": "DeepLabv3", "deeplabv3plus": "DeepLabv3+"}
 
 
 def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
-    """Tell by the names who wrote the file, and which head it holds.
+    """Recognise by the names who wrote the file, and which head it holds.
 
     Returns:
       ("base code" or "torchvision", "deeplabv3" or "deeplabv3plus").
@@ -45,24 +44,22 @@ def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def without_auxiliary(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the second head that torchvision trains beside the first and never uses after."""
+    """Drop the second head, which torchvision uses in training only."""
     return {name: value for name, value in names.items() if not name.startswith(_AUXILIARY)}
 
 
 def head_name(modules: list[str], layout: str, plus: bool) -> str:
-    """Translate a layer of `DeepLabHead`: ["branch2", "conv"] is `...convs.2.0`.
+    """Translate the path of a `DeepLabHead` layer: ["branch2", "conv"] is `...convs.2.0`.
 
-    Args:
-      modules: its path, without "norm" and the leaf.
-      layout: from `find_layout`.
-      plus: whether the network is a DeepLabv3+.
+    `modules` is the path without "norm" and the leaf, `layout` comes from `find_layout`, and `plus`
+    says whether the network is a DeepLabv3+.
     """
     if layout == "torchvision":
         pyramid, last = "classifier.0", "classifier"
     else:
         pyramid = "classifier.aspp" if plus else "classifier.classifier.0"
         last = "classifier.classifier"
-    # Where `last` starts with the pyramid itself, its own layers come after it.
+    # In DeepLabv3, `last` starts with the pyramid itself.
     first = 0 if plus else 1
     name, *rest = modules
     if name == "classifier":
@@ -80,7 +77,7 @@ def head_name(modules: list[str], layout: str, plus: bool) -> str:
 
 
 def describe(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Read off which network the weights are of; see `models.describe_segmenter`."""
+    """Read off which network the weights belong to; see `models.describe_segmenter`."""
     layout, architecture = find_layout(names)
     encoder = _find_encoder(names)
     last = head_name(["classifier"], layout, architecture == "deeplabv3plus") + ".weight"
@@ -119,7 +116,7 @@ def _summary(found: Mapping[str, Any]) -> str:
 
 
 def _find_encoder(names: Mapping[str, Any]) -> str:
-    """Tell the depth by the number of blocks and their kind."""
+    """Recognise the depth by the number of blocks and their kind."""
     blocks: dict[int, set[int]] = {}
     for name in names:
         match = re.match(r"backbone\.layer(\d+)\.(\d+)\.", name)

@@ -1,4 +1,4 @@
-"""`create`: from a name to a network that returns `(logits, features)`."""
+"""`create` builds a classification network by name."""
 
 import difflib
 from typing import Any
@@ -13,7 +13,7 @@ from gpool_jax.models import vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
-from gpool_jax.ops.placed import Map
+from gpool_jax.ops import Maps
 
 RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -29,42 +29,33 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Classifier(nn.Module):
-    """An encoder, its pooled latent, and a head.
-
-    Attributes:
-      backbone: the encoder.
-      head: from its features to logits.
-      permute_at: where `permutation` is applied: "gap" (the pooled latent) or the
-        input of a stage, "stage1"...
-    """
+    """An encoder, its pooled latent, and a head; `permutation` is applied at `permute_at`."""
 
     backbone: nn.Module
     head: nn.Module
     permute_at: str = "gap"
 
     def __call__(
-        self, x: Map, *, train: bool = False, permutation: jax.Array | None = None
+        self, x: Maps, *, train: bool = False, permutation: jax.Array | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Compute logits and the named intermediate features.
 
         Args:
-          x: [B, H, W, C], normalised; or an `ops.Placed` that stands for it.
+          x: [B, H, W, C], normalised.
           train: use and update batch statistics.
-          permutation: int [C] or [B, C] of the channels at `permute_at`; None
-            leaves their order alone.
+          permutation: int [C] or [B, C] of the channels at `permute_at`; None leaves their
+            order alone.
 
         Returns:
-          float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap`
-          (maps [B, H', W', C']) and `gap` (float32 [B, C]).
+          float32 logits [B, K], and a dict of `stem`, `stage1`.., `pre_gap` (maps
+          [B, H', W', C']) and `gap` (float32 [B, C]).
         """
         if not self.shares_background:
             x = ops.compose(x)
         at_head = permutation if self.permute_at == "gap" else None
-        features = self.backbone(
-            x, train=train, permute_at=self.permute_at, permutation=permutation
-        )
-        features["gap"] = ops.global_average_pool(features["pre_gap"])
-        return self.classify(features, permutation=at_head), features
+        maps = self.backbone(x, train=train, permute_at=self.permute_at, permutation=permutation)
+        features = {name: ops.compose(value) for name, value in maps.items()}
+        return self._finish(features, at_head)
 
     def classify(
         self, features: dict[str, jax.Array], *, permutation: jax.Array | None = None
@@ -73,38 +64,43 @@ class Classifier(nn.Module):
         return self.head(features, permutation=permutation)
 
     def resume(
-        self, features: dict[str, jax.Array], *, start: str, size: tuple[int, int] | None = None
-    ) -> jax.Array:
-        """Compute logits from an intermediate feature, which may have been altered.
+        self, features: dict[str, jax.Array], *, start: str
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Go on in evaluation mode from an intermediate feature, which may have been altered.
 
         Args:
-          features: of a pass in evaluation mode; only `features[start]` is read.
+          features: a pass's features; only `features[start]` is read.
           start: "stem", "stage1", ..., "pre_gap", or "gap" if the head reads it.
-          size: unused; the size of an input has no part in these logits.
 
         Returns:
-          float32 logits [B, K].
+          float32 logits [B, K], and the features from `start` on, always with `gap`.
 
         Raises:
           ValueError: if there is no such feature, or the head does not read "gap".
         """
-        del size
         if start == "gap":
             if isinstance(self.head, GapHead):
                 raise ValueError(
                     "`start`: the head 'gapnet' pools last, it does not read 'gap'; start at "
                     "'pre_gap' or before."
                 )
-            return self.classify(features)
+            given = {"gap": features["gap"]}
+            return self.classify(given), given
         stages_done(start, len(self.backbone.stage_sizes))
-        later = self.backbone(features[start], start=start)
-        later["gap"] = ops.global_average_pool(later["pre_gap"])
-        return self.classify(later)
+        return self._finish(self.backbone(features[start], start=start), None)
+
+    def _finish(
+        self, features: dict[str, jax.Array], permutation: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        features["gap"] = ops.global_average_pool(features["pre_gap"])
+        return self.classify(features, permutation=permutation), features
 
     @property
     def shares_background(self) -> bool:
-        """Whether maps of placed images are computed without repeating their background."""
-        return isinstance(self.backbone, ResNet) and self.backbone.shares_background
+        """Whether `x` may be an `ops.SharedBackground`, which is then computed with as such."""
+        net = self.backbone
+        plain = isinstance(net, ResNet) and net.padding == "zeros" and not net.antialias
+        return plain and net.stem != "conv7_pool"
 
     @property
     def num_permutable(self) -> int:
@@ -146,13 +142,12 @@ def create(
       padding: one of `ops.PADDING_MODES`.
       stem: for ResNet-18..101, one of `STEMS` (default "conv7", the reference's).
       width: multiplies every channel count.
-      antialias: 0, or 3 or 5 taps of BlurPool in every strided convolution and
-        max-pool.
+      antialias: taps of the BlurPool in every strided convolution and max-pool, 3 or 5; 0: none.
       permute_at: "gap", or the stage before which a permutation is applied.
-      dtype: "float32" or "bfloat16", of the computation; parameters, batch
-        statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are synchronised; only
-        for training inside `pmap` or `shard_map`.
+      dtype: the computation's type, "float32" or "bfloat16"; parameters, batch statistics,
+        pooling and logits are float32.
+      axis_name: mapped axis over which batch statistics are synchronised; only for training
+        inside `pmap` or `shard_map`.
 
     Returns:
       A Linen module: `init(key, x)`, `apply(variables, x, train=, permutation=)
@@ -181,7 +176,7 @@ def create(
 
 
 def check_common(num_outputs: int, padding: str, width: float, antialias: int, dtype: str) -> None:
-    """Raise if an option that every network has is not one of the allowed."""
+    """Raise if an option that every network has is not allowed."""
     check_choice("model.padding", padding, ops.PADDING_MODES)
     check_choice("model.dtype", dtype, DTYPES)
     check_choice("model.antialias", antialias, (0, *ops.BLUR_TAPS))
@@ -222,12 +217,9 @@ MAX_SIDE = 2048
 
 
 def check_input_side(model: Classifier, side: int, what: str) -> None:
-    """Raise if an input of `side` pixels would shrink to nothing, or fill any memory.
+    """Raise an InputError if an input of `side` pixels would shrink to nothing, or fill any memory.
 
-    Args:
-      model: the network.
-      side: of its input, in pixels.
-      what: the input, in the words of an error: "a canvas of n = 3 images a side".
+    `what` names the input in the message: "a canvas of n = 3 images a side".
     """
     if side > MAX_SIDE:
         raise InputError(f"{what} is {side} pixels wide; at most {MAX_SIDE} are allowed.")

@@ -2,15 +2,9 @@
 
 
 def stages_done(start: str | None, num_stages: int) -> int:
-    """Stages that a pass need not compute, given the map that it starts from.
+    """Count the stages, in [0, num_stages], that a pass need not compute if it starts from a map.
 
-    Args:
-      start: "stem", "stage1", ..., "pre_gap" (which is the last stage's map), or
-        None for a pass that starts from the image.
-      num_stages: of the encoder.
-
-    Returns:
-      The number of stages computed already, in [0, num_stages].
+    `start` is "stem", "stage1", ..., "pre_gap" (the last stage's map), or None for the image.
 
     Raises:
       ValueError: if no map has that name.

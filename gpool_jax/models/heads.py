@@ -1,4 +1,4 @@
-"""From the encoder's last map to logits: with and without the channel order."""
+"""Heads that turn the encoder's last map into logits, with or without the channel order."""
 
 from typing import Any
 
@@ -43,8 +43,7 @@ class GapHead(nn.Module):
 class LinearHead(nn.Module):
     """PermuteNet and its matched control: a linear layer on the pooled latent.
 
-    The two heads have the same parameters; a PermuteNet is one whose training
-    and test passes hand in a permutation.
+    The two have the same parameters; PermuteNet is trained and tested with a permutation.
     """
 
     num_outputs: int

@@ -1,4 +1,8 @@
-"""The one convolution layer, and the layers that share its padding mode."""
+"""The convolution, linear and normalisation layers that every network here is made of.
+
+Maps go through arithmetic and `ops` only, never through `jnp`: a residual encoder may then be
+given an `ops.SharedBackground` in place of an array.
+"""
 
 from typing import Any
 
@@ -7,8 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from gpool_jax.ops import placed
-from gpool_jax.ops.placed import Map
+from gpool_jax import ops
 
 # PyTorch's default for convolutions and linear layers: uniform in
 # +-1/sqrt(fan_in), i.e. Kaiming with a = sqrt(5).
@@ -25,7 +28,7 @@ def _bias_init(fan_in: int):
 
 
 class Conv(nn.Module):
-    """Square convolution with "same" padding of the network's kind.
+    """Square convolution with the network's kind of "same" padding.
 
     Attributes:
       features: output channels.
@@ -34,7 +37,7 @@ class Conv(nn.Module):
       dilation: step between taps.
       use_bias: whether a bias is added.
       padding: one of `ops.PADDING_MODES`.
-      dtype: of the computation; parameters stay float32.
+      dtype: the computation's type; parameters stay float32.
     """
 
     features: int
@@ -46,12 +49,12 @@ class Conv(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", torch_default_init, shape)
-        out = placed.conv2d_placed(
-            placed.elementwise(lambda m: m.astype(self.dtype), x),
+        out = ops.conv2d(
+            x.astype(self.dtype),
             kernel.astype(self.dtype),
             stride=self.stride,
             dilation=self.dilation,
@@ -60,8 +63,7 @@ class Conv(nn.Module):
         if self.use_bias:
             fan_in = self.size * self.size * x.shape[-1]
             bias = self.param("bias", _bias_init(fan_in), (self.features,))
-            shift = bias.astype(self.dtype)[None, None, None, :]
-            out = placed.elementwise(lambda m: m + shift, out)
+            out = out + bias.astype(self.dtype)[None, None, None, :]
         return out
 
 
@@ -80,10 +82,16 @@ class Dense(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Flax's batch normalisation with PyTorch's constants.
+    """Batch normalisation with PyTorch's constants and Flax's variables.
 
-    The running variance is Flax's (biased); PyTorch keeps the unbiased one,
-    which differs by a factor N / (N - 1) over N = B * H * W values.
+    The running variance is the biased one, as in Flax; PyTorch's is N / (N - 1) times as large,
+    over N = B * H * W values.
+
+    Attributes:
+      train: whether to use and update batch statistics.
+      axis_name: mapped axis over which batch statistics are synchronised.
+      dtype: the output's type; statistics are in float32 at least.
+      momentum: share of the running statistics that an update keeps.
     """
 
     train: bool
@@ -92,48 +100,26 @@ class BatchNorm(nn.Module):
     momentum: float = 0.9
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
-        """[B, H, W, C] -> the same shape; statistics over the whole data axis."""
-        norm = PlacedBatchNorm if isinstance(x, placed.Placed) else nn.BatchNorm
-        return norm(
-            use_running_average=not self.train,
-            axis_name=self.axis_name,
-            momentum=self.momentum,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            name="norm",
-        )(x)
-
-
-class PlacedBatchNorm(nn.Module):
-    """`nn.BatchNorm` of maps that share their background: the same variables and values."""
-
-    use_running_average: bool
-    axis_name: str | None
-    momentum: float
-    epsilon: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: placed.Placed) -> placed.Placed:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> the same shape."""
-        shape = x.shape[-1:]
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        running_variance = self.variable("batch_stats", "var", jnp.ones, shape)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        if self.use_running_average:
-            mean, variance = running_mean.value, running_variance.value
-        else:
-            mean, square = placed.moments(x)
-            if self.axis_name is not None and not self.is_initializing():
-                mean, square = lax.pmean((mean, square), self.axis_name)
-            variance = jnp.maximum(0.0, square - mean**2)
-            if not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_variance.value = keep * running_variance.value + (1 - keep) * variance
-        centre, factor, shift = (
-            v[None, None, None, :] for v in (mean, lax.rsqrt(variance + self.epsilon) * scale, bias)
+
+        def filled(value: float) -> jax.Array:
+            return jnp.full(x.shape[-1], value, jnp.float32)
+
+        learned = self.param("norm", lambda _: {"scale": filled(1.0), "bias": filled(0.0)})
+        running = self.variable(
+            "batch_stats", "norm", lambda: {"mean": filled(0.0), "var": filled(1.0)}
         )
-        return placed.elementwise(lambda m: ((m - centre) * factor + shift).astype(self.dtype), x)
+        mean, variance = running.value["mean"], running.value["var"]
+        if self.train:
+            mean, square = ops.moments(x)
+            if self.axis_name is not None and not self.is_initializing():
+                mean, square = lax.pmean(jnp.stack([mean, square]), self.axis_name)
+            variance = jnp.maximum(0.0, square - lax.square(mean))
+            if not self.is_initializing():
+                new, keep = {"mean": mean, "var": variance}, self.momentum
+                running.value = {k: keep * running.value[k] + (1 - keep) * new[k] for k in new}
+        scale = lax.rsqrt(variance + 1e-5) * learned["scale"]
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centre, scale, bias = (v[None, None, None, :] for v in (mean, scale, learned["bias"]))
+        return ((x - centre) * scale + bias).astype(self.dtype)

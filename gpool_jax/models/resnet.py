@@ -13,25 +13,20 @@ from gpool_jax import ops
 from gpool_jax.errors import InputError
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
-from gpool_jax.ops import placed
-from gpool_jax.ops.placed import Map
 
 STEMS = ("conv7", "conv7_pool", "conv3")
 _STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1}
 
 
 def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
-    """The stride left to a layer, and what follows it: nothing, or a blur that subsamples.
+    """Split a stride into what a layer keeps of it and the blur, if any, that follows.
 
-    With BlurPool a strided layer becomes one at stride 1, its activation, and
-    the blur; a shortcut is blurred first (Zhang, 2019, section 3.2).
+    With BlurPool a strided layer becomes one at stride 1, its activation, and the blur; a
+    shortcut is blurred first (Zhang, 2019, section 3.2).
     """
     if blur is None or stride == 1:
         return stride, lambda x: x
     return 1, functools.partial(blur, stride=stride)
-
-
-_relu = functools.partial(placed.elementwise, nn.relu)
 
 
 class BasicBlock(nn.Module):
@@ -47,14 +42,14 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         step, subsample = _split_stride(self.stride, self.blur)
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv1")(x)
-        y = subsample(_relu(self.norm(name="bn1")(y)))
+        y = subsample(ops.relu(self.norm(name="bn1")(y)))
         y = self.conv(self.features, dilation=self.dilation, name="conv2")(y)
         y = self.norm(name="bn2")(y)
-        return _relu(placed.add(y, _shortcut(self, x, self.features)))
+        return ops.relu(y + _shortcut(self, x, self.features))
 
 
 class Bottleneck(nn.Module):
@@ -70,18 +65,18 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, 4 * features]."""
         step, subsample = _split_stride(self.stride, self.blur)
-        y = _relu(self.norm(name="bn1")(self.conv(self.features, size=1, name="conv1")(x)))
+        y = ops.relu(self.norm(name="bn1")(self.conv(self.features, size=1, name="conv1")(x)))
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv2")(y)
-        y = subsample(_relu(self.norm(name="bn2")(y)))
+        y = subsample(ops.relu(self.norm(name="bn2")(y)))
         out = self.features * self.expansion
         y = self.norm(name="bn3")(self.conv(out, size=1, name="conv3")(y))
-        return _relu(placed.add(y, _shortcut(self, x, out)))
+        return ops.relu(y + _shortcut(self, x, out))
 
 
-def _shortcut(block: BasicBlock | Bottleneck, x: Map, features: int) -> Map:
+def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> jax.Array:
     """Bring the block's input to its output's shape; call inside the block."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
@@ -92,29 +87,23 @@ def _shortcut(block: BasicBlock | Bottleneck, x: Map, features: int) -> Map:
         return block.norm(name="shortcut_bn")(x)
     # Parameter-free: subsample, and put zero channels half on each side.
     missing = features - x.shape[-1]
-    pads = ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2))
-    return placed.elementwise(lambda m: jnp.pad(m, pads), placed.subsample(x, step))
+    x = ops.subsample(x, stride=step)
+    return ops.pad_channels(x, before=missing // 2, after=missing - missing // 2)
 
 
 class ResNet(nn.Module):
-    """A residual encoder; see `models.create` for the named variants.
+    """A residual encoder; see `models.create` for the named variants and for other attributes.
 
     Attributes:
       stage_sizes: blocks per stage.
       stage_features: base channels per stage, before the block's expansion.
       block: `BasicBlock` or `Bottleneck`.
-      stem: "conv7" (7x7 stride 2), "conv7_pool" (and a 3x3 stride-2 max-pool) or
-        "conv3" (3x3 stride 1).
+      stem: "conv7" (7x7 stride 2), "conv7_pool" (and a 3x3 stride-2 max-pool) or "conv3" (3x3
+        stride 1).
       shortcut: "projection" (1x1 convolution) or "subsample" (no parameters).
-      padding: one of `ops.PADDING_MODES`, obeyed by every padded layer.
-      antialias: 0, or the taps of the BlurPool in every strided convolution and
-        max-pool.
-      output_stride: input pixels per pixel of the last map; None: what the stem
-        and the stages give. To reach a smaller one, later stages keep stride 1
-        and dilate their 3x3 convolutions instead.
-      norm_momentum: of the running batch statistics, in Flax's sense.
-      dtype: of the computation.
-      axis_name: mapped axis over which batch statistics are synchronised.
+      output_stride: input pixels per pixel of the last map; None: what the stem and the stages
+        give. For a smaller one, later stages keep stride 1 and dilate their 3x3 convolutions.
+      norm_momentum: momentum of the running batch statistics, in Flax's sense.
     """
 
     stage_sizes: tuple[int, ...]
@@ -137,11 +126,11 @@ class ResNet(nn.Module):
 
     @property
     def stage_steps(self) -> list[tuple[int, int, int]]:
-        """For each stage: its stride, the dilation of its first block, and of the others.
+        """Stride of each stage, dilation of its first block, and dilation of its other blocks.
 
-        A stage that dilates instead of striding doubles the dilation, but its
-        first block keeps the one before: its input still has the finer spacing
-        (torchvision's `replace_stride_with_dilation`).
+        A stage that dilates instead of striding doubles the dilation; its first block keeps the
+        one before, as its input still has the finer spacing (torchvision's
+        `replace_stride_with_dilation`).
 
         Raises:
           InputError: if `output_stride` cannot be reached.
@@ -166,13 +155,8 @@ class ResNet(nn.Module):
         return steps
 
     @property
-    def shares_background(self) -> bool:
-        """Whether every layer can take `ops.Placed` maps."""
-        return self.padding == "zeros" and not self.antialias and self.stem != "conv7_pool"
-
-    @property
     def channels(self) -> dict[str, int]:
-        """Channels at every point where they can be permuted: before a stage, or pooled."""
+        """Channel count at every point where channels can be permuted."""
         outputs = [features * self.block.expansion for features in self.stage_features]
         inputs = [self.stage_features[0], *outputs[:-1]]
         points = {f"stage{i + 1}": c for i, c in enumerate(inputs)}
@@ -181,7 +165,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Map,
+        x: jax.Array,
         *,
         start: str | None = None,
         train: bool = False,
@@ -190,10 +174,8 @@ class ResNet(nn.Module):
     ) -> dict[str, jax.Array]:
         """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C'].
 
-        Where `shares_background`, `x` may be `ops.Placed`: the same maps, with less work.
-        `start` names the feature that `x` is already: it and what follows it are
-        returned. `permutation` is applied to the input of the stage named
-        `permute_at`, if that stage is run.
+        `start` names the feature that `x` is already: it and those after it are returned.
+        `permutation` is applied to the input of the stage named `permute_at`, if that stage runs.
         """
         done = stages_done(start, len(self.stage_sizes))
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
@@ -209,13 +191,13 @@ class ResNet(nn.Module):
             blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
         if start is None:
             x = _stem(self, x, conv, norm, blur)
-        features = {start or "stem": ops.compose(x)}
+        features = {start or "stem": x}
         for i, (stride, first, dilation) in enumerate(self.stage_steps):
             if i < done:
                 continue
             stage = f"stage{i + 1}"
             if permute_at == stage and permutation is not None:
-                x = placed.permute(x, permutation)
+                x = ops.permute_channels(x, permutation)
             for j in range(self.stage_sizes[i]):
                 x = self.block(
                     self.stage_features[i],
@@ -227,17 +209,19 @@ class ResNet(nn.Module):
                     blur=blur,
                     name=f"{stage}_block{j}",
                 )(x)
-            features[stage] = ops.compose(x)
-        features["pre_gap"] = ops.compose(x)
+            features[stage] = x
+        features["pre_gap"] = x
         return features
 
 
-def _stem(net: ResNet, x: Map, conv: Callable, norm: Callable, blur: Callable | None) -> Map:
-    """The image's first convolution, and what shrinks it further; call inside the encoder."""
+def _stem(
+    net: ResNet, x: jax.Array, conv: Callable, norm: Callable, blur: Callable | None
+) -> jax.Array:
+    """Convolve the image for the first time, and max-pool it; call inside the encoder."""
     size, stride = (3, 1) if net.stem == "conv3" else (7, 2)
     step, subsample = _split_stride(stride, blur)
     x = conv(net.stage_features[0], size=size, stride=step, name="conv1")(x)
-    x = subsample(_relu(norm(name="bn1")(x)))
+    x = subsample(ops.relu(norm(name="bn1")(x)))
     if net.stem == "conv7_pool":
         step, subsample = _split_stride(2, blur)
         x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding)

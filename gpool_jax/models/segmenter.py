@@ -1,4 +1,4 @@
-"""`create_segmenter`: from a name to a network that gives every pixel its logits."""
+"""`create_segmenter` builds by name a network that computes the logits of every pixel."""
 
 import jax
 from flax import linen as nn
@@ -29,7 +29,7 @@ class Segmenter(nn.Module):
 
     Attributes:
       backbone: the encoder.
-      head: from its features to a map of logits.
+      head: from the encoder's features to a map of logits.
     """
 
     backbone: nn.Module
@@ -43,12 +43,12 @@ class Segmenter(nn.Module):
         Args:
           x: [B, H, W, C], normalised.
           train: use and update batch statistics, and drop.
-          dropout_keys: PRNG keys [B], one per example (`ops.example_keys`);
-            needed in training if the head drops.
+          dropout_keys: PRNG keys [B], one per example (`ops.example_keys`); needed in training
+            if the head drops.
 
         Returns:
-          float32 logits [B, H, W, K], and a dict of `stem`, `stage1`.., `pre_gap`
-          (maps [B, H', W', C']) and `gap` (float32 [B, C]).
+          float32 logits [B, H, W, K], and a dict of `stem`, `stage1`.., `pre_gap` (maps
+          [B, H', W', C']) and `gap` (float32 [B, C]).
 
         Raises:
           ValueError: if training drops and has no keys.
@@ -59,31 +59,28 @@ class Segmenter(nn.Module):
         return resize_bilinear(logits, x.shape[1:3]), features
 
     def resume(
-        self, features: dict[str, jax.Array], *, start: str, size: tuple[int, int] | None = None
-    ) -> jax.Array:
-        """Compute logits from an intermediate feature, which may have been altered.
+        self, features: dict[str, jax.Array], *, start: str, size: tuple[int, int]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Go on in evaluation mode from an intermediate feature, which may have been altered.
 
         Args:
-          features: of a pass in evaluation mode. `features[start]` is read, and for
-            DeepLabv3+ also `stage1` where `start` is later; what follows `start`
-            is computed anew.
+          features: a pass's features. `features[start]` is read, and for DeepLabv3+ also
+            `stage1` where `start` is later.
           start: "stem", "stage1", ..., "pre_gap".
           size: (H, W) of the logits: the input's.
 
         Returns:
-          float32 logits [B, H, W, K].
+          float32 logits [B, H, W, K], and the features they are computed from.
 
         Raises:
-          ValueError: if there is no such feature, or no `size`.
+          ValueError: if there is no such feature.
         """
-        if size is None:
-            raise ValueError("`size` must be given: the height and width of the input.")
         stages_done(start, len(self.backbone.stage_sizes))
         later = self.backbone(features[start], start=start)
         later["gap"] = ops.global_average_pool(later["pre_gap"])
         if self.head.low_features is not None and _LOW_LEVEL not in later:
             later[_LOW_LEVEL] = features[_LOW_LEVEL]
-        return resize_bilinear(self.head(later), size)
+        return resize_bilinear(self.head(later), size), later
 
     def resume_from_responses(
         self,
@@ -92,15 +89,12 @@ class Segmenter(nn.Module):
         *,
         size: tuple[int, int],
     ) -> jax.Array:
-        """Compute logits from what the head's first convolutions give.
+        """Compute logits [B, H, W, K] from the outputs of the head's first convolutions.
 
         Args:
-          features: of a pass in evaluation mode; only DeepLabv3+ reads any, `stage1`.
-          responses: by branch, see `deeplab_linear.respond`.
+          features: a pass's features; only DeepLabv3+ reads any, `stage1`.
+          responses: outputs by branch, see `deeplab_linear.respond`.
           size: (H, W) of the logits: the input's.
-
-        Returns:
-          float32 logits [B, H, W, K].
         """
         return resize_bilinear(self.head(features, responses=responses), size)
 
@@ -119,28 +113,25 @@ def create_segmenter(
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> Segmenter:
-    """Build a segmentation network by name.
+    """Build a segmentation network by name; other options are those of `create`.
 
     Args:
       name: one of `SEGMENTERS`.
       num_outputs: K, classes.
       padding: one of `ops.PADDING_MODES`, obeyed by the head too.
       stem: one of `STEMS`; None: "conv7_pool", torchvision's.
-      width: multiplies every channel count, of the head too.
-      antialias: 0, or 3 or 5 taps of BlurPool in every strided convolution and
-        max-pool.
+      width: multiplies every channel count, the head's too.
+      antialias: see `create`.
       output_stride: input pixels per pixel of the last map, 8 or 16.
-      rates: dilations of the head's three 3x3 branches; None: 6, 12, 18 at output
-        stride 16 and twice that at 8.
+      rates: dilations of the head's three 3x3 branches; None: 6, 12, 18 at output stride 16 and
+        twice that at 8.
       dropout: share of values that training drops before the head's last layers.
-      dtype: "float32" or "bfloat16", of the computation; parameters, batch
-        statistics, pooling and logits are float32.
-      axis_name: mapped axis over which batch statistics are synchronised; only
-        for training inside `pmap` or `shard_map`.
+      dtype: see `create`.
+      axis_name: see `create`.
 
     Returns:
-      A Linen module: `init(key, x)`, `apply(variables, x, train=, dropout_keys=)
-      -> (logits, features)`.
+      A Linen module: `init(key, x)`, `apply(variables, x, train=, dropout_keys=) -> (logits,
+      features)`.
 
     Raises:
       InputError: naming the field, the bad value and what is allowed.
@@ -155,8 +146,7 @@ def create_segmenter(
         raise InputError(f"`model.dropout` must be in [0, 1); got {dropout}.")
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
     architecture, encoder = name.split("_")
-    # The encoder's running statistics move ten times slower than the head's, as
-    # in the reference's base code.
+    # The encoder's running statistics move ten times slower than the head's, as in the base code.
     backbone = create_resnet(
         encoder,
         stem or "conv7_pool",

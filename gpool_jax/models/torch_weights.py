@@ -1,7 +1,7 @@
 """Weights from PyTorch: every name of the network translated, every mismatch listed.
 
-The network is walked, not the file: each of our parameters asks for one name,
-so that whatever is left over on either side is a mismatch and is reported.
+Each of our parameters asks for one name of the file, so that whatever is left over on either
+side is a mismatch and is reported.
 """
 
 import re
@@ -35,8 +35,8 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read a file of weights as a flat mapping of name to array.
 
     Args:
-      path: `.safetensors`, or `.pth`/`.pt` (needs the `[torch]` extra; loaded
-        with `weights_only=True`, so that no code in the file runs).
+      path: `.safetensors`, or `.pth`/`.pt` (needs the `[torch]` extra; loaded with
+        `weights_only=True`, so that no code in the file runs).
 
     Raises:
       InputError: if the file is missing, corrupt or of another kind.
@@ -74,13 +74,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _numpy_scalar() -> list[Any]:
-    """What unpickling one NumPy number needs: training scripts save their best score as one."""
+    """Globals that unpickle one NumPy number, as which training scripts save their best score."""
     scalar = np.float64(0).__reduce__()[0]
 
     def old_scalar(*args):
         return scalar(*args)
 
-    # NumPy 1 had it in another module, and PyTorch goes by the name alone.
+    # NumPy 1 had it in another module, and PyTorch compares names only.
     old_scalar.__module__ = "numpy.core.multiarray"
     old_scalar.__name__ = old_scalar.__qualname__ = "scalar"
     return [scalar, old_scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
@@ -109,12 +109,12 @@ def _unwrap(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Read off what a checkpoint's names and shapes say about its network.
+    """Read off what a checkpoint's names and shapes tell about its network.
 
     Returns:
-      `head` ("gapnet" or "linear"), `num_outputs`, and, where a first
-      convolution is recognised, `stem_features` and `stem` ("conv7_pool" for
-      torchvision names, "conv7" or "conv3" by the kernel; None for VGG).
+      `head` ("gapnet" or "linear"), `num_outputs`, and, where a first convolution is recognised,
+      `stem_features` and `stem` ("conv7_pool" for torchvision names, "conv7" or "conv3" by the
+      kernel; None for VGG).
 
     Raises:
       InputError: if no head is recognised.
@@ -149,14 +149,13 @@ def _head_name(names: Mapping[str, Any]) -> str:
 
 
 def describe_segmenter(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Read off what a DeepLab checkpoint's names and shapes say about its network.
+    """Read off what a DeepLab checkpoint's names and shapes tell about its network.
 
     Returns:
-      `name`, `num_outputs`, `width`, `stem`, `output_stride` and `rates`, to hand
-      to `create_segmenter`; the last two are the layout's defaults, because the
-      weights do not tell them. Beside them `layout` ("base code" or
-      "torchvision"), `ignored` (names of the auxiliary head) and `summary`, all
-      this in one sentence.
+      `name`, `num_outputs`, `width`, `stem`, `output_stride` and `rates` for `create_segmenter`
+      (the last two are the layout's defaults, as the weights do not tell them); `layout` ("base
+      code" or "torchvision"); `ignored`, names of the auxiliary head; and `summary`, all of it
+      in one sentence.
 
     Raises:
       InputError: if the head or the encoder is not recognised.
@@ -169,22 +168,20 @@ def from_torch(
 ) -> dict[str, Any]:
     """Translate a PyTorch state dict into the variables of a network.
 
-    Reads the reference's ResNet and VGG, torchvision's ResNet and the common
-    CIFAR ResNets; for a `Segmenter`, the DeepLabs of torchvision (whose auxiliary
-    head is not used) and of the reference's base code. Wrapped or not, with or
-    without `module.`.
+    Reads the reference's ResNet and VGG, torchvision's ResNet and the common CIFAR ResNets; for a
+    `Segmenter`, the DeepLabs of torchvision (without their auxiliary head) and of the reference's
+    base code; wrapped or not, with or without `module.`.
 
     Args:
       state_dict: name to array (anything `numpy.asarray` takes).
       model: from `models.create` or `models.create_segmenter`.
-      input_shape: (B, H, W, C) that the network is used on.
+      input_shape: (B, H, W, C) of the network's input.
 
     Returns:
       `{"params": ..., "batch_stats": ...}` of float32 arrays for `model.apply`.
 
     Raises:
-      InputError: one message that lists every missing, unexpected and misshapen
-        name.
+      InputError: one message that lists every missing, unexpected and misshapen name.
     """
     names = normalise_names(state_dict)
     abstract = jax.eval_shape(
@@ -209,7 +206,7 @@ def _collect(
     flat: Mapping[tuple[str, ...], jax.ShapeDtypeStruct],
     wanted: Mapping[tuple[str, ...], str],
 ) -> dict[tuple[str, ...], jax.Array]:
-    """Give each path the array of the name it asks for, or list all that does not fit."""
+    """Give each path the array whose name it asks for, or list everything that does not fit."""
     missing = sorted(set(wanted.values()) - set(names))
     unexpected = sorted(set(names) - set(wanted.values()))
     misshapen, out = [], {}
@@ -238,7 +235,7 @@ def _collect(
 
 
 def _segmenter_name(path: tuple[str, ...], layout: str, plus: bool) -> str:
-    """E.g. ("params", "head", "branch2", "conv", "kernel")."""
+    """Translate e.g. ("params", "head", "branch2", "conv", "kernel")."""
     _, part, *modules, leaf = path
     if part == "backbone":
         return "backbone." + _torch_name(path, "downsample", "", {})
@@ -247,7 +244,7 @@ def _segmenter_name(path: tuple[str, ...], layout: str, plus: bool) -> str:
 
 
 def _torch_name(path: tuple[str, ...], dialect: str, head: str, vgg_index: dict[str, int]) -> str:
-    """E.g. ("params", "backbone", "stage1_block0", "conv1", "kernel")."""
+    """Translate e.g. ("params", "backbone", "stage1_block0", "conv1", "kernel")."""
     _, part, *modules, leaf = path
     modules = [m for m in modules if m != "norm"]
     if part == "head":
@@ -267,7 +264,7 @@ def _torch_name(path: tuple[str, ...], dialect: str, head: str, vgg_index: dict[
 
 
 def _vgg_index(backbone: VGG) -> dict[str, int]:
-    """Where each layer stands in PyTorch's `features`: conv, bn, relu, ..., max-pool."""
+    """Find each layer's index in PyTorch's `features`: conv, bn, relu, ..., max-pool."""
     index, position = {}, 0
     for i, count in enumerate(backbone.stage_sizes):
         for j in range(count):

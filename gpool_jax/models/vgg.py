@@ -10,8 +10,6 @@ from gpool_jax import ops
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
 
-# Convolutions per stage; a 2x2 max-pool ends every stage that has a follower
-# or is marked by `final_pool`.
 STAGE_FEATURES = (64, 128, 256, 512, 512)
 STAGE_SIZES = {
     "vgg11": (1, 1, 2, 2, 2),
@@ -22,16 +20,12 @@ STAGE_SIZES = {
 
 
 class VGG(nn.Module):
-    """Plain stacks of 3x3 convolutions (Simonyan and Zisserman, 2015).
+    """Plain stacks of 3x3 convolutions (Simonyan and Zisserman, 2015); see `models.create`.
 
     Attributes:
       stage_sizes: convolutions per stage.
       stage_features: channels per stage.
-      final_pool: whether a max-pool follows the last stage too.
-      padding: one of `ops.PADDING_MODES`.
-      antialias: 0, or the taps of the BlurPool in every max-pool.
-      dtype: of the computation.
-      axis_name: mapped axis over which batch statistics are synchronised.
+      final_pool: whether a 2x2 max-pool ends the last stage too, as it does all others.
     """
 
     stage_sizes: tuple[int, ...]
@@ -49,7 +43,7 @@ class VGG(nn.Module):
 
     @property
     def channels(self) -> dict[str, int]:
-        """Channels before each stage but the first (its input is the image), and pooled."""
+        """Channel count before each stage but the first, whose input is the image, and pooled."""
         points = {f"stage{i + 2}": c for i, c in enumerate(self.stage_features[:-1])}
         return points | {"gap": self.stage_features[-1]}
 
@@ -65,9 +59,8 @@ class VGG(nn.Module):
     ) -> dict[str, jax.Array]:
         """[B, H, W, C] -> `stem`, `stage1`.., `pre_gap`, each [B, H', W', C'].
 
-        `start` names the feature that `x` is already: it and what follows it are
-        returned. `permutation` is applied to the input of the stage named
-        `permute_at`, if that stage is run.
+        `start` names the feature that `x` is already: it and those after it are returned.
+        `permutation` is applied to the input of the stage named `permute_at`, if that stage runs.
         """
         done = stages_done(start, len(self.stage_sizes))
         features: dict[str, jax.Array] = {} if start is None else {start: x}
@@ -106,7 +99,7 @@ class VGG(nn.Module):
         """Halve the map: by a 2x2 max-pool, or by one at stride 1 and a BlurPool."""
         if not self.antialias:
             return ops.max_pool2d(x, size=2, stride=2)
-        # One pixel after the last, so that the map keeps its size (and, under
-        # circular padding, its symmetry) until the blur subsamples it.
+        # Padded by one pixel at the end, so that the map keeps its size (and, under circular
+        # padding, its symmetry) until the blur subsamples it.
         x = ops.max_pool2d(x, size=2, stride=1, amount=(0, 1), padding=self.padding)
         return ops.blur_pool2d(x, taps=self.antialias, stride=2, padding=self.padding)

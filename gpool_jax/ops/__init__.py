@@ -1,7 +1,13 @@
-"""Pure functions on arrays: the ground floor, which imports nothing of the rest."""
+"""Pure functions on arrays: the ground floor, which imports nothing else of the package."""
 
-from gpool_jax.ops.ablate import ablate, matched_channels, random_orders, removal_masks
+from gpool_jax.ops.ablation import ablate, matched_channels, random_orders, removal_masks
 from gpool_jax.ops.augment import colour_jitter, random_scale_crop
+from gpool_jax.ops.bootstrap import (
+    bootstrap_interval,
+    bootstrap_ratio,
+    draw_resamples,
+    resampled_means,
+)
 from gpool_jax.ops.canvas import draw_cells, normalise, place, place_everywhere, random_flip
 from gpool_jax.ops.consistency import (
     accuracy_under_shift,
@@ -26,17 +32,11 @@ from gpool_jax.ops.losses import (
     invariance_loss,
     pixel_cross_entropy,
 )
-from gpool_jax.ops.metrics import (
-    bootstrap_interval,
-    bootstrap_ratio,
-    masked_sum,
-    position_selectivity,
-)
+from gpool_jax.ops.maps import moments, pad_channels, relu, subsample
+from gpool_jax.ops.metrics import masked_sum, position_selectivity
 from gpool_jax.ops.permute import draw_permutation, draw_permutations, permute_channels
-from gpool_jax.ops.placed import Placed, compose, place_shared, sharing_pays
 from gpool_jax.ops.pool import BLUR_TAPS, blur_pool2d, global_average_pool, max_pool2d
 from gpool_jax.ops.rank import (
-    METHODS,
     absolute_flip_difference,
     absolute_translation_difference,
     flip_difference,
@@ -47,7 +47,6 @@ from gpool_jax.ops.rank import (
     rank_channels,
     rank_correlation,
     region_means,
-    resampled_means,
     translation_difference,
 )
 from gpool_jax.ops.regions import (
@@ -58,25 +57,31 @@ from gpool_jax.ops.regions import (
     region_mask,
     region_weights,
 )
-from gpool_jax.ops.shift import (
+from gpool_jax.ops.shared_background import (
+    Maps,
+    SharedBackground,
+    compose,
+    place_shared,
+    sharing_pays,
+)
+from gpool_jax.ops.shifts import (
     SHIFT_MODES,
     crop,
     draw_offsets,
     draw_shifts,
     fourier_shift,
     shift,
-    shift_grid,
 )
 
 __all__ = [
     "BLUR_TAPS",
     "INVARIANCE_NORMS",
     "LATENT_SCALES",
-    "METHODS",
     "PADDING_MODES",
     "REGIONS",
     "SHIFT_MODES",
-    "Placed",
+    "Maps",
+    "SharedBackground",
     "ablate",
     "absolute_flip_difference",
     "absolute_translation_difference",
@@ -97,6 +102,7 @@ __all__ = [
     "draw_offsets",
     "draw_permutation",
     "draw_permutations",
+    "draw_resamples",
     "draw_shifts",
     "example_keys",
     "flip_difference",
@@ -112,9 +118,11 @@ __all__ = [
     "mean_iou",
     "midpoints",
     "mirror_axis",
+    "moments",
     "normalise",
     "overlap_at",
     "pad2d",
+    "pad_channels",
     "pair_agreement",
     "permute_channels",
     "pixel_accuracy",
@@ -133,11 +141,12 @@ __all__ = [
     "region_mask",
     "region_means",
     "region_weights",
+    "relu",
     "removal_masks",
     "resampled_means",
     "sharing_pays",
     "shift",
-    "shift_grid",
+    "subsample",
     "translation_difference",
     "view_changes",
 ]

@@ -1,4 +1,4 @@
-"""Random scale, crop and colour, for images and the labels of their pixels, on the device."""
+"""Random scale, crop and colour of images and their pixels' labels, on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ def random_scale_crop(
     fill: jax.Array,
     ignore: int = 255,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scale each image at random, and cut a window out at random: both in one look-up.
+    """Scale each image at random and cut a random window out, in one look-up.
 
-    The window lies inside the scaled image, or holds it whole where it is
-    smaller; what lies outside is `fill`, labelled `ignore`.
+    The window lies inside the scaled image, or contains it whole where that is smaller; what
+    lies outside is `fill`, labelled `ignore`.
 
     Args:
       key: PRNG key.
@@ -29,10 +29,10 @@ def random_scale_crop(
       labels: int [B, H, W].
       index: int [B], global index of each example.
       size: (h, w) of the window.
-      min_scale: least factor.
-      max_scale: greatest; the factor is uniform between them.
-      fill: [C].
-      ignore: label of what lies outside.
+      min_scale: smallest scale factor.
+      max_scale: largest; factors are uniform between the two.
+      fill: [C], the colour of pixels outside the image.
+      ignore: the label of pixels outside the image.
 
     Returns:
       float32 [B, h, w, C], bilinear, and labels [B, h, w], nearest.
@@ -58,7 +58,7 @@ def random_scale_crop(
 
 
 def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str, jax.Array]:
-    """Where the pixels of a window come from in one dimension of an image."""
+    """Source of each pixel of a window in one dimension of an image."""
     # Between flush with the image's start and flush with its end, whichever is larger.
     first = share * (side * scale - out)
     source = (jnp.arange(out) + 0.5 + first) / scale
@@ -74,10 +74,10 @@ def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str
 
 
 def _interpolate(image: jax.Array, axis: int, low: jax.Array, share: jax.Array) -> jax.Array:
-    """Blend pixel `low` of one dimension and the next one, for each pixel of the window."""
+    """Blend pixel `low` of one dimension with the next one, for each pixel of the window."""
     side = image.shape[axis]
     distance = jnp.arange(side)[None, :] - (low + share)[:, None]
-    # Two weights in each row: as a product several times faster than two look-ups.
+    # Two weights in each row: a matrix product is several times faster than two look-ups.
     weights = jnp.maximum(1.0 - jnp.abs(distance), 0.0)
     product = jnp.tensordot(weights, image, axes=(1, axis), precision=jax.lax.Precision.HIGHEST)
     return jnp.moveaxis(product, 0, axis)
@@ -88,8 +88,8 @@ def colour_jitter(
 ) -> jax.Array:
     """Change brightness, contrast and saturation of each image at random, in this order.
 
-    Each is blended with a factor drawn from [1 - strength, 1 + strength]: with
-    black, with the image's mean grey, with its own grey version.
+    The image is blended with black, its mean grey and its grey version, each by a factor drawn
+    from [1 - strength, 1 + strength].
 
     Args:
       key: PRNG key.

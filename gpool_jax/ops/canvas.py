@@ -1,6 +1,6 @@
 """Images on an n x n canvas: the stimulus of the position experiments.
 
-Arrays are NHWC. A cell is an int in [0, n*n), row-major: ``row * n + column``.
+A cell is an int in [0, n*n), row-major: ``row * n + column``.
 """
 
 import jax
@@ -10,7 +10,7 @@ from gpool_jax.ops.keys import example_keys
 
 
 def normalise(images: jax.Array, mean, std) -> jax.Array:
-    """Bring pixels to zero mean and unit variance per colour channel.
+    """Scale pixels to zero mean and unit variance per colour channel.
 
     Args:
       images: uint8 [..., C] in 0..255, or float [..., C] in 0..1.
@@ -30,30 +30,18 @@ def normalise(images: jax.Array, mean, std) -> jax.Array:
 
 
 def random_flip(key: jax.Array, images: jax.Array, index: jax.Array) -> jax.Array:
-    """Mirror each image left to right with probability one half.
+    """Mirror each image [B, H, W, C] left to right with probability one half.
 
-    Args:
-      key: PRNG key.
-      images: [B, H, W, C].
-      index: int [B], global index of each example.
-
-    Returns:
-      [B, H, W, C], the dtype of `images`.
+    `index`, int [B], is the global index of each example.
     """
     mirrored = jax.vmap(jax.random.bernoulli)(example_keys(key, index))
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 def draw_cells(key: jax.Array, index: jax.Array, n: int) -> jax.Array:
-    """Draw one cell per example, uniformly over the n x n grid.
+    """Draw one of n x n cells per example, uniformly: int32 [B] in [0, n*n).
 
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      n: cells per side.
-
-    Returns:
-      int32 [B] in [0, n*n).
+    `index`, int [B], is the global index of each example.
     """
     return jax.vmap(lambda k: jax.random.randint(k, (), 0, n * n))(example_keys(key, index))
 
@@ -62,8 +50,7 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
     """Paste each image into one cell of a canvas of zeros.
 
     Args:
-      images: [B, H, W, C], already normalised: the background is 0 *after*
-        normalisation.
+      images: [B, H, W, C], already normalised: the background is 0 *after* normalisation.
       cell: int [B] in [0, n*n).
       n: cells per side.
 
@@ -80,11 +67,7 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
 
 
 def place_everywhere(images: jax.Array, n: int) -> jax.Array:
-    """Paste each image into every cell in turn.
-
-    Args:
-      images: [B, H, W, C], normalised.
-      n: cells per side.
+    """Paste each image [B, H, W, C], normalised, into every cell of an n x n canvas in turn.
 
     Returns:
       [B, n*n, n*H, n*W, C]: entry [b, c] holds image b in cell c.

@@ -1,7 +1,7 @@
-"""How much answers and latents change when the input is shifted.
+"""How much predictions and latents change when the input is shifted.
 
-Every quantity is a (sum, count) per image: quotients of totals are exact over
-unequal batches, and intervals can be drawn over images.
+Every agreement is a (sum, count) per image: quotients of totals are exact over unequal batches,
+and images can be resampled for intervals.
 """
 
 import jax
@@ -10,21 +10,20 @@ import jax.numpy as jnp
 Tally = tuple[jax.Array, jax.Array]
 
 
-def pair_agreement(answers: jax.Array, labels: jax.Array) -> dict[str, Tally]:
+def pair_agreement(predictions: jax.Array, labels: jax.Array) -> dict[str, Tally]:
     """Agreement over views in pairs: view 0 with 1, 2 with 3, ...
 
     Args:
-      answers: int [B, S], S even: the class answered on each view.
+      predictions: int [B, S], S even: the class predicted for each view.
       labels: int [B].
 
     Returns:
-      `consistency`, pairs that agree over pairs (Zhang, "Making convolutional
-      networks shift-invariant again", 2019, section 4.1); and
-      `consistency_given_correct`, of the views that are right, those whose
-      partner is right too. Each float32 ([B], [B]).
+      `consistency`, the share of pairs that agree (Zhang, "Making convolutional networks
+      shift-invariant again", 2019, section 4.1); and `consistency_given_correct`, the share of
+      correct views whose partner is correct too. Each float32 ([B], [B]).
     """
-    first, second = answers[:, 0::2], answers[:, 1::2]
-    right = answers == labels[:, None]
+    first, second = predictions[:, 0::2], predictions[:, 1::2]
+    right = predictions == labels[:, None]
     both = right[:, 0::2] & right[:, 1::2]
     return {
         "consistency": _tally(first == second),
@@ -35,23 +34,15 @@ def pair_agreement(answers: jax.Array, labels: jax.Array) -> dict[str, Tally]:
     }
 
 
-def grid_agreement(answers: jax.Array, labels: jax.Array, num_classes: int) -> dict[str, Tally]:
-    """Agreement over all ordered pairs of different views.
+def grid_agreement(predictions: jax.Array, labels: jax.Array, num_classes: int) -> dict[str, Tally]:
+    """Agreement over all ordered pairs of different views; otherwise as `pair_agreement`.
 
-    Counting how often each class is answered gives the pairs without making
-    them: n answers of one class are n (n - 1) agreeing pairs.
-
-    Args:
-      answers: int [B, S], S at least 2.
-      labels: int [B].
-      num_classes: K.
-
-    Returns:
-      As `pair_agreement`.
+    Counting how often each of the classes is predicted gives the pairs without making them: n
+    predictions of one class are n (n - 1) agreeing pairs.
     """
-    views = answers.shape[1]
-    votes = jax.nn.one_hot(answers, num_classes, dtype=jnp.float32).sum(axis=1)
-    right = (answers == labels[:, None]).sum(axis=1).astype(jnp.float32)
+    views = predictions.shape[1]
+    votes = jax.nn.one_hot(predictions, num_classes, dtype=jnp.float32).sum(axis=1)
+    right = (predictions == labels[:, None]).sum(axis=1).astype(jnp.float32)
     pairs = jnp.full_like(right, views * (views - 1))
     return {
         "consistency": ((votes * (votes - 1.0)).sum(axis=1), pairs),
@@ -60,20 +51,20 @@ def grid_agreement(answers: jax.Array, labels: jax.Array, num_classes: int) -> d
 
 
 def accuracy_under_shift(
-    answers: jax.Array, clean: jax.Array, labels: jax.Array
+    predictions: jax.Array, clean: jax.Array, labels: jax.Array
 ) -> dict[str, Tally]:
     """Accuracy without shift, over shifts, and in the worst case.
 
     Args:
-      answers: int [B, S].
-      clean: int [B], the answer on the image as it is.
+      predictions: int [B, S].
+      clean: int [B], the prediction for the unshifted image.
       labels: int [B].
 
     Returns:
-      `accuracy`, `shifted_accuracy`, and `worst_case_accuracy`: the image as it
-      is and every shift of it are answered right. Each float32 ([B], [B]).
+      `accuracy`, `shifted_accuracy`, and `worst_case_accuracy` (correct on the unshifted image
+      and on every shift of it), each float32 ([B], [B]).
     """
-    right = answers == labels[:, None]
+    right = predictions == labels[:, None]
     clean_right = clean == labels
     return {
         "accuracy": _tally(clean_right[:, None]),
@@ -83,12 +74,12 @@ def accuracy_under_shift(
 
 
 def agreement_by_distance(
-    answers: jax.Array, clean: jax.Array, distance: jax.Array, num_distances: int
+    predictions: jax.Array, clean: jax.Array, distance: jax.Array, num_distances: int
 ) -> Tally:
-    """Agreement with the answer on the image as it is, by how far it was shifted.
+    """Agreement with the prediction for the unshifted image, by distance shifted.
 
     Args:
-      answers: int [B, S].
+      predictions: int [B, S].
       clean: int [B].
       distance: int [B, S] in [0, num_distances).
       num_distances: D.
@@ -97,14 +88,14 @@ def agreement_by_distance(
       float32 ([B, D], [B, D]).
     """
     bins = jax.nn.one_hot(distance, num_distances, dtype=jnp.float32)
-    agree = (answers == clean[:, None]).astype(jnp.float32)
+    agree = (predictions == clean[:, None]).astype(jnp.float32)
     return (agree[:, :, None] * bins).sum(axis=1), bins.sum(axis=1)
 
 
 def view_changes(
     logits: jax.Array, clean_logits: jax.Array, latent: jax.Array, clean_latent: jax.Array
 ) -> dict[str, jax.Array]:
-    """How far each view's outputs are from those of the image as it is.
+    """Distance of each view's outputs from those of the unshifted image.
 
     Args:
       logits: [B, S, K].
@@ -113,19 +104,19 @@ def view_changes(
       clean_latent: [B, C].
 
     Returns:
-      float32 [B, S] each: `probability_change`, the absolute change of the
-      probability of the class that is answered on the image as it is (Azulay
-      and Weiss, 2019); `latent_distance`, Euclidean; `latent_cosine`.
+      float32 [B, S] each: `probability_change`, the absolute change of the probability of the
+      class predicted for the unshifted image (Azulay and Weiss, 2019); `latent_distance`,
+      Euclidean; `latent_cosine`.
     """
     probability = jax.nn.softmax(logits.astype(jnp.float32))
     clean_probability = jax.nn.softmax(clean_logits.astype(jnp.float32))
-    answer = clean_logits.argmax(axis=-1)
-    of_answer = jnp.take_along_axis(probability, answer[:, None, None], axis=-1)[..., 0]
-    clean_of_answer = jnp.take_along_axis(clean_probability, answer[:, None], axis=-1)
+    predicted = clean_logits.argmax(axis=-1)
+    of_predicted = jnp.take_along_axis(probability, predicted[:, None, None], axis=-1)[..., 0]
+    clean_of_predicted = jnp.take_along_axis(clean_probability, predicted[:, None], axis=-1)
     latent, anchor = latent.astype(jnp.float32), clean_latent.astype(jnp.float32)[:, None, :]
     norms = jnp.linalg.norm(latent, axis=-1) * jnp.linalg.norm(anchor, axis=-1)
     return {
-        "probability_change": jnp.abs(of_answer - clean_of_answer),
+        "probability_change": jnp.abs(of_predicted - clean_of_predicted),
         "latent_distance": jnp.linalg.norm(latent - anchor, axis=-1),
         "latent_cosine": (latent * anchor).sum(axis=-1) / jnp.maximum(norms, 1e-12),
     }

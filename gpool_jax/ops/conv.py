@@ -1,7 +1,9 @@
 """Two-dimensional convolution under every way of treating the image border.
 
-How the sum over taps is then computed fast on this platform: `conv_lowering`.
+`conv_lowering` decides how the sum over taps is computed on this platform.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,10 +30,9 @@ def pad2d(
     Args:
       x: [B, H, W, C].
       amount: pixels on each side, or (before, after).
-      mode: one of `PADDING_MODES`. "resize" is the reference's "no padding":
-        nothing is added, the map itself is stretched bilinearly (half-pixel
-        centres).
-      stretch: pixels that "resize" adds per dimension in all; before + after if None.
+      mode: one of `PADDING_MODES`. "resize" is the reference's "no padding": the map is
+        stretched bilinearly (half-pixel centres) instead.
+      stretch: pixels that "resize" adds to each dimension; None: before + after.
 
     Returns:
       [B, H + before + after, W + before + after, C], or + `stretch` for "resize".
@@ -49,27 +50,26 @@ def pad2d(
         extra = sum(both) if stretch is None else stretch
         shape = (batch, height + extra, width + extra, channels)
         return jax.image.resize(x, shape, method="bilinear")
-    pad = ((0, 0), both, both, (0, 0))
-    return jnp.pad(x, pad, _NUMPY_MODE[mode])
+    return jnp.pad(x, ((0, 0), both, both, (0, 0)), _NUMPY_MODE[mode])
 
 
+@functools.singledispatch
 def conv2d(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, padding: str = "zeros"
 ) -> jax.Array:
     """Convolve with "same" padding of the named kind.
 
     Args:
-      x: [B, H, W, C].
+      x: [B, H, W, C], or a `SharedBackground`.
       kernel: [k, k, C, F], k odd.
       stride: step between output pixels.
       dilation: step between taps.
-      padding: one of `PADDING_MODES`. "partial" divides each output by the share
-        of its taps that fall inside the image (Liu et al., "Partial Convolution
-        based Padding", 2018).
+      padding: one of `PADDING_MODES`. "partial" divides each output by the share of its taps
+        that fall inside the image (Liu et al., "Partial Convolution based Padding", 2018).
 
     Returns:
-      [B, ceil(H / stride), ceil(W / stride), F] ("resize" with k = 7: the
-      reference stretches by 3 pixels only, which gives H / 2 - 1 at stride 2).
+      [B, ceil(H / stride), ceil(W / stride), F] ("resize" with k = 7: the reference stretches
+      by 3 pixels only, which gives H / 2 - 1 at stride 2).
 
     Raises:
       ValueError: if `padding` is unknown.
@@ -86,13 +86,16 @@ def conv2d(
         padded = pad2d(x, amount, padding, stretch=3 if size == 7 and dilation == 1 else None)
         out = convolve(padded, kernel, stride=stride, dilation=dilation)
     if padding == "partial" and size > 1:
-        ratio = _partial_ratio(x.shape[1:3], size, stride, dilation)
-        out = out * jnp.asarray(ratio, out.dtype)[None, :, :, None]
+        weights = np.full(size, 1.0 / size)
+        rows, columns = (
+            tap_shares(side, weights, stride=stride, dilation=dilation) for side in x.shape[1:3]
+        )
+        out = out * jnp.asarray(1.0 / np.outer(rows, columns), out.dtype)[None, :, :, None]
     return out
 
 
 def _taps_on_zeros(size: int, dilation: int, side: int) -> int:
-    """How many taps at each end of a kernel lie outside the map, wherever its centre is.
+    """Count the taps at each end of a kernel that lie outside the map wherever its centre is.
 
     >>> [_taps_on_zeros(3, dilation, side=9) for dilation in (6, 12)]
     [0, 1]
@@ -100,25 +103,11 @@ def _taps_on_zeros(size: int, dilation: int, side: int) -> int:
     return max(0, size // 2 - (side - 1) // dilation)
 
 
-def _partial_ratio(sides: tuple[int, ...], size: int, stride: int, dilation: int) -> np.ndarray:
-    """Taps in all over taps inside the image, for every output pixel: [H', W']."""
-    weights = np.full(size, 1.0 / size)
-    return 1.0 / np.outer(
-        *(tap_shares(s, weights, stride=stride, dilation=dilation) for s in sides)
-    )
-
-
 def tap_shares(side: int, weights: np.ndarray, *, stride: int, dilation: int) -> np.ndarray:
-    """Of the weight of all taps, what falls inside a dimension of `side` pixels.
+    """Compute the share of the taps' weight that falls inside a dimension of `side` pixels.
 
-    Args:
-      side: pixels of the dimension.
-      weights: [k], of the taps, k odd, summing to 1.
-      stride: step between output pixels.
-      dilation: step between taps.
-
-    Returns:
-      float64 [ceil(side / stride)], for every output pixel.
+    `weights` [k], k odd, sums to 1. The result, float64 [ceil(side / stride)], has one share for
+    every output pixel.
     """
     size = len(weights)
     starts = np.arange(0, side, stride)[:, None] - dilation * (size // 2)

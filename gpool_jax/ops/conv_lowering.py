@@ -1,4 +1,4 @@
-"""How a convolution is computed: XLA's own, but for shapes that it is slow at on a CPU.
+"""How a convolution is computed: by XLA's own, except for shapes that are slow on a CPU.
 
 Measured on two cores (`benchmarks/NOTES.md`); a GPU or TPU always gets XLA's own.
 """
@@ -12,14 +12,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 def convolve(
     x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, padding: int = 0
 ) -> jax.Array:
-    """Convolve a map with `padding` zeros on each side.
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [k, k, C, F].
-      stride: step between output pixels.
-      dilation: step between taps.
-      padding: pixels.
+    """Convolve [B, H, W, C] by [k, k, C, F], with `padding` pixels of zeros on each side.
 
     Returns:
       [B, H', W', F], H' = (H + 2 * padding - dilation * (k - 1) - 1) // stride + 1.
@@ -33,17 +26,17 @@ def convolve(
 
     if _dot_is_faster(x.shape, kernel.shape, stride, dilation, padding):
         return lax.platform_dependent(x, kernel, cpu=by_dot, default=plain)
-    # The map alone: a program exported for several platforms keeps its branches, and a convolution
-    # inside one is slow on a CPU.
+    # Only the map is inside the branch: a program exported for several platforms keeps its
+    # branches, and a convolution inside one is slow on a CPU.
     return plain(lax.platform_dependent(x, cpu=_computed_first, default=lambda a: a), kernel)
 
 
 def _computed_first(x: jax.Array) -> jax.Array:
-    """The map, computed before what reads it.
+    """Have the map computed before the convolution that reads it.
 
-    A kernel's gradient needs it transposed. XLA would compute it anew inside that
-    transpose, in an order that misses every cache; it does not look into a call.
-    A copy, for JAX itself leaves out a call that returns its argument.
+    A kernel's gradient needs the map transposed. XLA would compute the map again inside that
+    transpose, in an order that misses every cache; it does not look into a call. The call
+    copies, because JAX leaves out one that returns its argument.
     """
     with set_xla_metadata(inlineable="false"):
         return jax.jit(jnp.copy)(x)
@@ -68,11 +61,11 @@ def _output_sides(shape, size: int, stride: int, dilation: int, padding: int) ->
 
 
 def _dot_is_faster(shape, kernel_shape, stride: int, dilation: int, padding: int) -> bool:
-    """Where gathering all taps for one matrix product wins, backward pass included.
+    """Whether gathering all taps for one matrix product is faster, backward pass included.
 
-    XLA's fast path wants maps at least as large as the kernel, also in the backward
-    pass, where the output's gradient is the map: below that it is up to 100 times slower.
-    A 1x1 kernel gathers nothing: the product is as fast, and its gradient at a stride faster.
+    XLA's fast path needs maps at least as large as the kernel, also in the backward pass,
+    where the output's gradient is the map: below that it is up to 100 times slower. A 1x1
+    kernel gathers nothing: the product is as fast, and its gradient at a stride faster.
     """
     size = kernel_shape[0]
     sides = [*shape[1:3], *_output_sides(shape, size, stride, dilation, padding)]

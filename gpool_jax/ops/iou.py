@@ -1,9 +1,8 @@
-"""Intersection over union: what segmentations are judged by.
+"""Intersection over union (IoU), the measure of segmentations.
 
-Convention: a class that is neither in the truth nor answered (in the images and
-the region that are counted) has no IoU and is left out of the mean; one that is
-answered only wrongly counts 0. The number of classes in a mean therefore
-belongs beside it.
+A class that is neither labelled nor predicted in the images and the region counted has no IoU
+and is left out of the mean; one that is only predicted wrongly counts 0. The number of classes
+in a mean therefore belongs beside it.
 """
 
 import jax
@@ -12,29 +11,28 @@ import numpy as np
 
 
 def confusion_matrix(
-    answers: jax.Array, labels: jax.Array, masks: np.ndarray, *, num_classes: int
+    predictions: jax.Array, labels: jax.Array, masks: np.ndarray, *, num_classes: int
 ) -> jax.Array:
-    """Pixels of each true class (rows) given each answer (columns), by region.
+    """Count the pixels of each label (rows) with each prediction (columns), by region.
 
     Args:
-      answers: int [B, H, W] in [0, K).
+      predictions: int [B, H, W] in [0, K).
       labels: int [B, H, W]; values outside [0, K) are not counted.
-      masks: bool [R, H, W], which may overlap; known when the program is compiled.
+      masks: bool [R, H, W], which may overlap; constants of the program.
       num_classes: K.
 
     Returns:
       int32 [B, R, K, K].
     """
-    # Every pixel is counted once, under the set of regions that hold it; regions
-    # then add up their sets. On a CPU this is ten times faster than products of
-    # one-hot maps, region by region.
+    # Every pixel is counted once, under the set of regions that hold it; regions then add up
+    # their sets. On a CPU this is ten times faster than products of one-hot maps by region.
     masks = np.asarray(masks, bool)
     sets, which = np.unique(masks.reshape(len(masks), -1), axis=1, return_inverse=True)
     cells = num_classes**2
     labels = labels.astype(jnp.int32)
     labelled = (labels >= 0) & (labels < num_classes)
     offset = jnp.asarray(which.reshape(masks.shape[1:]) * cells, jnp.int32)[None]
-    place = offset + labels * num_classes + answers.astype(jnp.int32)
+    place = offset + labels * num_classes + predictions.astype(jnp.int32)
     size = sets.shape[1] * cells
     place = jnp.where(labelled, place, size)
 
@@ -46,49 +44,35 @@ def confusion_matrix(
 
 
 def class_counts(confusion: jax.Array | np.ndarray) -> jax.Array:
-    """Hits, true pixels and answered pixels of each class: all that an IoU needs.
+    """Count hits, labelled pixels and predicted pixels of each class, all that an IoU needs.
 
-    Args:
-      confusion: int [..., K, K], of one image or of sums that fit its type.
-
-    Returns:
-      int [..., 3, K], the dtype of `confusion`.
+    `confusion` is int [..., K, K], one image's or a sum; the result is [..., 3, K] of its type.
     """
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)
     return jnp.stack([hits, confusion.sum(-1), confusion.sum(-2)], axis=-2)
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class.
-
-    Args:
-      counts: [..., 3, K], from `class_counts`, summed over images.
+    """Intersection over union of each class, from counts [..., 3, K] summed over images.
 
     Returns:
-      float64 [..., K]; NaN for a class that is neither true nor answered.
+      float64 [..., K]; NaN for a class that is neither labelled nor predicted.
     """
-    hits, truth, answered = (counts[..., i, :].astype(np.float64) for i in range(3))
-    union = truth + answered - hits
+    hits, labelled, predicted = (counts[..., i, :].astype(np.float64) for i in range(3))
+    union = labelled + predicted - hits
     return np.divide(hits, union, out=np.full(hits.shape, np.nan), where=union > 0)
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Mean IoU over the classes that are there.
-
-    Args:
-      counts: [..., 3, K], summed over images.
-
-    Returns:
-      float64 [...]; NaN if no class is there.
-    """
+    """Mean IoU over the classes that occur: float64 [...], NaN if there are none."""
     iou = class_iou(counts)
-    there = ~np.isnan(iou)
-    number = there.sum(axis=-1)
-    total = np.where(there, iou, 0.0).sum(axis=-1)
+    occurs = ~np.isnan(iou)
+    number = occurs.sum(axis=-1)
+    total = np.where(occurs, iou, 0.0).sum(axis=-1)
     return np.divide(total, number, out=np.full(number.shape, np.nan), where=number > 0)
 
 
 def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of labelled pixels that are answered right: float64 [...]; NaN if there are none."""
-    hits, truth = (counts[..., i, :].astype(np.float64).sum(axis=-1) for i in (0, 1))
-    return np.divide(hits, truth, out=np.full(hits.shape, np.nan), where=truth > 0)
+    """Share of labelled pixels predicted correctly: float64 [...], NaN if there are none."""
+    hits, labelled = (counts[..., i, :].astype(np.float64).sum(axis=-1) for i in (0, 1))
+    return np.divide(hits, labelled, out=np.full(hits.shape, np.nan), where=labelled > 0)

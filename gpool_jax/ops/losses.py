@@ -11,13 +11,13 @@ LATENT_SCALES = ("none", "length", "batch")
 def cross_entropy(
     logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
 ) -> jax.Array:
-    """Softmax cross-entropy, in float32 whatever the network computes in.
+    """Softmax cross-entropy, in float32 whatever type the network computes in.
 
     Args:
       logits: [B, K].
       labels: int [B] in [0, K).
-      label_smoothing: share of each label spread evenly over all K classes
-        (Szegedy et al., 2016, section 7).
+      label_smoothing: share of each label that is spread evenly over all K classes (Szegedy et
+        al., 2016, section 7).
 
     Returns:
       float32 [B], in nats.
@@ -40,14 +40,13 @@ def pixel_cross_entropy(
       logits: [..., K].
       labels: int [...]; values outside [0, K), such as 255, are ignored.
       class_weights: [K]; None: all 1.
-      focal_gamma: a pixel counts (1 - p)^gamma, p being the probability of the
-        right class (Lin et al., "Focal loss for dense object detection", 2017,
-        equation 4); 0: cross-entropy.
+      focal_gamma: a pixel's loss is multiplied by (1 - p)^gamma, p being the probability of its
+        label (Lin et al., "Focal loss for dense object detection", 2017, equation 4); 0:
+        cross-entropy.
 
     Returns:
-      float32 [...] twice: the losses (0 where ignored), not yet weighted, and the
-      weights of the pixels (0 where ignored). A mean is
-      `(losses * weights).sum() / weights.sum()`.
+      float32 [...] twice: the losses, not yet weighted, and the pixels' weights, both 0 where
+      ignored. A mean is `(losses * weights).sum() / weights.sum()`.
     """
     num_classes = logits.shape[-1]
     labels = labels.astype(jnp.int32)
@@ -59,7 +58,7 @@ def pixel_cross_entropy(
     chosen = jnp.where(is_label, log_p, 0.0).sum(axis=-1)
     losses = -chosen
     if focal_gamma > 0:
-        # The power of 0 has no slope below gamma 1: keep it off the edge.
+        # The gradient of 0 ** gamma is infinite below gamma 1: keep away from 0.
         losses = losses * jnp.maximum(-jnp.expm1(chosen), 1e-7) ** focal_gamma
     weights = labelled.astype(jnp.float32)
     if class_weights is not None:
@@ -75,25 +74,24 @@ def invariance_loss(
     stop_gradient: bool = False,
     axis_name: str | None = None,
 ) -> jax.Array:
-    r"""How far the latents of differently shifted views of one image lie apart.
+    r"""Distance between the latents of differently shifted views of one image.
 
-    With d the difference of two views' latents over C channels: "l1" is the mean
-    of \|d\|, "l2" the mean of d^2, "smooth_l1" the mean of d^2 / 2 where
-    \|d\| < 1 and \|d\| - 1/2 elsewhere (Huber), "cosine" one minus the cosine.
-    More than two views: the mean over all pairs. The paper names such a loss and
-    gives no formula; norm, scale and branches are choices to be measured.
+    With d the difference of two views' latents over C channels: "l1" is the mean of \|d\|,
+    "l2" the mean of d^2, "smooth_l1" the mean of d^2 / 2 where \|d\| < 1 and \|d\| - 1/2
+    elsewhere (Huber), "cosine" one minus the cosine. With more than two views, the mean over
+    all pairs. The paper names such a loss without a formula: norm, scale and branches are
+    choices to be measured.
 
     Args:
       latent: [V, B, C], V at least 2.
       norm: one of `INVARIANCE_NORMS`.
-      normalise: one of `LATENT_SCALES`. "none": the latents as they are, which a
-        network can bring together by shrinking them; "length": each divided by
-        its root mean square ("l2" is then twice the cosine loss), which it can
-        by making the latents of all images alike; "batch": each channel brought
-        to zero mean and unit variance over the views and images of the batch,
-        so that only being close *compared with other images* counts.
-      stop_gradient: hold the earlier view of each pair fixed, and move the later
-        one only; else both move.
+      normalise: one of `LATENT_SCALES`. "none": the latents as they are; a network can reduce
+        the loss by shrinking them. "length": each divided by its root mean square ("l2" is then
+        twice the cosine loss); a network can reduce it by making all images' latents alike.
+        "batch": each channel scaled to zero mean and unit variance over the views and images of
+        the batch, so that only being close *compared with other images* counts.
+      stop_gradient: hold the earlier view of each pair fixed and move the later one only;
+        otherwise both move.
       axis_name: mapped axis over which the batch's mean and variance are taken.
 
     Returns:
@@ -122,7 +120,7 @@ def invariance_loss(
 def _rescale(
     latent: jax.Array, measured: jax.Array, normalise: str, axis_name: str | None
 ) -> jax.Array:
-    """Bring `latent` to scale; of a batch, by the statistics of `measured`."""
+    """Scale `latent`; for "batch", by the statistics of `measured`."""
     if normalise == "length":
         mean_square = jnp.mean(latent**2, axis=-1, keepdims=True)
         return latent * jax.lax.rsqrt(mean_square + 1e-12)
@@ -141,7 +139,7 @@ def _rescale(
 def _distance(a: jax.Array, b: jax.Array, norm: str) -> jax.Array:
     """[P, B, C] twice -> [P, B]."""
     if norm == "cosine":
-        # Under the root, so that the gradient of a latent of zeros is finite.
+        # The constant keeps the gradient of a latent of zeros finite.
         first, second = (jax.lax.rsqrt((v**2).sum(-1) + 1e-12) for v in (a, b))
         return 1.0 - (a * b).sum(-1) * first * second
     gap = jnp.abs(a - b)

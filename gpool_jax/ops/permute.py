@@ -1,5 +1,7 @@
 """Permutations of the channel dimension (section 3 of the paper)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -7,37 +9,25 @@ from gpool_jax.ops.keys import example_keys
 
 
 def draw_permutation(key: jax.Array, num_channels: int) -> jax.Array:
-    """Draw one permutation of the channels, uniformly over all of them.
-
-    Returns:
-      int32 [C].
-    """
+    """Draw one permutation of the channels uniformly: int32 [C]."""
     return jax.random.permutation(key, num_channels).astype(jnp.int32)
 
 
 def draw_permutations(key: jax.Array, index: jax.Array, num_channels: int) -> jax.Array:
-    """Draw an independent permutation for each example.
+    """Draw an independent permutation for each example: int32 [B, num_channels].
 
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      num_channels: C.
-
-    Returns:
-      int32 [B, C].
+    `index`, int [B], is the global index of each example.
     """
     return jax.vmap(lambda k: draw_permutation(k, num_channels))(example_keys(key, index))
 
 
+@functools.singledispatch
 def permute_channels(x: jax.Array, permutation: jax.Array) -> jax.Array:
     """Reorder the last dimension: channel i of the result is channel `permutation[i]`.
 
     Args:
-      x: [B, ..., C].
+      x: [B, ..., C], or a `SharedBackground`.
       permutation: int [C], shared by the batch, or [B, C], one per example.
-
-    Returns:
-      [B, ..., C].
 
     Raises:
       ValueError: if the shapes do not fit.

@@ -1,4 +1,4 @@
-"""Pooling: global averages, and max-pools and blur-pools that obey the padding mode."""
+"""Pooling: global averages, and max-pools and blur-pools that follow the padding mode."""
 
 import functools
 
@@ -14,14 +14,7 @@ BLUR_TAPS = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
 
 
 def global_average_pool(features: jax.Array) -> jax.Array:
-    """Mean over the two spatial dimensions, in float32.
-
-    Args:
-      features: [B, H, W, C].
-
-    Returns:
-      float32 [B, C].
-    """
+    """Average over space in float32: [B, H, W, C] -> float32 [B, C]."""
     return jnp.mean(features.astype(jnp.float32), axis=(1, 2))
 
 
@@ -40,8 +33,8 @@ def max_pool2d(
       size: side of the window.
       stride: step between windows.
       amount: pixels of padding on each side, or (before, after).
-      padding: one of `PADDING_MODES`. Under "zeros" and "partial" the outside
-        never wins (minus infinity, as in PyTorch); the others extend the map.
+      padding: one of `PADDING_MODES`. "zeros" and "partial" pad with minus infinity, as
+        PyTorch does; the others extend the map.
 
     Returns:
       [B, H', W', C] with H' = (H + before + after - size) // stride + 1.
@@ -66,24 +59,23 @@ def max_pool2d(
             x = functools.reduce(jnp.maximum, slices)
         return x
 
-    # XLA's gradient of a window's maximum takes 7 times as long on a CPU. The two differ in
-    # equal values: here they share the gradient, there the first takes it.
+    # XLA's gradient of a window's maximum takes 7 times as long on a CPU. The two treat equal
+    # values differently: slices share the gradient among them, a window gives it to the first.
     return lax.platform_dependent(x, cpu=reduce_slices, default=reduce_window)
 
 
 def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros") -> jax.Array:
     """Low-pass filter with a binomial kernel, then subsample: BlurPool.
 
-    Put between a layer at stride 1 and the subsampling that used to be part of
-    it, so that less of what is subsampled aliases. An average pool is the
-    two-tap case of it.
+    It stands between a layer at stride 1 and the subsampling that used to be part of that
+    layer, to reduce aliasing. An average pool is its two-tap case.
 
     Args:
       x: [B, H, W, C].
-      taps: 3 or 5, per dimension: (1, 2, 1) / 4 or (1, 4, 6, 4, 1) / 16.
+      taps: 3 or 5 per dimension: (1, 2, 1) / 4 or (1, 4, 6, 4, 1) / 16.
       stride: step between output pixels.
-      padding: one of `PADDING_MODES`. "partial" divides by the weight that falls
-        inside the image; "resize" stretches the map by taps - 1 pixels first.
+      padding: one of `PADDING_MODES`. "partial" divides by the weight that falls inside the
+        image; "resize" stretches the map by taps - 1 pixels first.
 
     Returns:
       [B, ceil(H / stride), ceil(W / stride), C], the dtype of `x`.
@@ -91,16 +83,15 @@ def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros")
     Raises:
       ValueError: for another number of taps.
 
-    Reference: Zhang, "Making convolutional networks shift-invariant again",
-    2019, section 3.2 (whose code pads by reflection; here the padding is the
-    network's).
+    Reference: Zhang, "Making convolutional networks shift-invariant again", 2019, section 3.2
+    (whose code pads by reflection; here the padding is the network's).
     """
     if taps not in BLUR_TAPS:
         raise ValueError(f"`taps` must be one of {tuple(BLUR_TAPS)}; got {taps}.")
     weights = np.array(BLUR_TAPS[taps]) / sum(BLUR_TAPS[taps])
     out = pad2d(x, taps // 2, padding)
-    # One dimension after the other, as sums of shifted slices: XLA's CPU
-    # convolutions with one channel per group are slow.
+    # One dimension after the other, as sums of shifted slices: XLA's convolutions with one
+    # channel per group are slow on a CPU.
     for axis in (1, 2):
         side = x.shape[axis]
         slices = (

@@ -1,9 +1,9 @@
-"""Probes: how well can a simple read-out decode a label from pooled features?
+"""Probes: how well can a simple model decode a label from pooled features?
 
-Rows are (image, cell) pairs; folds are groups of *images*, so that no image is
-ever on both sides of a split. For fold k the probe is fitted on the folds but k
-and k + 1, its regularisation is picked on fold k + 1, and what is reported is
-its accuracy on fold k: nothing is chosen on the rows it is measured on.
+Rows are (image, cell) pairs; folds are groups of *images*, so that no image is on both sides of
+a split. For fold k the probe is fitted on all folds but k and k + 1, its regularisation is
+picked on fold k + 1, and its accuracy is reported on fold k: nothing is chosen on the rows it is
+measured on.
 """
 
 import functools
@@ -24,17 +24,11 @@ _MLP_STEPS = 150
 
 
 def sorted_latent(latent: jax.Array) -> jax.Array:
-    """Sort each row: the maximal invariant under channel permutation.
+    """Sort each row of [N, C], ascending: the maximal invariant under channel permutation.
 
-    Two latents have the same sorted form if and only if one is a permutation of
-    the other, so what can be decoded from it is all that can be decoded without
-    the channel order (a given probe gives a lower bound on it).
-
-    Args:
-      latent: [N, C].
-
-    Returns:
-      [N, C], ascending.
+    Two latents have the same sorted form if and only if one is a permutation of the other, so it
+    allows everything to be decoded that needs no channel order (a given probe gives a lower bound
+    on that).
 
     >>> sorted_latent(jnp.array([[3.0, 1.0, 2.0]])).tolist()
     [[1.0, 2.0, 3.0]]
@@ -53,26 +47,29 @@ def cross_validate(
     num_classes: int,
     num_folds: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Held-out answers of a probe, every fold and penalty fitted side by side.
+    """Cross-validate a probe, every fold and penalty fitted side by side.
 
     Args:
-      key: PRNG key, of the MLP's initialisation.
+      key: PRNG key for the MLP's initialisation.
       inputs: float [N, D].
       targets: int [N] in [0, num_classes).
       fold: int [N] in [0, num_folds): the same for all rows of an image.
-      kind: "ridge" (closed form, one-hot targets), "logistic" (multinomial,
-        L-BFGS) or "mlp" (one hidden layer of 64, Adam).
+      kind: "ridge" (closed form, one-hot targets), "logistic" (multinomial, L-BFGS) or "mlp"
+        (one hidden layer of 64, Adam).
       num_classes: K.
       num_folds: F, at least 3.
 
     Returns:
-      bool [N]: whether the probe that never saw the row's image is right on it;
-      float32 [F]: accuracy on the picking fold of each fold's probe, to choose
-      between kinds without looking at what is reported.
+      bool [N]: whether the probe that never saw the row's image predicts its label;
+      float32 [F]: accuracy of each fold's probe on its picking fold, to choose between kinds
+      without looking at what is reported.
 
-    References: Alain and Bengio, "Understanding intermediate layers using linear
-    classifier probes", 2016; Stone, "Cross-validatory choice and assessment of
-    statistical predictions", 1974.
+    Raises:
+      ValueError: for an unknown `kind` or fewer than 3 folds.
+
+    References: Alain and Bengio, "Understanding intermediate layers using linear classifier
+    probes", 2016; Stone, "Cross-validatory choice and assessment of statistical predictions",
+    1974.
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}; got {kind!r}.")
@@ -85,11 +82,11 @@ def cross_validate(
         fitting = ((fold != k) & ~picking).astype(jnp.float32)
         x = _standardise(inputs.astype(jnp.float32), fitting)
 
-        def answers(strength: jax.Array) -> jax.Array:
+        def is_correct(strength: jax.Array) -> jax.Array:
             logits = fit(key, x, targets, fitting, strength, num_classes)
             return jnp.argmax(logits, axis=-1) == targets
 
-        correct = jax.vmap(answers)(jnp.array(STRENGTHS, jnp.float32))
+        correct = jax.vmap(is_correct)(jnp.array(STRENGTHS, jnp.float32))
         scores = jnp.sum(correct * picking[None, :], axis=1) / jnp.sum(picking)
         return correct[jnp.argmax(scores)] & (fold == k), scores.max()
 
@@ -110,7 +107,10 @@ def cross_validate_regression(
       num_folds: F, at least 3.
 
     Returns:
-      float32 [N, T]: what the regression that never saw the row's image says of it.
+      float32 [N, T]: predictions of the regression that never saw the row's image.
+
+    Raises:
+      ValueError: for fewer than 3 folds.
     """
     if num_folds < 3:
         raise ValueError(f"`num_folds` must be at least 3; got {num_folds}.")
@@ -177,7 +177,7 @@ def _penalised(
 def fit_logistic(
     inputs: jax.Array, targets: jax.Array, *, num_classes: int, strength: float = 1e-2
 ) -> tuple[jax.Array, jax.Array]:
-    """A multinomial logistic regression of all rows.
+    """Fit a multinomial logistic regression to all rows.
 
     Args:
       inputs: float [N, C].
@@ -191,7 +191,7 @@ def fit_logistic(
     inputs = inputs.astype(jnp.float32)
     ones = jnp.ones(len(inputs))
     params = _fit_logistic(_standardise(inputs, ones), targets, ones, strength, num_classes)
-    # Undo the standardisation: what x had been scaled by, the kernel takes on.
+    # Undo the standardisation: the kernel takes on the scale of the inputs.
     scale = _scale(inputs, ones)
     kernel = params["kernel"] * scale.T
     return kernel, (params["bias"] - inputs.mean(axis=0, keepdims=True) @ kernel)[0]
@@ -242,8 +242,8 @@ def _mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
         * jax.random.normal(keys[1], (_MLP_HIDDEN, num_classes)),
         "bias2": jnp.zeros((1, num_classes)),
     }
-    # The penalty counts every matrix entry, which for the hidden layer are many:
-    # the same strengths would silence it.
+    # The penalty counts every matrix entry; the hidden layer has so many that the same strengths
+    # would silence it.
     gradient = jax.grad(_penalised(predict, x, targets, weight, 0.01 * strength))
     solver = optax.adam(optax.cosine_decay_schedule(1e-2, _MLP_STEPS))
 

@@ -1,8 +1,8 @@
 """Scores of channels: how much position each of them carries, and what depends on it.
 
-Every score here belongs to one example, so that means, intervals and rankings
-of resampled images come from the same numbers. `features` are the maps
-[B, H, W, C] of a layer; `latent` is their mean over space [B, C].
+Every score belongs to one example, so that means, intervals and rankings of resampled images
+come from the same numbers. `features` are the maps [B, H, W, C] of a layer; `latent` is their
+mean over space [B, C].
 """
 
 from collections.abc import Callable
@@ -11,28 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-METHODS = (
-    "flip",
-    "translation",
-    "gate",
-    "integrated",
-    "probe",
-    "mean",
-    "variance",
-    "random",
-)
-
 
 def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean of each channel over each region.
+    """Average each channel over each region: float32 [B, R, C].
 
     Args:
       features: [B, H, W, C].
-      weights: [R, H, W], the share of every pixel that a region holds
-        (`region_weights`), not all 0.
-
-    Returns:
-      float32 [B, R, C].
+      weights: [R, H, W], the share of every pixel in a region (`region_weights`), not all 0.
     """
     weights = jnp.asarray(weights, jnp.float32)
     weights = weights / weights.sum(axis=(1, 2), keepdims=True)
@@ -42,38 +27,32 @@ def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
 def flip_difference(
     features: jax.Array, mirrored: jax.Array, weights: jax.Array, *, axis: int
 ) -> jax.Array:
-    """What mirroring the input changes in each region: the signed flip difference.
+    """Signed flip difference: the change of each region's mean when the input is mirrored.
 
-    The map of the mirrored input is mirrored back, so that every pixel is
-    compared with the same content seen from the other side: for the left half,
-    content that stands left less the same content standing right. A network
-    whose kernels are all symmetric and that knows no position scores 0; any
-    other network's orientation preferences are in the score too.
+    The map of the mirrored input is mirrored back, so that every pixel is compared with the same
+    content seen from the other side: for the left half, content on the left minus the same content
+    on the right. A network with symmetric kernels and no knowledge of position scores 0; any other
+    network's orientation preferences enter the score too.
 
     Args:
-      features: [B, H, W, C], of the input.
-      mirrored: [B, H, W, C], of the input mirrored along `axis`.
+      features: [B, H, W, C], the input's.
+      mirrored: [B, H, W, C], those of the input mirrored along `axis`.
       weights: [R, H, W], see `region_means`.
       axis: 2, left to right, or 1, upside down.
 
     Returns:
       float32 [B, R, C].
 
-    Reference: Islam et al., 2021, section 5 (their signed difference; how they
-    told regions apart is not published, this is our definition).
+    Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how they
+    separate regions, so this definition is ours).
     """
     return region_means(features - jnp.flip(mirrored, axis), weights)
 
 
 def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
-    """How much mirroring the input changes each pooled channel: |gap(x) - gap(flip x)|.
+    """Absolute change of each pooled channel when the input is mirrored: float32 [B, C].
 
-    Args:
-      features: [B, H, W, C], of the input.
-      mirrored: [B, H, W, C], of the mirrored input.
-
-    Returns:
-      float32 [B, C].
+    `features` and `mirrored`, [B, H, W, C], are those of the input and of the mirrored input.
 
     Reference: Islam et al., 2021, section 5 (overall position).
     """
@@ -82,17 +61,17 @@ def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Ar
 
 
 def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
-    """What the place of the same crop changes: inside a region less outside it.
+    """Mean latent of a crop placed inside a region minus that of the same crop outside it.
 
-    Content is held fixed: a network that cannot know position (circular padding,
-    moved by multiples of its stride) scores 0 in every channel.
+    Content is held fixed: a network that cannot know position (circular padding, moved by multiples
+    of its stride) scores 0 in every channel.
 
     Args:
-      latent: [B, P, C], of one crop at P places on an empty canvas.
+      latent: [B, P, C], one crop's latents at P places on an empty canvas.
       inside: bool [P], the places in the region; some, not all.
 
     Returns:
-      float32 [B, C], signed.
+      float32 [B, C].
     """
     inside = np.asarray(inside, bool)
     weights = inside / inside.sum() - ~inside / (~inside).sum()
@@ -100,13 +79,9 @@ def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
 
 
 def absolute_translation_difference(latent: jax.Array) -> jax.Array:
-    """How much the place of the same crop changes each pooled channel, whatever the places.
+    """Mean absolute difference of each pooled channel over all pairs of places of a crop.
 
-    Args:
-      latent: [B, P, C], of one crop at P places on an empty canvas.
-
-    Returns:
-      float32 [B, C], mean absolute difference over all pairs of places.
+    `latent`, [B, P, C], holds one crop's latents at P places; the result is float32 [B, C].
     """
     first, second = np.triu_indices(latent.shape[1], k=1)
     latent = latent.astype(jnp.float32)
@@ -119,14 +94,12 @@ def gate_gradient(
     """First-order rise of each region's loss when a channel is removed, all channels at once.
 
     Args:
-      losses: of a gate [B, C] that multiplies the channels of a layer, the loss
-        of every region and example, [R, B]; example b must depend on `gate[b]`
-        alone (batch statistics frozen).
-      gate: [B, C]; ones for the network as it is.
+      losses: from a gate [B, C] that multiplies a layer's channels to the losses [R, B] of every
+        region and example; example b must depend on `gate[b]` alone (batch statistics frozen).
+      gate: [B, C]; ones leave the network unchanged.
 
     Returns:
-      The losses [R, B], and minus their derivative with respect to the gate,
-      [R, B, C].
+      The losses [R, B], and minus their derivative with respect to the gate, [R, B, C].
     """
     values, pull_back = jax.vjp(losses, gate)
 
@@ -138,18 +111,13 @@ def gate_gradient(
 
 
 def midpoints(steps: int) -> np.ndarray:
-    """Openings of the gate between 1 and 0 at which a gate gradient is to be averaged.
+    """Gate values in (0, 1) over which `gate_gradient` is averaged: float32 [steps], descending.
 
-    The mean over them of `gate_gradient` is the integrated gradient along the
-    path from the open gate to the shut one (midpoint rule); summed over channels
-    it is the loss with all channels removed less the loss with none, up to the
-    completeness gap.
+    The average is the integrated gradient along the path from the open gate to the shut one
+    (midpoint rule); summed over channels it is the loss with all channels removed minus the loss
+    with none, up to the completeness gap.
 
-    Returns:
-      float32 [steps], descending.
-
-    Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep
-    networks", 2017.
+    Reference: Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", 2017.
 
     >>> midpoints(2).tolist()
     [0.75, 0.25]
@@ -158,15 +126,14 @@ def midpoints(steps: int) -> np.ndarray:
 
 
 def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.Array) -> jax.Array:
-    """What each channel adds to the logit that a linear probe gives to the right class.
+    """Contribution of each channel to the logit that a linear probe gives to the label.
 
-    Both factors are taken from their means: a softmax does not see what all
-    logits share, and what a channel adds to every example alike the probe's bias
-    takes away.
+    Both factors are centred: a softmax ignores what all logits share, and the probe's bias cancels
+    what a channel adds to every example alike.
 
     Args:
-      kernel: [C, K], of the probe.
-      latent: [B, C], of examples of all classes.
+      kernel: [C, K], the probe's.
+      latent: [B, C], from examples of all classes.
       label: int [B] in [0, K).
 
     Returns:
@@ -178,16 +145,10 @@ def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.A
 
 
 def rank_channels(scores: np.ndarray) -> np.ndarray:
-    """Channels by score, best first; of equals the lower index.
-
-    Args:
-      scores: [..., C], finite.
-
-    Returns:
-      int [..., C].
+    """Order channels by score, best first; of equals the lower index comes first: int [..., C].
 
     Raises:
-      ValueError: if a score is not finite.
+      ValueError: if one of `scores` [..., C] is not finite.
 
     >>> rank_channels(np.array([0.5, 2.0, -1.0])).tolist()
     [1, 0, 2]
@@ -199,18 +160,12 @@ def rank_channels(scores: np.ndarray) -> np.ndarray:
 
 
 def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
-    """Share of the best `count` channels that two rankings have in common.
+    """Share of their best `count` channels that two rankings have in common.
 
-    Args:
-      first: int [C], best first.
-      second: int [C].
-      count: N, in [1, C].
-
-    Returns:
-      In 0..1; two random rankings share N / C on average.
+    The rankings are int [C], best first; two random ones share count / C on average.
 
     Raises:
-      ValueError: if `count` is out of range.
+      ValueError: if `count` is not in [1, C].
     """
     if not 1 <= count <= len(first):
         raise ValueError(f"`count` must be in [1, {len(first)}]; got {count}.")
@@ -218,14 +173,10 @@ def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two sets of scores, ties sharing their mean rank.
-
-    Args:
-      first: [C].
-      second: [C].
+    """Spearman's correlation of two sets of scores [C]; ties share their mean rank.
 
     Returns:
-      In -1..1; NaN if one of them is constant.
+      A number in -1..1; NaN if one set is constant.
     """
     ranks = [
         np.asarray(jax.scipy.stats.rankdata(jnp.asarray(s, jnp.float32)), np.float64)
@@ -234,26 +185,3 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     a, b = (r - r.mean() for r in ranks)
     norm = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / norm) if norm > 0 else float("nan")
-
-
-def resampled_means(
-    scores: np.ndarray, weights: np.ndarray, *, num_draws: int, seed: int
-) -> np.ndarray:
-    """Mean scores over images drawn again and again: what a ranking's stability is made of.
-
-    Args:
-      scores: [N, C], of each image.
-      weights: [N], 0 for an image that does not count.
-      num_draws: D.
-      seed: of the draws; the same images for every set of scores.
-
-    Returns:
-      float64 [D, C].
-
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
-    """
-    generator = np.random.default_rng(seed)
-    rows = generator.integers(0, len(scores), (num_draws, len(scores)))
-    drawn = np.stack([np.bincount(row, minlength=len(scores)) for row in rows]) * weights[None]
-    total = np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
-    return drawn @ np.asarray(scores, np.float64) / total

@@ -21,7 +21,7 @@ REGIONS: dict[str, Box] = {
 
 
 def region_box(name: str) -> Box:
-    """The box that a name stands for.
+    """Look up or parse the box that a name stands for.
 
     Args:
       name: one of `REGIONS`; "i/n", cell i (row-major) of an n x n grid; or
@@ -51,7 +51,7 @@ def region_box(name: str) -> Box:
             f"`regions` must be among {', '.join(REGIONS)}, a box top,left,bottom,right in 0..1, "
             f"or a cell i/n; got {name!r}."
         ) from None
-    # Said this way round, so that "nan" is refused as well.
+    # Written this way round so that "nan" is refused as well.
     if not (0 <= min(top, left) and max(bottom, right) <= 1):
         raise ValueError(f"`regions`: box {name!r} reaches outside the image (0..1).")
     if not (top < bottom and left < right):
@@ -60,16 +60,10 @@ def region_box(name: str) -> Box:
 
 
 def region_mask(box: Box, height: int, width: int) -> np.ndarray:
-    """The pixels whose centres lie in a box.
+    """Mark the pixels of a map whose centres lie in a box: bool [height, width].
 
-    Args:
-      box: of the region.
-      height: of the map.
-      width: of the map.
-
-    Returns:
-      bool [H, W]. A centre on the border of two boxes belongs to the lower or
-      right one, so that boxes side by side share no pixel.
+    A centre on the border of two boxes belongs to the lower or right one, so that boxes side
+    by side share no pixel.
 
     >>> region_mask(REGIONS["left"], 1, 4).tolist()
     [[True, True, False, False]]
@@ -82,18 +76,10 @@ def region_mask(box: Box, height: int, width: int) -> np.ndarray:
 
 
 def region_weights(box: Box, height: int, width: int) -> np.ndarray:
-    """The share of every pixel of a map that lies in a box.
+    """Compute the share of every pixel that lies in a box: float64 [height, width] in 0..1.
 
-    For a coarse map, whose pixels a region's border may cut: halves then weigh
-    the same, and no region is empty.
-
-    Args:
-      box: of the region.
-      height: of the map.
-      width: of the map.
-
-    Returns:
-      float64 [H, W] in 0..1.
+    For coarse maps, whose pixels a region's border may cut: halves then weigh the same, and no
+    region is empty.
 
     >>> region_weights(REGIONS["left"], 1, 3).tolist()
     [[1.0, 0.5, 0.0]]
@@ -109,16 +95,9 @@ def region_weights(box: Box, height: int, width: int) -> np.ndarray:
 
 
 def region_cells(box: Box, n: int) -> np.ndarray:
-    """The cells of an n x n grid that a region holds: those whose centres lie inside it.
+    """Mark the cells of an n x n grid whose centres lie inside a box: bool [n * n], row-major.
 
     The middle column of an odd grid belongs to neither half.
-
-    Args:
-      box: of the region.
-      n: cells per side.
-
-    Returns:
-      bool [n * n], row-major.
 
     >>> region_cells(REGIONS["right"], 3).tolist()[:3]
     [False, False, True]
@@ -131,9 +110,9 @@ def region_cells(box: Box, n: int) -> np.ndarray:
 
 
 def mirror_axis(box: Box) -> int | None:
-    """The axis that tells a box from its mirror image: 2 (left-right), 1 (up-down) or None.
+    """Find the axis that tells a box from its mirror image: 2 (left-right), 1 (up-down) or None.
 
-    Where both would, left-right is taken, the reference's.
+    Where both would, left-right is taken, as in the reference.
     """
     top, left, bottom, right = box
     if abs(left + right - 1.0) > 1e-9:

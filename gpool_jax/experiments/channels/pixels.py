@@ -142,9 +142,10 @@ class PixelSubject:
         return self._masks[name]
 
     def _logits(self, variables: Any, features: dict) -> Any:
-        return self.setup.model.apply(
+        logits, _ = self.setup.model.apply(
             variables, features, start=self.feature, size=self._size, method="resume"
         )
+        return logits
 
 
 def make_quantities(setup: Setup) -> dict[str, Quantity]:

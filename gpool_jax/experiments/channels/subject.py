@@ -159,5 +159,5 @@ def gated(subject: Subject, features: dict, gate: jax.Array, fill: jax.Array | N
     """
     if gate.ndim == 2:
         gate = jnp.repeat(gate, subject.views, axis=0)
-    own = ops.ablate(features[subject.feature], gate, fill)
+    own = ops.ablate(features[subject.feature], gate, fill=fill)
     return {**features, subject.feature: own}

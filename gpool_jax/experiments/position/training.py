@@ -18,7 +18,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
 from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.training import Design, Recipe, Setup
-from gpool_jax.ops.placed import Map
+from gpool_jax.ops import Maps
 from gpool_jax.train.state import TrainState
 
 _NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
@@ -98,7 +98,7 @@ def draw_permutation(
     return ops.draw_permutations(key, index, num_channels)
 
 
-def place(design: Design, images: jax.Array, cell: jax.Array) -> Map:
+def place(design: Design, images: jax.Array, cell: jax.Array) -> Maps:
     """Put each image in its cell of a canvas.
 
     Returns:

@@ -160,7 +160,7 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
         labelled = labels < design.num_outputs
         metrics = {
             "loss": ((losses * weights).sum(), total),
-            "accuracy": ops.masked_sum(logits.argmax(-1) == labels, labelled),
+            "accuracy": ops.masked_sum(logits.argmax(-1) == labels, mask=labelled),
         }
         return loss, {"batch_stats": updates["batch_stats"], "metrics": metrics}
 

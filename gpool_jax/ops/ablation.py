@@ -7,13 +7,13 @@ import jax
 import numpy as np
 
 
-def ablate(x: jax.Array, keep: jax.Array, fill: jax.Array | None = None) -> jax.Array:
+def ablate(x: jax.Array, keep: jax.Array, *, fill: jax.Array | None = None) -> jax.Array:
     """Remove channels.
 
     Args:
       x: [B, ..., C].
       keep: [C] or [B, C]; bool, or a gate between 0 and 1.
-      fill: [C], what a removed channel is put to; None: zero.
+      fill: [C], the value that replaces a removed channel; None: zero.
 
     Returns:
       [B, ..., C], the dtype of `x`.
@@ -21,7 +21,7 @@ def ablate(x: jax.Array, keep: jax.Array, fill: jax.Array | None = None) -> jax.
     Raises:
       ValueError: if the shapes do not fit.
 
-    >>> ablate(np.ones((1, 2)), np.array([True, False]), np.array([5.0, 7.0])).tolist()
+    >>> ablate(np.ones((1, 2)), np.array([True, False]), fill=np.array([5.0, 7.0])).tolist()
     [[1.0, 7.0]]
     """
     if keep.shape not in (x.shape[-1:], (x.shape[0], x.shape[-1])):
@@ -38,14 +38,11 @@ def ablate(x: jax.Array, keep: jax.Array, fill: jax.Array | None = None) -> jax.
 
 
 def removal_masks(order: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
-    """Masks that remove the first so many channels of a ranking.
+    """Masks that remove the first channels of a ranking, one per count: bool [len(counts), C].
 
     Args:
       order: int [C], every channel once, first to go first.
       counts: numbers of channels to remove.
-
-    Returns:
-      bool [len(counts), C].
 
     Raises:
       ValueError: if a count is not in [1, C], or the order is no permutation.
@@ -59,22 +56,11 @@ def removal_masks(order: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
     for count in counts:
         if not 1 <= count <= len(order):
             raise ValueError(f"`counts` must be in [1, {len(order)}]; got {count}.")
-    place = np.empty(len(order), int)
-    place[order] = np.arange(len(order))
-    return place[None, :] >= np.asarray(counts)[:, None]
+    return np.argsort(order)[None, :] >= np.asarray(counts)[:, None]
 
 
 def random_orders(key: jax.Array, num_draws: int, num_channels: int) -> np.ndarray:
-    """Rankings drawn uniformly.
-
-    Args:
-      key: PRNG key.
-      num_draws: D.
-      num_channels: C.
-
-    Returns:
-      int [D, C].
-    """
+    """Draw rankings uniformly: int [num_draws, num_channels]."""
     keys = jax.random.split(key, num_draws)
     return np.asarray(jax.vmap(lambda k: jax.random.permutation(k, num_channels))(keys))
 
@@ -88,12 +74,12 @@ def matched_channels(
     num_draws: int,
     neighbours: int = 10,
 ) -> np.ndarray:
-    """For each removed channel, another that is about as active and is not removed.
+    """For each removed channel, draw another that is about as active and is not removed.
 
-    Removing a strong channel harms more than removing a weak one, whatever it
-    carries. Matched channels hold strength fixed: for each removed channel, in
-    random order, one of its nearest in log mean and log variance (each brought
-    to unit spread) among those neither removed nor taken yet.
+    Removing a strong channel harms more than removing a weak one, whatever it carries. Matched
+    channels hold strength fixed: each removed channel, in random order, gets one of its nearest
+    in log mean and log variance (each scaled to unit spread) among those neither removed nor
+    taken yet.
 
     Args:
       key: PRNG key.
@@ -132,7 +118,7 @@ def matched_channels(
 
 
 def _log_spread(values: np.ndarray) -> np.ndarray:
-    """Logarithms brought to unit spread; a silent channel stands with the weakest."""
+    """Logarithms scaled to unit spread; a silent channel is put with the weakest."""
     values = np.asarray(values, np.float64)
     positive = values[values > 0]
     floor = positive.min() if len(positive) else 1.0

@@ -16,7 +16,7 @@ from gpool_jax.models.cost import count_flops
 from gpool_jax.models.factory import Classifier
 from gpool_jax.models.heads import LinearHead
 from gpool_jax.models.resnet import Bottleneck, ResNet
-from gpool_jax.ops import placed
+from gpool_jax.ops import SharedBackground, shared_background
 from tests.helpers import tiny
 
 KEY = jax.random.key(0)
@@ -109,7 +109,7 @@ def wide(n, side, before, after):
     """Maps as they stand amid a network, one image in every cell; windows hold junk outside."""
     rng, batch = np.random.default_rng(0), n * n
     size = before + side + after
-    return placed.Placed(
+    return SharedBackground(
         jnp.asarray(rng.normal(size=(1, n * side, n * side, 2)), jnp.float32),
         jnp.asarray(rng.normal(size=(batch, size, size, 2)), jnp.float32),
         jnp.arange(batch),
@@ -126,11 +126,11 @@ def test_windows_of_a_convolution_are_exact_and_hold_all_that_changes(size, stri
 
     @jax.jit
     def both(x):
-        shared = placed.conv2d_placed(x, kernel, stride=stride)
+        shared = ops.conv2d(x, kernel, stride=stride)
         return shared, ops.compose(shared), ops.conv2d(ops.compose(x), kernel, stride=stride)
 
     shared, found, expected = both(x)
-    assert isinstance(shared, placed.Placed)
+    assert isinstance(shared, SharedBackground)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # No wider than what an image amid the canvas has an influence on.
     changed = np.abs(expected[5] - shared.background[0]).max(-1) > 1e-6
@@ -140,10 +140,13 @@ def test_windows_of_a_convolution_are_exact_and_hold_all_that_changes(size, stri
 def test_sums_moments_and_subsamples_are_those_of_the_whole_maps():
     x, y = wide(3, 8, 1, 2), wide(3, 8, 4, 3)
     whole = [np.asarray(ops.compose(z)) for z in (x, y)]
-    np.testing.assert_allclose(ops.compose(placed.add(x, y)), sum(whole), atol=1e-6)
-    np.testing.assert_allclose(placed.add(x, ops.compose(y)), sum(whole), atol=1e-6)
-    np.testing.assert_array_equal(ops.compose(placed.subsample(y, 2)), whole[1][:, ::2, ::2])
-    mean, square = placed.moments(y)
+    np.testing.assert_allclose(ops.compose(x + y), sum(whole), atol=1e-6)
+    np.testing.assert_allclose(x + ops.compose(y), sum(whole), atol=1e-6)
+    np.testing.assert_allclose(ops.compose(x) + y, sum(whole), atol=1e-6)
+    for channel in (np.ones((1, 1, 1, 2), np.float32), jnp.full((1, 1, 1, 2), 3.0)):
+        np.testing.assert_allclose(ops.compose(x + channel), whole[0] + channel, atol=1e-6)
+    np.testing.assert_array_equal(ops.compose(ops.subsample(y, stride=2)), whole[1][:, ::2, ::2])
+    mean, square = ops.moments(y)
     np.testing.assert_allclose(mean, whole[1].mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(square, (whole[1] ** 2).mean((0, 1, 2)), rtol=1e-5)
 
@@ -304,7 +307,7 @@ def test_four_devices_that_share_equal_one_that_does_not():
 def test_what_the_network_is_handed_follows_the_network(name, side, shared):
     setup = position.prepare(tiny(data={"side": side}, model={"name": name, "width": 1 / 16}))
     x = position.place(setup, *stimulus(3, side))
-    assert isinstance(x, placed.Placed) == shared
+    assert isinstance(x, SharedBackground) == shared
     np.testing.assert_array_equal(ops.compose(x), ops.place(*stimulus(3, side), 3))
 
 
@@ -319,9 +322,9 @@ def test_sharing_pays_on_a_cpu_and_elsewhere_on_larger_canvases():
 def test_cells_that_a_stride_does_not_divide_are_computed_whole():
     x = wide(3, 5, 1, 1)
     kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 2, 3)), jnp.float32)
-    found = placed.conv2d_placed(x, kernel, stride=2)
+    found = ops.conv2d(x, kernel, stride=2)
     np.testing.assert_array_equal(found, ops.conv2d(ops.compose(x), kernel, stride=2))
-    np.testing.assert_array_equal(placed.subsample(x, 2), ops.compose(x)[:, ::2, ::2])
+    np.testing.assert_array_equal(ops.subsample(x, stride=2), ops.compose(x)[:, ::2, ::2])
 
 
 def test_the_exact_evaluation_answers_alike(monkeypatch):
@@ -332,11 +335,11 @@ def test_the_exact_evaluation_answers_alike(monkeypatch):
     data = {"images": jnp.asarray(setup.dataset.test.images[:6])}
     inputs = {"index": jnp.arange(4), "mask": jnp.array([True, True, True, False])}
     with monkeypatch.context() as patch:
-        patch.setattr(placed, "LEAST_CANVAS_CPU", 1000)
+        patch.setattr(shared_background, "LEAST_CANVAS_CPU", 1000)
         expected = jax.jit(exhaustive.make_evaluate_batch(setup))(variables, data, inputs)
     evaluate = exhaustive.make_evaluate_batch(setup)
     args = (variables, data, inputs)
-    assert isinstance(position.place(setup, *stimulus(3, 24)), placed.Placed)
+    assert isinstance(position.place(setup, *stimulus(3, 24)), SharedBackground)
     found = jax.jit(evaluate)(*args)
     np.testing.assert_array_equal(found.pop("kept"), expected.pop("kept"))
     assert_same(found, expected, 1e-5)

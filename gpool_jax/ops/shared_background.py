@@ -1,12 +1,13 @@
-"""Maps of images on a canvas that share their background: what `place` gives, computed once.
+"""Maps of images on canvases, computed once where no image has an influence.
 
-Outside one cell every canvas is the same zeros, so every map of a convolutional
-network is the same for the whole batch but in a window around each image's cell:
-as far as convolutions have carried the content. A `Placed` holds one background
-and these windows; the functions here compute with it what the whole maps give.
+Outside one cell every canvas is zero, so every map of a convolutional network is the same for
+the whole batch, except in a window around each image's cell: as far as convolutions have
+carried its content. `SharedBackground` holds one background and these windows. `conv2d`,
+`permute_channels` and the functions of `maps` accept it in place of an array and give what
+the whole maps would give, so that a network need not know which of the two it computes with.
 
-Windows keep their place relative to the cell, also where they reach beyond the
-canvas: what they hold there means nothing, and no result depends on it.
+Windows keep their place relative to the cell, also where they reach beyond the canvas: what
+they hold there means nothing, and no result depends on it.
 """
 
 import dataclasses
@@ -22,21 +23,18 @@ from jax import lax
 from gpool_jax.ops.canvas import place
 from gpool_jax.ops.conv import conv2d
 from gpool_jax.ops.conv_lowering import convolve
+from gpool_jax.ops.maps import moments, pad_channels, relu, subsample
 from gpool_jax.ops.permute import permute_channels
 
-# An array [B, H, W, C] or a `Placed`: a union would make every layer's caller say which.
-Map = Any
-
-# Least side of a canvas, in pixels, from which sharing its background is faster. Measured with
-# ResNet-18 on two CPU cores: a training step at width 16 and batch 48 is 1.3 times faster at 64
-# pixels, 1.2 at 48, slower at 24; an evaluation 1.4 times at 48 and 1.6 at 96. Other platforms
-# were not measured: there the work saved (2.2 times at 160 pixels) must outweigh that a step is
-# cut into more, smaller operations.
+# Smallest canvas, in pixels, on which sharing is faster. Measured with ResNet-18 on two CPU cores:
+# a training step at width 16 and batch 48 is 1.3 times faster at 64 pixels, 1.2 at 48, slower at
+# 24; an evaluation 1.4 times at 48 and 1.6 at 96. Not measured elsewhere: there the work saved
+# (2.2 times at 160 pixels) must outweigh that a step consists of more, smaller operations.
 LEAST_CANVAS_CPU = 48
 LEAST_CANVAS = 160
 
-# Windows are worth their assembly up to this share of the pixels of the whole maps: training
-# steps were slower, or no faster, at 0.5, 0.65 and 0.95.
+# Windows are used up to this share of the pixels of the whole maps: training steps were slower,
+# or no faster, at 0.5, 0.65 and 0.95.
 WORTHWHILE = 0.8
 
 
@@ -46,15 +44,15 @@ WORTHWHILE = 0.8
     meta_fields=["n", "before"],
 )
 @dataclasses.dataclass(frozen=True)
-class Placed:
+class SharedBackground:
     """Maps [B, H, W, C], H = W, of images in one cell each of an n x n canvas.
 
     Attributes:
-      background: [1, H, W, C], where no image has had an influence.
-      window: [B, w, w, C], from `before` pixels before the cell (rows and columns).
+      background: [1, H, W, C], the values where no image has an influence.
+      window: [B, w, w, C], the values from `before` pixels before the cell on.
       cell: int [B] in [0, n*n).
       n: cells per side; each is H / n pixels wide.
-      before: pixels of the window before the cell.
+      before: pixels of the window before the cell, in rows and in columns.
     """
 
     background: jax.Array
@@ -65,8 +63,13 @@ class Placed:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(B, H, W, C) of the maps that this stands for."""
+        """(B, H, W, C) of the whole maps."""
         return (self.window.shape[0], *self.background.shape[1:])
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Type of the values."""
+        return self.window.dtype
 
     @property
     def side(self) -> int:
@@ -78,9 +81,43 @@ class Placed:
         """Pixels of the window after the cell."""
         return self.window.shape[1] - self.before - self.side
 
-    def replace(self, background: jax.Array, window: jax.Array, before: int) -> "Placed":
+    def replace(self, background: jax.Array, window: jax.Array, before: int) -> "SharedBackground":
         """Other maps of the same images in the same cells."""
-        return Placed(background, window, self.cell, self.n, before)
+        return SharedBackground(background, window, self.cell, self.n, before)
+
+    def pointwise(self, fn: Callable[[jax.Array], jax.Array]) -> "SharedBackground":
+        """Apply a function that treats every pixel alike."""
+        return self.replace(fn(self.background), fn(self.window), self.before)
+
+    def astype(self, dtype: jax.typing.DTypeLike) -> "SharedBackground":
+        """Convert the values to another type."""
+        return self.pointwise(lambda x: x.astype(dtype))
+
+    def __sub__(self, value: jax.Array) -> "SharedBackground":
+        """Subtract one value per channel [1, 1, 1, C]."""
+        return self.pointwise(lambda x: x - value)
+
+    def __mul__(self, value: jax.Array) -> "SharedBackground":
+        """Multiply by one value per channel [1, 1, 1, C]."""
+        return self.pointwise(lambda x: x * value)
+
+    def __add__(self, other: "Maps") -> "Maps":
+        """Add other maps, or one value per channel [1, 1, 1, C]; the larger window is kept."""
+        if not isinstance(other, SharedBackground):
+            if other.shape[:3] == (1, 1, 1):
+                return self.pointwise(lambda x: x + other)
+            return compose(self) + other
+        before, after = max(self.before, other.before), max(self.after, other.after)
+        x, y = (_resize(z, before, after) for z in (self, other))
+        return x.replace(x.background + y.background, x.window + y.window, before)
+
+    def __radd__(self, other: jax.Array) -> jax.Array:
+        """Add to whole maps."""
+        return other + compose(self)
+
+
+# Maps [B, H, W, C] as an array, or with a shared background.
+Maps = jax.Array | SharedBackground
 
 
 def sharing_pays(n: int, side: int, platform: str) -> bool:
@@ -98,28 +135,21 @@ def sharing_pays(n: int, side: int, platform: str) -> bool:
     return n > 1 and n * side >= least
 
 
-def place_shared(images: jax.Array, cell: jax.Array, n: int) -> Map:
-    """Paste each image into one cell of a canvas of zeros, like `place`, but share the zeros.
+def place_shared(images: jax.Array, cell: jax.Array, n: int) -> Maps:
+    """Paste each image into one cell of a canvas, like `place`, but share the zeros around it.
 
-    Args:
-      images: square, [B, H, H, C], already normalised.
-      cell: int [B] in [0, n*n).
-      n: cells per side.
-
-    Returns:
-      What stands for [B, n*H, n*H, C]; `compose` gives it. Images that are not
-      square are placed by `place`.
+    Images that are not square are placed by `place`.
     """
     side, width, channels = images.shape[1:]
     if side != width:
         return place(images, cell, n)
     background = jnp.zeros((1, n * side, n * side, channels), images.dtype)
-    return Placed(background, images, cell, n, before=0)
+    return SharedBackground(background, images, cell, n, before=0)
 
 
-def compose(x: Map) -> jax.Array:
-    """The whole maps [B, H, W, C]; an array is returned as it is."""
-    if not isinstance(x, Placed):
+def compose(x: Maps) -> jax.Array:
+    """Write out the whole maps [B, H, W, C]; an array is returned as it is."""
+    if not isinstance(x, SharedBackground):
         return x
     out, inside = x.window, jnp.ones((1, 1, 1, 1), bool)
     size, whole = x.window.shape[1], x.background.shape[1]
@@ -145,63 +175,53 @@ def _choose(index: jax.Array, options: list[jax.Array]) -> jax.Array:
     )
 
 
-def elementwise(fn: Callable, x: Map) -> Map:
-    """Apply a function that treats every pixel alike."""
-    if not isinstance(x, Placed):
-        return fn(x)
-    return x.replace(fn(x.background), fn(x.window), x.before)
+def _extend(function: Any) -> Callable:
+    """Give a function of arrays its case for a `SharedBackground`."""
+    return function.register(SharedBackground)
 
 
-def add(x: Map, y: Map) -> Map:
-    """Sum of two maps; the window is the larger one."""
-    if not (isinstance(x, Placed) and isinstance(y, Placed)):
-        return compose(x) + compose(y)
-    before, after = max(x.before, y.before), max(x.after, y.after)
-    x, y = (_resize(z, before, after) for z in (x, y))
-    return x.replace(x.background + y.background, x.window + y.window, before)
+@_extend(relu)
+def _(x: SharedBackground) -> SharedBackground:
+    return x.pointwise(jax.nn.relu)
 
 
-def permute(x: Map, permutation: jax.Array) -> Map:
-    """Permute channels; one permutation per example leaves no background to share."""
+@_extend(pad_channels)
+def _(x: SharedBackground, *, before: int, after: int) -> SharedBackground:
+    return x.pointwise(lambda maps: pad_channels(maps, before=before, after=after))
+
+
+@_extend(permute_channels)
+def _(x: SharedBackground, permutation: jax.Array) -> Maps:
+    # One permutation per example leaves no background to share.
     if permutation.ndim > 1:
         return permute_channels(compose(x), permutation)
-    return elementwise(lambda maps: permute_channels(maps, permutation), x)
+    return x.pointwise(lambda maps: permute_channels(maps, permutation))
 
 
-def subsample(x: Map, stride: int) -> Map:
-    """Every `stride`-th pixel in both dimensions."""
-    if not isinstance(x, Placed) or x.side % stride:
-        return compose(x)[:, ::stride, ::stride]
+@_extend(subsample)
+def _(x: SharedBackground, *, stride: int) -> Maps:
+    if x.side % stride:
+        return subsample(compose(x), stride=stride)
     before = x.before // stride
     first = x.before - before * stride
     window = x.window[:, first::stride, first::stride]
-    return x.replace(x.background[:, ::stride, ::stride], window, before)
+    return x.replace(subsample(x.background, stride=stride), window, before)
 
 
-def conv2d_placed(
-    x: Map,
+@_extend(conv2d)
+def _(
+    x: SharedBackground,
     kernel: jax.Array,
     *,
     stride: int = 1,
     dilation: int = 1,
     padding: str = "zeros",
-) -> Map:
-    """Convolve like `conv2d`; what no longer pays to be shared comes back whole.
-
-    Args:
-      x: maps.
-      kernel: [k, k, C, F], k odd.
-      stride: step between output pixels.
-      dilation: step between taps; any but 1 is computed whole.
-      padding: any but "zeros" is computed whole.
-
-    Returns:
-      Windows that hold every pixel that the images have an influence on.
-    """
+) -> Maps:
+    """Give windows that hold every pixel the images influence, or whole maps where those pay."""
     whole = functools.partial(
         conv2d, kernel=kernel, stride=stride, dilation=dilation, padding=padding
     )
-    if not isinstance(x, Placed) or dilation > 1 or padding != "zeros" or x.side % stride:
+    if dilation > 1 or padding != "zeros" or x.side % stride:
         return whole(compose(x))
     batch, reach = len(x.window), kernel.shape[0] // 2
     before, after = (x.before + reach) // stride, -(-(x.after + reach) // stride)
@@ -216,8 +236,8 @@ def conv2d_placed(
     return x.replace(whole(x.background), window, before)
 
 
-def _inside(x: Placed) -> jax.Array:
-    """Where windows lie on the canvas: bool [B, w, w, 1]."""
+def _inside(x: SharedBackground) -> jax.Array:
+    """Pixels of the windows that lie on the canvas: bool [B, w, w, 1]."""
     size = x.window.shape[1]
     position = np.arange(x.n)[:, None] * x.side - x.before + np.arange(size)[None]
     inside = jnp.asarray((position >= 0) & (position < x.background.shape[1]))
@@ -225,13 +245,13 @@ def _inside(x: Placed) -> jax.Array:
     return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
-def _clear_outside(x: Placed) -> Placed:
+def _clear_outside(x: SharedBackground) -> SharedBackground:
     window = jnp.where(_inside(x), x.window, jnp.zeros_like(x.window))
     return x.replace(x.background, window, x.before)
 
 
-def _resize(x: Placed, before: int, after: int) -> Placed:
-    """Cut windows, or extend them by the background; beyond the canvas stand zeros."""
+def _resize(x: SharedBackground, before: int, after: int) -> SharedBackground:
+    """Cut windows, or extend them by the background; beyond the canvas are zeros."""
     start, stop = max(x.before - before, 0), x.window.shape[1] - max(x.after - after, 0)
     window = x.window[:, start:stop, start:stop]
     # Left and right of what is kept, then above and below all of it.
@@ -246,7 +266,7 @@ def _resize(x: Placed, before: int, after: int) -> Placed:
     return x.replace(x.background, window, before)
 
 
-def _surround(x: Placed, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
+def _surround(x: SharedBackground, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
     """The background at rows and columns counted from each image's cell: [B, h, w, C]."""
     margin = max(-rows[0], -columns[0], rows[1] - x.side, columns[1] - x.side, 0)
     source = jnp.pad(x.background[0], ((margin, margin), (margin, margin), (0, 0)))
@@ -259,16 +279,16 @@ def _surround(x: Placed, rows: tuple[int, int], columns: tuple[int, int]) -> jax
     return jax.vmap(cut)(x.cell // x.n, x.cell % x.n)
 
 
-def moments(x: Placed) -> tuple[jax.Array, jax.Array]:
-    """Mean and mean square of the whole maps: [C] each, float32 at least."""
+@_extend(moments)
+def _(x: SharedBackground) -> tuple[jax.Array, jax.Array]:
     batch, height, width, _ = x.shape
     offset = np.arange(height)[None] - np.arange(x.n)[:, None] * x.side + x.before
     covers = ((offset >= 0) & (offset < x.window.shape[1])).astype(np.float32)
-    images = jax.nn.one_hot(x.cell, x.n**2).sum(0).reshape(x.n, x.n)
+    images = jax.nn.one_hot(x.cell, x.n**2, dtype=jnp.float32).sum(0).reshape(x.n, x.n)
     # In how many maps each pixel is background.
     free = batch - jnp.einsum("rc,ry,cx->yx", images, covers, covers, precision="highest")
     dtype = jnp.promote_types(x.window.dtype, jnp.float32)
-    window = _clear_outside(x).window.astype(dtype)
+    window, free = _clear_outside(x).window.astype(dtype), free.astype(dtype)
     background = x.background[0].astype(dtype)
     sums = (
         (window**power).sum((0, 1, 2)) + (free[:, :, None] * background**power).sum((0, 1))

@@ -1,4 +1,4 @@
-"""Translations of images: what enters on one side as content leaves on the other.
+"""Translations of images, and the random draws of their offsets.
 
 An offset is (dy, dx) in pixels: content moves down by dy and right by dx.
 """
@@ -18,9 +18,9 @@ def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.A
     Args:
       images: [B, H, W, C].
       offset: int [B, 2], (dy, dx).
-      mode: what enters: "zeros", "reflect" (the image mirrored at its edge
-        pixels, which are not repeated), "replicate" (the edge pixels) or
-        "circular" (what left on the other side).
+      mode: what fills the gap: "zeros", "reflect" (the image mirrored at its edge pixels,
+        which are not repeated), "replicate" (the edge pixels) or "circular" (what left on the
+        other side).
 
     Returns:
       [B, H, W, C], the dtype of `images`.
@@ -47,13 +47,13 @@ def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.A
 
 
 def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
-    """For every pixel of one dimension: which pixel comes here, and whether one does."""
+    """For every pixel of one dimension: which pixel moves here, and whether one does."""
     wanted = jnp.arange(side) - by
     everywhere = jnp.ones(side, bool)
     if mode == "circular":
         return wanted % side, everywhere
     if mode == "reflect":
-        # A reflected image repeats after going there and back, edges counted once.
+        # A reflected image repeats after one way there and back, edges counted once.
         period = max(2 * (side - 1), 1)
         there = wanted % period
         return jnp.minimum(there, period - there), everywhere
@@ -63,18 +63,12 @@ def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
 
 
 def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
-    """Cut a square out of each larger image, at its own place.
-
-    Between two crops content has moved, and real content has entered.
+    """Cut a square out of each larger image: content moves, and real content enters.
 
     Args:
       images: [B, H, W, C].
-      corner: int [B, 2], row and column of the crop's first pixel, each in
-        [0, H - side] and [0, W - side].
-      side: of the crop.
-
-    Returns:
-      [B, side, side, C].
+      corner: int [B, 2], row in [0, H - side] and column in [0, W - side] of the first pixel.
+      side: the crop's side in pixels.
 
     Raises:
       ValueError: if the crop is larger than the images.
@@ -92,17 +86,13 @@ def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
 def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
     """Move each image circularly by any fraction of a pixel: the ideal band-limited shift.
 
-    Each frequency f of a dimension with N pixels is turned by
-    exp(-2 pi i f d / N). The highest frequency of an even N has no sign, so it
-    keeps only the real part, cos(pi d): whole shifts are exact, and shifting
-    back after a fraction loses that one frequency.
+    Each frequency f of a dimension with N pixels is multiplied by exp(-2 pi i f d / N). The
+    highest frequency of an even N has no sign, so it keeps only the real part, cos(pi d): whole
+    shifts are exact, and shifting back after a fraction loses that one frequency.
 
     Args:
       images: float [B, H, W, C].
       offset: float [B, 2], (dy, dx) in pixels.
-
-    Returns:
-      float32 [B, H, W, C].
     """
     moved = jnp.fft.fft2(images.astype(jnp.float32), axes=(1, 2))
     for axis in (0, 1):
@@ -114,7 +104,7 @@ def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
 
 
 def _phase(side: int, distance: jax.Array) -> jax.Array:
-    """Complex [B, side]: the turn of every frequency."""
+    """Phase factor of every frequency: complex [B, side]."""
     frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
     angle = 2.0 * jnp.pi / side * distance[:, None].astype(jnp.float32) * frequency[None, :]
     turn = jnp.exp(-1j * angle)
@@ -123,49 +113,14 @@ def _phase(side: int, distance: jax.Array) -> jax.Array:
 
 
 def draw_shifts(key: jax.Array, index: jax.Array, max_shift: int) -> jax.Array:
-    """Draw one shift per example, uniformly over the square of shifts.
-
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      max_shift: largest shift in pixels; both ends, -max_shift and max_shift,
-        are drawn.
-
-    Returns:
-      int32 [B, 2].
-    """
+    """Draw one offset per example, uniformly over [-max_shift, max_shift]; see `draw_offsets`."""
     return draw_offsets(key, index, -max_shift, max_shift)
 
 
 def draw_offsets(key: jax.Array, index: jax.Array, low: int, high: int) -> jax.Array:
-    """Draw one offset per example, uniformly over [low, high] in both dimensions.
+    """Draw one offset per example, uniformly over [low, high] in both dimensions: int32 [B, 2].
 
-    Args:
-      key: PRNG key.
-      index: int [B], global index of each example.
-      low: smallest offset.
-      high: largest offset, itself drawn too.
-
-    Returns:
-      int32 [B, 2].
+    `index`, int [B], is the global index of each example; `low` and `high` are drawn too.
     """
     draw = jax.vmap(lambda k: jax.random.randint(k, (2,), low, high + 1))
     return draw(example_keys(key, index))
-
-
-def shift_grid(max_shift: int, step: int = 1) -> np.ndarray:
-    """All shifts of a square grid that is centred on no shift at all.
-
-    Args:
-      max_shift: largest shift in pixels; the grid reaches it if `step` divides it.
-      step: pixels between neighbouring shifts.
-
-    Returns:
-      int32 [S, 2], row-major.
-
-    >>> shift_grid(1)[:4].tolist()
-    [[-1, -1], [-1, 0], [-1, 1], [0, -1]]
-    """
-    reach = max_shift // step * step
-    line = np.arange(-reach, reach + 1, step, dtype=np.int32)
-    return np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)

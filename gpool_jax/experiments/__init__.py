@@ -17,7 +17,6 @@ from gpool_jax.config import (
     PositionConfig,
     SegmentationConfig,
 )
-from gpool_jax.train.allocator import keep_freed_memory
 
 
 def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print):
@@ -37,7 +36,6 @@ def run(config: Any, workdir: str | Path, *, warn: Callable[[str], None] = print
       InputError: for anything that cannot be used, before anything is written.
       RunError: if the run had to stop.
     """
-    keep_freed_memory()
     # Imported here, so that naming a config does not load JAX.
     from gpool_jax.experiments.invariance import comparison as invariance_comparison
     from gpool_jax.experiments.invariance import measure as invariance_measure

@@ -23,7 +23,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.models import Classifier
 from gpool_jax.train import loop, parallel, processes
-from gpool_jax.train.checkpoint import Checkpoints, NoCheckpoints
+from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import make_train_step
@@ -257,9 +257,9 @@ def train(
     """
     config = setup.config
     check_alike(setup)
-    processes.alone(workdir.open_run, folder, config, setup.dataset.fingerprint)
+    processes.on_first_process(workdir.open_run, folder, config, setup.dataset.fingerprint)
     feed = recipe.make_feed(setup)
-    checkpoints: Checkpoints = NoCheckpoints()
+    checkpoints: Checkpoints | None = None
     if processes.is_first():
         checkpoints = saved.open_checkpoints(config.train, folder)
     try:
@@ -277,4 +277,5 @@ def train(
         )
     finally:
         feed.close()
-        checkpoints.close()
+        if checkpoints is not None:
+            checkpoints.close()

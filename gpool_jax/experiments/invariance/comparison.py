@@ -88,20 +88,20 @@ def run(
     configs.check(config)
     workdir.check_run(folder, config)
     setups = prepare_all(config, warn)
-    processes.alone(workdir.open_run, folder, config)
+    processes.on_first_process(workdir.open_run, folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
         run = folder / name
-        results[name] = processes.alone(comparison.read_finished, run, setup.config)
+        results[name] = processes.on_first_process(comparison.read_finished, run, setup.config)
         if processes.from_first(comparison.is_there, results[name]):
             continue
         start = time.perf_counter()
         invariance.train(setup, run, title=f"{number}/{len(setups)} {name}", warn=warn)
-        results[name] = processes.alone(
+        results[name] = processes.on_first_process(
             invariance_measure.evaluate_run, setup, run, run, started=start, warn=warn
         )
     seconds = time.perf_counter() - started
-    return processes.alone(_write, config, folder, folder, results, seconds, warn)
+    return processes.on_first_process(_write, config, folder, folder, results, seconds, warn)
 
 
 def evaluate(

@@ -34,7 +34,9 @@ def run(
     started = time.perf_counter()
     setup = invariance.prepare(config, warn=warn)
     invariance.train(setup, folder, title=arm_name(config), warn=warn)
-    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
+    return processes.on_first_process(
+        evaluate_run, setup, folder, folder, started=started, warn=warn
+    )
 
 
 def arm_name(config: InvarianceConfig) -> str:

@@ -17,7 +17,7 @@ from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import rows as summary
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Probe, Result, Row, read_result, write_report, write_result
+from gpool_jax.report import Maps, Probe, Result, Row, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
@@ -61,20 +61,20 @@ def run(
     configs.check(config)
     workdir.check_run(folder, config)
     setups = prepare_all(config, warn)
-    processes.alone(workdir.open_run, folder, config)
+    processes.on_first_process(workdir.open_run, folder, config)
     results = {}
     for number, (name, setup) in enumerate(setups.items(), 1):
         run = folder / name
-        results[name] = processes.alone(read_finished, run, setup.config)
+        results[name] = processes.on_first_process(read_finished, run, setup.config)
         if processes.from_first(is_there, results[name]):
             continue
         start = time.perf_counter()
         position.train(setup, run, title=f"{number}/{len(setups)} {name}", warn=warn)
-        results[name] = processes.alone(
+        results[name] = processes.on_first_process(
             measure.evaluate_run, setup, run, run, started=start, warn=warn
         )
     seconds = time.perf_counter() - started
-    return processes.alone(_write, config, folder, folder, results, seconds, warn)
+    return processes.on_first_process(_write, config, folder, folder, results, seconds, warn)
 
 
 def is_there(result: Result | None) -> bool:
@@ -224,7 +224,7 @@ def _group(
     return groups
 
 
-def _pick_maps(config: ComparisonConfig, results: dict[str, Result]) -> dict:
+def _pick_maps(config: ComparisonConfig, results: dict[str, Result]) -> Maps:
     """The maps of the first location network that keeps its order, else of the first run."""
     for name, result in results.items():
         if name.startswith("location-") and "permutenet" not in name:

@@ -30,7 +30,9 @@ def run(config: PositionConfig, folder: Path, warn: Callable[[str], None] = prin
     started = time.perf_counter()
     setup = prepare(config, warn)
     position.train(setup, folder, title=f"{config.model.head} {config.task}", warn=warn)
-    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
+    return processes.on_first_process(
+        evaluate_run, setup, folder, folder, started=started, warn=warn
+    )
 
 
 def prepare(config: PositionConfig, warn: Callable[[str], None] = print) -> Setup:

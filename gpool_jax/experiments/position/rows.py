@@ -9,7 +9,7 @@ from gpool_jax.config import PositionConfig
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.position.exhaustive import Answers
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Probe, Row
+from gpool_jax.report import Maps, Probe, Row
 
 _NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
 _NUM_TUNING_MAPS = 16
@@ -104,7 +104,7 @@ def summarise_probe(
     )
 
 
-def make_maps(setup: Setup, answers: Answers) -> dict[str, Any]:
+def make_maps(setup: Setup, answers: Answers) -> Maps:
     """Per-cell accuracy, confusion and channel tuning of one network."""
     config = setup.config
     given = answers.kept[:, :, None]

@@ -37,7 +37,9 @@ def run(
     started = time.perf_counter()
     setup = segmentation.prepare(config, warn=warn)
     segmentation.train(setup, folder, title=config.model.name, warn=warn)
-    return processes.alone(evaluate_run, setup, folder, folder, started=started, warn=warn)
+    return processes.on_first_process(
+        evaluate_run, setup, folder, folder, started=started, warn=warn
+    )
 
 
 def evaluate(

@@ -11,7 +11,7 @@ _CONTROLS = {"random": "#7a7a7a", "matched": "#c0a060"}
 
 
 def draw_removal_curves(figure: Any, removals: list[Removal], quantity: str) -> None:
-    """A quantity against the number of channels: a row for each action, a panel each region.
+    """Draw a quantity against the number of channels: a row per action, a panel per region.
 
     Rankings are lines with their intervals; controls are bands that hold 95 % of the draws.
     """
@@ -25,7 +25,9 @@ def draw_removal_curves(figure: Any, removals: list[Removal], quantity: str) -> 
             _draw_panel(axes, [r for r in chosen if r.action == action], region, intact)
             axes.set_title(f"attack on {region}, measured there", fontsize=8)
             axes.set_xlabel("channels kept" if action == "keep" else "channels removed", fontsize=8)
-        label = {"zero": "put to zero", "mean": "put to their mean", "keep": "kept alone"}[action]
+        label = {"zero": "set to zero", "mean": "set to their mean", "keep": "only these kept"}[
+            action
+        ]
         row[0].set_ylabel(f"{chosen[0].title}, %\n({label})", fontsize=8)
     handles: dict[str, Any] = {}
     for axes in grid.ravel():
@@ -49,7 +51,7 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
         control = name.split(" ")[0]
         if control in _CONTROLS:
             dark = 0.3 if control == "random" else 0.12
-            label = "random" if control == "random" else "matched, one band a ranking"
+            label = "random" if control == "random" else "matched, one band per ranking"
             axes.fill_between(x, low, high, color=_CONTROLS[control], alpha=dark, label=label, lw=0)
             continue
         colour = PALETTE[2 + lines.index(name) % (len(PALETTE) - 2)]
@@ -62,7 +64,7 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
 
 
 def draw_selectivity(figure: Any, removals: list[Removal], action: str, count: int) -> None:
-    """Drop inside less drop outside the attacked region: rankings, and their controls below."""
+    """Draw drop inside minus drop outside the attacked region, controls below their ranking."""
     chosen = [
         r
         for r in removals
@@ -86,7 +88,7 @@ def draw_selectivity(figure: Any, removals: list[Removal], action: str, count: i
 
 
 def draw_agreement(figure: Any, agreements: list[Agreement]) -> None:
-    """Rank correlation of every two methods, a matrix for each region."""
+    """Draw the rank correlation of every two methods, a matrix per region."""
     chosen = [a for a in agreements if a.region and a.correlation is not None]
     regions = list(dict.fromkeys(a.region for a in chosen))
     panels = figure.subplots(1, len(regions), squeeze=False)[0]
@@ -109,7 +111,7 @@ def draw_agreement(figure: Any, agreements: list[Agreement]) -> None:
 
 
 def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
-    """Scores of each ranking in its own order, as a share of the largest: how many stand out."""
+    """Draw each ranking's scores in its own order, as shares of the largest."""
     pairs = {name: tuple(name.rsplit(" ", 1)) for name in scores}
     regions = list(dict.fromkeys(region for _, region in pairs.values()))
     methods = list(dict.fromkeys(method for method, _ in pairs.values()))
@@ -124,7 +126,7 @@ def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_title(region, fontsize=9)
-        axes.set_xlabel("place in the ranking", fontsize=8)
+        axes.set_xlabel("position in the ranking", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("score, share of the largest", fontsize=8)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -134,7 +136,7 @@ def draw_scores(figure: Any, scores: dict[str, list[float]]) -> None:
 def draw_class_curves(
     figure: Any, removals: list[Removal], action: str, quantities: list[str]
 ) -> None:
-    """IoU of each class over the whole image, against the number of channels removed."""
+    """Draw the IoU of each class over the whole image against the number of channels removed."""
     columns = 4
     rows = -(-len(quantities) // columns)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
@@ -150,7 +152,7 @@ def draw_class_curves(
         _draw_panel(axes, chosen, "overall", {"overall": intact[quantity]})
         axes.set_title(intact[quantity].title, fontsize=8)
         axes.set_ylim(bottom=0)
-    figure.supxlabel("first channels of the whole image's rankings, removed", fontsize=8)
+    figure.supxlabel("first channels removed, by rankings for the whole image", fontsize=8)
     handles, labels = grid[0][0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique.keys(), fontsize=7, ncols=5, loc="outside lower center")

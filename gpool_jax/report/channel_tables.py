@@ -5,14 +5,16 @@ from gpool_jax.report.quantities import Block
 from gpool_jax.report.result import Result
 
 ACTIONS = {
-    "zero": "removed (put to zero)",
-    "mean": "removed (put to their mean)",
-    "keep": "kept, the rest put to zero",
+    "zero": "removed (set to zero)",
+    "mean": "removed (set to their mean)",
+    "keep": "kept, the rest set to zero",
 }
+
+_MINUS = ("minus random", "minus matched")
 
 
 def channel_blocks(result: Result) -> list[Block]:
-    """Every table of a result's channels, in reading order."""
+    """Make every table about channels, in reading order."""
     removals = result.removals
     blocks: list[Block] = []
     if removals:
@@ -20,8 +22,8 @@ def channel_blocks(result: Result) -> list[Block]:
     counts = sorted({r.count for r in removals if r.ranking != NONE})
     if counts:
         first = removals[0].quantity
-        table_count = int(result.maps["table_count"])
-        channels = int(result.maps["num_channels"])
+        table_count = result.maps["table_count"]
+        channels = result.maps["num_channels"]
         fill = result.maps.get("table_action", "zero")
         blocks += [
             curve_block(removals, quantity, fill)
@@ -41,7 +43,7 @@ def channel_blocks(result: Result) -> list[Block]:
 
 
 def interval(r: Removal) -> str:
-    """Value and 95 % interval in percent, or in signed points for a difference."""
+    """Format a value and its 95 % interval in percent, or in signed points for a difference."""
     sign = "" if r.measure == "value" else "+"
     if r.value != r.value:
         return "-"
@@ -91,14 +93,14 @@ def curve_block(removals: list[Removal], quantity: str, action: str) -> Block:
 def region_block(
     removals: list[Removal], quantity: str, action: str, count: int, channels: int
 ) -> Block:
-    """What each attack (rows) costs in each region (columns), in points."""
+    """Drop by each attack (rows) in each region (columns), in points."""
     chosen = [
         r
         for r in removals
         if (r.quantity, r.action, r.count, r.measure, r.versus)
         == (quantity, action, count, "drop", None)
     ]
-    # What lies outside a region is in the selectivity, in the next table.
+    # The drop outside a region is part of the selectivity, in the next table.
     regions = list(
         dict.fromkeys(r.measured for r in chosen if not r.measured.startswith("outside "))
     )
@@ -119,7 +121,7 @@ def region_block(
 def selectivity_block(
     removals: list[Removal], quantity: str, action: str, count: int, channels: int
 ) -> Block:
-    """Drop inside the attacked region less drop outside, alone and beyond the controls."""
+    """Drop inside the attacked region minus drop outside, also minus the controls'."""
     chosen = [
         r
         for r in removals
@@ -138,15 +140,7 @@ def selectivity_block(
     return (
         f"Region selectivity of {title} in points: {count} of {channels} channels "
         f"{ACTIONS[action]}",
-        (
-            "channels",
-            "attacked region",
-            "inside - outside",
-            "less random",
-            "less matched",
-            "images",
-            "draws",
-        ),
+        ("channels", "attacked region", "inside - outside", *_MINUS, "images", "draws"),
         lines,
     )
 
@@ -190,7 +184,7 @@ def agreement_block(agreements: list[Agreement]) -> Block:
         "rank correlation",
         *(f"overlap at {c}, % (chance {100 * min(1.0, int(c) / channels):.0f})" for c in counts),
     )
-    return "How alike rankings are", header, lines
+    return "How similar rankings are", header, lines
 
 
 def stability_block(stability: list[Stability]) -> Block:
@@ -206,11 +200,6 @@ def stability_block(stability: list[Stability]) -> Block:
         )
         for s in stability
     ]
-    header = (
-        "region",
-        "ranking",
-        "rank correlation",
-        *(f"overlap at {c}, %" for c in counts),
-        "images",
-    )
-    return "How alike a ranking is to itself on resampled images", header, lines
+    overlaps = (f"overlap at {c}, %" for c in counts)
+    header = ("region", "ranking", "rank correlation", *overlaps, "images")
+    return "How similar a ranking is to itself on resampled images", header, lines

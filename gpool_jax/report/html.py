@@ -18,17 +18,13 @@ def write_report(
     *,
     overlays: Sequence[Overlay] = (),
 ) -> Path | None:
-    """Write report.html.
+    """Write report.html and return its path, or None if a package is missing.
 
     Args:
-      result: what to show.
-      folder: where to write it.
-      warn: told in one line if the page cannot be made for want of a package;
-        the numbers are in results.json all the same.
-      overlays: images with what was answered.
-
-    Returns:
-      The page's path, or None.
+      result: the result to show.
+      folder: the folder to write to.
+      warn: receives one line if a package is missing.
+      overlays: images with their predictions.
     """
     try:
         import jinja2

@@ -1,4 +1,4 @@
-"""Images with what a segmentation network answers laid over them."""
+"""Images with a segmentation network's predictions laid over them."""
 
 import dataclasses
 from typing import Any
@@ -8,13 +8,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """One image and several answers.
+    """One image and several predictions.
 
     Attributes:
       image: uint8 [H, W, 3].
-      labels: int [H, W]; what is no class is left blank.
-      answers: title to int [H, W].
-      box: (top, left, bottom, right) in 0..1 to be framed; None: no frame.
+      labels: int [H, W]; pixels whose label is no class stay grey.
+      answers: title to predictions, int [H, W].
+      box: frame to draw, (top, left, bottom, right) in 0..1, or None.
     """
 
     image: np.ndarray
@@ -24,7 +24,7 @@ class Overlay:
 
 
 def draw_overlays(figure: Any, overlays: list[Overlay], class_names: list[str]) -> None:
-    """A row for each image: the image, the truth, and every answer, in one colour a class."""
+    """Draw a row per image: the image, its labels and every prediction, one colour per class."""
     from matplotlib import colormaps
     from matplotlib.patches import Patch, Rectangle
 
@@ -32,7 +32,7 @@ def draw_overlays(figure: Any, overlays: list[Overlay], class_names: list[str]) 
     columns = 2 + max(len(overlay.answers) for overlay in overlays)
     grid = figure.subplots(len(overlays), columns, squeeze=False)
     for row, overlay in zip(grid, overlays, strict=True):
-        titles = ["image", "truth", *overlay.answers]
+        titles = ["image", "labels", *overlay.answers]
         known = overlay.labels < len(class_names)
         pictures = [overlay.image, _blend(overlay.image, overlay.labels, known, colours)]
         everywhere = np.ones_like(known)
@@ -45,7 +45,7 @@ def draw_overlays(figure: Any, overlays: list[Overlay], class_names: list[str]) 
         for axes, title, picture in zip(row, titles, pictures, strict=False):
             axes.imshow(picture)
             axes.set_title(title, fontsize=7)
-            if overlay.box is not None and title not in ("image", "truth"):
+            if overlay.box is not None and title not in ("image", "labels"):
                 top, left, bottom, right = overlay.box
                 height, width = picture.shape[:2]
                 frame = Rectangle(

@@ -1,4 +1,4 @@
-"""Figures of what was measured under shift."""
+"""Figures of measurements under shift."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2
 
 
 def of_arms(measurements: list[Measurement]) -> list[Measurement]:
-    """The arms themselves, without their differences."""
+    """Select the arms themselves, not their differences."""
     return [m for m in measurements if m.versus is None]
 
 
 def protocols(measurements: list[Measurement]) -> list[str]:
-    """Protocols in which consistency was measured."""
+    """List the protocols under which consistency was measured."""
     found = [m.protocol for m in of_arms(measurements) if m.quantity == "consistency"]
     return list(dict.fromkeys(found))
 
 
 def draw_pareto(figure: Any, measurements: list[Measurement]) -> None:
-    """Accuracy against consistency: a panel for each protocol, a cross for each arm."""
+    """Draw accuracy against consistency: a panel per protocol, a cross per arm."""
     panels = _panels(figure, protocols(measurements))
     for axes, protocol in panels:
         found = _by_arm(measurements, protocol)
@@ -46,7 +46,7 @@ def draw_pareto(figure: Any, measurements: list[Measurement]) -> None:
 
 
 def draw_distance(figure: Any, measurements: list[Measurement]) -> None:
-    """Agreement with the unshifted answer, by how far the image was shifted."""
+    """Draw agreement with the unshifted prediction against the distance of the shift."""
     panels = _panels(figure, protocols(measurements))
     for axes, protocol in panels:
         found = _by_arm(measurements, protocol)
@@ -64,12 +64,12 @@ def draw_distance(figure: Any, measurements: list[Measurement]) -> None:
         axes.set_title(protocol, fontsize=9)
         axes.set_xlabel("shift, px (the larger of the two axes)", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("agrees with the unshifted answer, %", fontsize=8)
+    panels[0][0].set_ylabel("agrees with the unshifted prediction, %", fontsize=8)
     _legend(figure, panels[0][0])
 
 
 def draw_position(figure: Any, measurements: list[Measurement]) -> None:
-    """What can still be read of position from the latent."""
+    """Draw how much position can be decoded from the latent."""
     chosen = [m for m in of_arms(measurements) if m.quantity in ("cell_decoding", "shift_r2")]
     kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in chosen))
     arms = list(dict.fromkeys(m.arm for m in chosen))
@@ -103,7 +103,7 @@ def _by_arm(measurements: list[Measurement], protocol: str) -> dict[str, dict[st
 
 
 def _reach(m: Measurement) -> list[list[float]]:
-    """The interval as distances from the value, never negative, in percent."""
+    """Express the interval as distances from the value, never negative, in percent."""
     return [[max(0.0, 100 * (m.value - m.low))], [max(0.0, 100 * (m.high - m.value))]]
 
 

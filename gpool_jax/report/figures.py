@@ -1,7 +1,9 @@
 """Figures of a result, drawn without a display, as PNG bytes."""
 
+import contextlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -179,11 +181,7 @@ def _plan_shift(result: Result) -> Iterator[_Plan]:
 
 def _render(draw: Callable[..., None], size: tuple[float, float], args: tuple[Any, ...]) -> bytes:
     """Draw one figure, without pyplot, its global state or a display."""
-    try:
-        import matplotlib  # noqa: F401
-    except ValueError:
-        # MPLBACKEND, inherited from a notebook, may name a backend that is not installed here.
-        os.environ.pop("MPLBACKEND", None)
+    _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
@@ -196,6 +194,19 @@ def _render(draw: Callable[..., None], size: tuple[float, float], args: tuple[An
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib even if MPLBACKEND, as of a notebook, names a backend it lacks here."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 def _draw_rows(figure: Any, rows: list[Row]) -> None:
@@ -257,17 +268,16 @@ def _draw_tuning(figure: Any, maps: Maps) -> None:
     tiles = (tuning - low) / np.where(high > low, high - low, 1.0)
     n = tiles.shape[1]
     columns = min(8, len(tiles))
-    # Between tiles, 0.3 of a side, and above them, for their titles, 0.4; in tenths of a cell.
-    scale, across, down = 10, 3 * n, 4 * n
+    # Tenths of a cell; a tenth of a side between tiles, and above them 0.4 for their titles.
+    scale, across, down = 10, n, 4 * n
     height, width = n * scale + down, n * scale + across
     canvas = np.full((-(-len(tiles) // columns) * height, columns * width), np.nan)
     axes = figure.subplots()
     titles = zip(maps["tuning_channels"], maps["tuning_selectivity"], strict=True)
     for i, (tile, (channel, share)) in enumerate(zip(tiles, titles, strict=True)):
         top, left = i // columns * height + down, i % columns * width
-        canvas[top : top + n * scale, left : left + n * scale] = tile.repeat(scale, 0).repeat(
-            scale, 1
-        )
+        large = np.kron(tile, np.ones((scale, scale)))
+        canvas[top : top + n * scale, left : left + n * scale] = large
         title = f"#{channel}  {share:.2f}"
         axes.text(left + n * scale / 2, top - n, title, ha="center", fontsize=7)
     axes.imshow(canvas, cmap="magma", interpolation="nearest")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gpool_jax.report import Result, read_result
-from gpool_jax.report.channel_result import NONE, Removal
+from gpool_jax.report.channel_result import NONE, Removal, select
 
 Lines = list[tuple[str, ...]]
 
@@ -82,31 +82,19 @@ def selectivity(results: list[Result], quantity: str) -> Lines:
 
 
 def _chosen(result: Result, quantity: str, **wanted: object) -> list[Removal]:
-    return [
-        r
-        for r in result.removals
-        if r.quantity == quantity
-        and r.ranking != NONE
-        and all(getattr(r, name) == value for name, value in wanted.items())
-    ]
+    chosen = select(result.removals, quantity=quantity, **wanted)
+    return [r for r in chosen if r.ranking != NONE]
 
 
 def _intact(result: Result, quantity: str, measured: str) -> Removal:
-    return next(
-        r
-        for r in result.removals
-        if (r.quantity, r.measured, r.ranking) == (quantity, measured, NONE)
-    )
+    return select(result.removals, quantity=quantity, measured=measured, ranking=NONE)[0]
 
 
 def _same(results: list[Result], wanted: Removal) -> list[Removal]:
     """The same number of every seed."""
     names = ("ranking", "region", "action", "count", "measured", "measure", "versus", "quantity")
-    key = [getattr(wanted, name) for name in names]
-    return [
-        next(r for r in result.removals if [getattr(r, name) for name in names] == key)
-        for result in results
-    ]
+    key = {name: getattr(wanted, name) for name in names}
+    return [select(result.removals, **key)[0] for result in results]
 
 
 def _sign(removal: Removal) -> str:

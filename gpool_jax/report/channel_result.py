@@ -1,6 +1,7 @@
 """Results of ranking and removing channels, as plain data: parts of results.json."""
 
 import dataclasses
+from collections.abc import Iterable
 
 NONE = "none"
 
@@ -47,6 +48,11 @@ class Removal:
     num_images: int
     num_draws: int
     num_classes: int | None
+
+
+def select(removals: Iterable[Removal], **wanted: object) -> list[Removal]:
+    """Select the removals with these values of fields."""
+    return [r for r in removals if all(getattr(r, k) == v for k, v in wanted.items())]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Tables of ranked and removed channels, for the terminal, the page and the README."""
 
-from gpool_jax.report.channel_result import NONE, Agreement, Removal, Stability
+from gpool_jax.report.channel_result import NONE, Agreement, Removal, Stability, select
 from gpool_jax.report.quantities import Block
 from gpool_jax.report.result import Result
 
@@ -69,11 +69,7 @@ def intact_block(removals: list[Removal]) -> Block:
 
 def curve_block(removals: list[Removal], quantity: str, action: str) -> Block:
     """One quantity over the whole image, against how many channels are removed."""
-    chosen = [
-        r
-        for r in removals
-        if (r.quantity, r.action, r.measured, r.measure) == (quantity, action, "overall", "value")
-    ]
+    chosen = select(removals, quantity=quantity, action=action, measured="overall", measure="value")
     counts = sorted({r.count for r in chosen})
     found = {(r.ranking, r.region, r.count): r for r in chosen}
     lines = []
@@ -94,12 +90,8 @@ def region_block(
     removals: list[Removal], quantity: str, action: str, count: int, channels: int
 ) -> Block:
     """Drop by each attack (rows) in each region (columns), in points."""
-    chosen = [
-        r
-        for r in removals
-        if (r.quantity, r.action, r.count, r.measure, r.versus)
-        == (quantity, action, count, "drop", None)
-    ]
+    chosen = select(removals, quantity=quantity, action=action, count=count, measure="drop")
+    chosen = select(chosen, versus=None)
     # The drop outside a region is part of the selectivity, in the next table.
     regions = list(
         dict.fromkeys(r.measured for r in chosen if not r.measured.startswith("outside "))
@@ -122,11 +114,7 @@ def selectivity_block(
     removals: list[Removal], quantity: str, action: str, count: int, channels: int
 ) -> Block:
     """Drop inside the attacked region minus drop outside, also minus the controls'."""
-    chosen = [
-        r
-        for r in removals
-        if (r.quantity, r.action, r.count, r.measure) == (quantity, action, count, "selectivity")
-    ]
+    chosen = select(removals, quantity=quantity, action=action, count=count, measure="selectivity")
     found = {(r.ranking, r.measured, (r.versus or "").split(" ")[0]): r for r in chosen}
     lines = []
     for ranking, region in dict.fromkeys((r.ranking, r.measured) for r in chosen):
@@ -149,7 +137,7 @@ def class_block(removals: list[Removal], action: str, count: int, channels: int)
     """IoU of each class over the whole image, for the whole image's rankings and controls."""
     chosen = [r for r in removals if r.quantity.startswith("iou_") and r.measure == "value"]
     intact = {r.quantity: r for r in chosen if r.ranking == NONE}
-    chosen = [r for r in chosen if (r.action, r.count, r.measured) == (action, count, "overall")]
+    chosen = select(chosen, action=action, count=count, measured="overall")
     found = {(r.quantity, r.ranking): r for r in chosen}
     rankings = list(dict.fromkeys(r.ranking for r in chosen))
     lines = []

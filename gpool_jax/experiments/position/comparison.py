@@ -17,8 +17,9 @@ from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import rows as summary
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Maps, Probe, Result, Row, read_result, write_report, write_result
+from gpool_jax.report import Probe, Result, Row, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
+from gpool_jax.report.result import Maps
 from gpool_jax.train import processes
 from gpool_jax.train.events import read_events
 

@@ -9,7 +9,8 @@ from gpool_jax.config import PositionConfig
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.position.exhaustive import Answers
 from gpool_jax.experiments.training import Setup
-from gpool_jax.report import Maps, Probe, Row
+from gpool_jax.report import Probe, Row
+from gpool_jax.report.result import Maps
 
 _NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet", "linear": "linear head"}
 _NUM_TUNING_MAPS = 16

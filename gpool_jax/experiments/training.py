@@ -133,7 +133,7 @@ class Recipe:
     select_by: str = "accuracy"
 
 
-def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedStep:
+def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.Program:
     """The training step of a run, over all devices."""
     step = make_train_step(recipe.loss_fn, setup.optimizer, feed.fetch, parallel.AXIS)
     return parallel.map_train_step(step)

@@ -1,6 +1,7 @@
 """XLA's compiler options, and programs that are compiled with them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,27 +34,34 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 class Program:
-    """A mapped function of arrays, compiled with options, once for each set of shapes.
+    """A device program that is mapped over devices, compiled once for each set of shapes.
 
     Args:
-      program: anything that can be lowered.
+      program: anything that can be called and lowered.
       options: compiler options; if empty, the program compiles itself.
+      place: turns the arguments into the program's.
     """
 
-    def __init__(self, program: Any, options: dict[str, str | bool]):
-        self._program, self._options = program, options
+    def __init__(
+        self,
+        program: Any,
+        options: dict[str, str | bool],
+        place: Callable[..., Any] = lambda *args: args,
+    ):
+        self._program, self._options, self._place = program, options, place
         self._compiled: dict[Any, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
         """Run the program."""
-        return self.compile(*args)(*args) if self._options else self._program(*args)
+        run = self.compile(*args) if self._options else self._program
+        return run(*self._place(*args))
 
-    def lower(self, *args: Any) -> jax.stages.Lowered:
-        """Return the program for such arguments, not compiled."""
-        return self._program.lower(*args)
+    def lower(self, *args: Any) -> Any:
+        """Return the program for such arguments, not compiled: a `jax.stages.Lowered`."""
+        return self._program.lower(*self._place(*args))
 
-    def compile(self, *args: Any) -> jax.stages.Compiled:
-        """Return the compiled program for such arguments."""
+    def compile(self, *args: Any) -> Any:
+        """Return the compiled program for such arguments: a `jax.stages.Compiled`."""
         leaves, structure = jax.tree.flatten(args)
         shapes = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
         if shapes not in self._compiled:

@@ -92,7 +92,7 @@ class StopRequest:
 def fit(
     *,
     state: TrainState,
-    train_step: parallel.MappedStep,
+    train_step: parallel.Program,
     feed: Feed,
     validate: Callable[[TrainState], dict[str, float]],
     config: TrainConfig,

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -136,20 +136,7 @@ def _largest(sharding: NamedSharding) -> Callable:
     return jax.jit(jax.numpy.max, out_shardings=sharding)
 
 
-class MappedStep(Protocol):
-    """A train step mapped over devices; see `map_train_step`."""
-
-    def __call__(self, state: Any, data: Any, inputs: Any, /) -> tuple[Any, dict[str, Any]]:
-        """Run as many steps as `inputs` hold."""
-
-    def lower(self, state: Any, data: Any, inputs: Any, /) -> Any:
-        """Return the `jax.stages.Lowered` program of such a call."""
-
-    def compile(self, state: Any, data: Any, inputs: Any, /) -> Any:
-        """Return the `jax.stages.Compiled` program of such a call."""
-
-
-def map_train_step(step: DeviceProgram) -> MappedStep:
+def map_train_step(step: DeviceProgram) -> Program:
     """Map a train step over the devices of all processes, many steps per dispatch.
 
     Args:
@@ -168,86 +155,69 @@ def map_train_step(step: DeviceProgram) -> MappedStep:
         return lax.scan(lambda carry, x: step(carry, data, x), state, inputs)
 
     if _mapping.get() == "shard_map":
-        return _ShardMapped(steps, jax.devices(), input_axis=1, out_specs=PartitionSpec())
-    return _compiled_by_us(
+        return _shard_mapped(steps, jax.devices(), input_axis=1)
+    return _pmapped(
         jax.pmap(
             steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
         )
     )
 
 
-def map_batch(fn: DeviceProgram) -> Callable[[Any, Any, Any], Any]:
+def map_batch(fn: DeviceProgram) -> Program:
     """Map a program over this process's devices; inputs, outputs: [devices, share, ...]."""
     devices = jax.local_devices()
     if _mapping.get() == "shard_map":
-        return _ShardMapped(fn, devices, input_axis=0, out_specs=PartitionSpec(AXIS), donate=False)
+        return _shard_mapped(fn, devices, input_axis=0)
     # In one of several processes, the default is the devices of all of them.
     among = devices if jax.process_count() > 1 else None
-    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among)
-    return _compiled_by_us(mapped)
+    return _pmapped(jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among))
 
 
-def _compiled_by_us(mapped: Any) -> Program:
+def _pmapped(mapped: Any) -> Program:
     # `pmap` takes no compiler options, so we compile its programs; not in one of several
     # processes, where `pmap` itself must join what each of them has.
     return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 
-class _ShardMapped:
-    """A device program under `jit(shard_map(...))`."""
+def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int) -> Program:
+    """Map a device program by `jit(shard_map(...))`.
 
-    def __init__(
-        self,
-        fn: DeviceProgram,
-        devices: list[jax.Device],
-        *,
-        input_axis: int,
-        out_specs: Any,
-        donate: bool = True,
-    ):
-        self._mesh, self._axis = _mesh(devices), input_axis
-        self._cut = PartitionSpec(*[None] * input_axis, AXIS)
+    Args:
+      fn: the program.
+      devices: those that it runs on.
+      input_axis: the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
+        whose outputs are replicated and whose state is donated.
+    """
+    mesh, is_step = _mesh(devices), input_axis == 1
+    cut = PartitionSpec(*[None] * input_axis, AXIS)
+    sharding = NamedSharding(mesh, cut)
 
-        def on_device(replicated: Any, data: Any, inputs: Any) -> Any:
-            # Without the device axis, as under `pmap`.
-            inputs = jax.tree.map(lambda x: x.squeeze(input_axis), inputs)
-            outputs = fn(replicated, data, inputs)
-            return outputs if donate else jax.tree.map(lambda x: x[None], outputs)
+    def on_device(variables: Any, data: Any, inputs: Any) -> Any:
+        # Without the device axis, as under `pmap`.
+        inputs = jax.tree.map(lambda x: x.squeeze(input_axis), inputs)
+        outputs = fn(variables, data, inputs)
+        return outputs if is_step else jax.tree.map(lambda x: x[None], outputs)
 
-        mapped = jax.shard_map(
-            on_device,
-            mesh=self._mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(), self._cut),
-            out_specs=out_specs,
-            # Its check would multiply gradients by the number of devices.
-            check_vma=False,
-        )
-        self._program = jax.jit(
-            mapped,
-            donate_argnums=0 if donate else (),
-            compiler_options=compiler_options() or None,
-        )
-
-    def __call__(self, state: Any, data: Any, inputs: Any) -> Any:
-        return self._program(*self._place(state, data, inputs))
-
-    def lower(self, state: Any, data: Any, inputs: Any) -> Any:
-        """See `MappedStep`."""
-        return self._program.lower(*self._place(state, data, inputs))
-
-    def compile(self, state: Any, data: Any, inputs: Any) -> Any:
-        """See `MappedStep`."""
-        return self.lower(state, data, inputs).compile()
-
-    def _place(self, replicated: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
+    def place(variables: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
         """Turn the arguments into arrays over the mesh; those already there are not copied."""
-        sharding = NamedSharding(self._mesh, self._cut)
-        if not self._mesh.is_multi_process:
-            return replicated, data, jax.device_put(inputs, sharding)
-        inputs = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), inputs)
-        return self._span(replicated), self._span(data), inputs
+        if not mesh.is_multi_process:
+            return variables, data, jax.device_put(inputs, sharding)
+        put = functools.partial(jax.make_array_from_process_local_data, sharding)
+        return _span(variables, mesh), _span(data, mesh), jax.tree.map(put, inputs)
 
-    def _span(self, tree: Any) -> Any:
-        if any(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
-            return _replace_sharding(tree, self._mesh)
-        return tree
+    mapped = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(), cut),
+        out_specs=PartitionSpec() if is_step else cut,
+        # Its check would multiply gradients by the number of devices.
+        check_vma=False,
+    )
+    donated, options = (0,) if is_step else (), compiler_options() or None
+    return Program(jax.jit(mapped, donate_argnums=donated, compiler_options=options), {}, place)
+
+
+def _span(tree: Any, mesh: Mesh) -> Any:
+    if any(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
+        return _replace_sharding(tree, mesh)
+    return tree

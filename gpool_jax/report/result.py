@@ -190,10 +190,14 @@ def write_result(
 def read_result(folder: Path) -> Result:
     """Read results.json."""
     values = json.loads((folder / "results.json").read_text())
-    values["rows"] = [Row(**row) for row in values["rows"]]
-    values["probes"] = [Probe(**probe) for probe in values["probes"]]
-    values["measurements"] = [Measurement(**m) for m in values.get("measurements", ())]
-    values["removals"] = [Removal(**r) for r in values.get("removals", ())]
-    values["agreements"] = [Agreement(**a) for a in values.get("agreements", ())]
-    values["stability"] = [Stability(**s) for s in values.get("stability", ())]
+    parts = {
+        "rows": Row,
+        "probes": Probe,
+        "measurements": Measurement,
+        "removals": Removal,
+        "agreements": Agreement,
+        "stability": Stability,
+    }
+    for name, part in parts.items():
+        values[name] = [part(**fields) for fields in values.get(name, ())]
     return Result(**values)

@@ -1,9 +1,10 @@
 """The training loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,27 +67,19 @@ class Stopped(Exception):
         self.signal = signal_number
 
 
-class StopRequest:
-    """A context in which SIGTERM and SIGINT are noted instead of obeyed at once."""
-
-    def __init__(self):
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        """Install the handlers; only the main thread may."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Restore the previous handlers."""
-        for number, handler in self._previous.items():
+@contextlib.contextmanager
+def note_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of obeying at once; in the main thread."""
+    received: list[int] = []
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, lambda found, _: received.append(found))
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        self.received = number
 
 
 def fit(
@@ -135,8 +128,8 @@ def fit(
         log = _Log(folder, config, first_step, title, checkpoints, select_by)
     step = first_step
     try:
-        with StopRequest() as stop:
-            agreed = _Agreed(stop)
+        with note_signals() as received:
+            agreed = _Agreed(received)
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
@@ -191,8 +184,8 @@ class _Agreed:
     would leave the devices idle in between.
     """
 
-    def __init__(self, stop: StopRequest):
-        self._stop, self._before = stop, 0
+    def __init__(self, received: list[int]):
+        self._received, self._before = received, 0
 
     def signal(self, *, now: bool) -> int:
         """Return the signal's number, the same in every process; 0 for none.
@@ -200,7 +193,7 @@ class _Agreed:
         Args:
           now: do not put a signal off to the next step.
         """
-        before, self._before = self._before, parallel.largest(self._stop.received or 0)
+        before, self._before = self._before, parallel.largest(max(self._received, default=0))
         if now or jax.process_count() == 1:
             return int(self._before)
         return int(before)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,11 +11,13 @@ from gpool_jax.report import channel_tables, figures, quantities, table
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
 
+_log = logging.getLogger("gpool_jax")
+
 
 def write_report(
     result: Result,
     folder: Path,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
     *,
     overlays: Sequence[Overlay] = (),
 ) -> Path | None:

@@ -1,6 +1,7 @@
 """The training loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
 import contextlib
+import logging
 import signal
 import threading
 import time
@@ -17,6 +18,8 @@ from gpool_jax.train import parallel, processes
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.state import TrainState
+
+_log = logging.getLogger("gpool_jax")
 
 
 class Feed(Protocol):
@@ -93,7 +96,7 @@ def fit(
     checkpoints: Checkpoints | None,
     select_by: str = "accuracy",
     title: str = "train",
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
 ) -> TrainState:
     """Train up to `config.steps`, going on from the newest readable checkpoint.
 

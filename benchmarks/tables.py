@@ -49,7 +49,7 @@ def shift_tables(result: Result) -> str:
 
 
 def shift_differences(result: Result) -> str:
-    """Arms less the baseline and AugShift's rivals: the first protocol, and the cells."""
+    """Arms minus the baseline and AugShift's rivals: the first protocol, and the cells."""
     first = result.measurements[0].protocol
     wanted = (f"protocol {first}: difference", "cells of a canvas: difference")
     return _blocks(b for b in measurement_blocks(result.measurements) if b[0].startswith(wanted))

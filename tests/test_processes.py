@@ -309,11 +309,6 @@ class Store:
     def key_value_dir_get(self, folder):
         return [(n, v) for n, v in self.values.items() if n.startswith(folder)]
 
-    def blocking_key_value_get(self, name, _milliseconds):
-        if name not in self.values:
-            raise RuntimeError("DEADLINE_EXCEEDED")
-        return self.values[name]
-
 
 class Left(BaseException):
     """Instead of the end of the process."""
@@ -329,6 +324,7 @@ def watch(monkeypatch):
     monkeypatch.setattr(watchdog.os, "_exit", end)
     monkeypatch.setattr(watchdog.Watchdog, "_signal", lambda *_: None)
     monkeypatch.setattr(watchdog.threading.Thread, "start", lambda _: None)
+    monkeypatch.setattr(watchdog, "_PERIOD", 0.01)
     store = Store()
 
     def make(index):
@@ -345,10 +341,10 @@ def test_the_reason_of_another_is_handed_on_with_its_code(watch, capsys):
         make(1).leave(130, "interrupted.")
     assert capsys.readouterr().err == "gpool: interrupted.\n"
     with pytest.raises(Left, match="130"):
-        make(0)._wait_for_reason()
+        make(0)._look_for_reason()
     assert capsys.readouterr().err == "gpool: process 1 stopped: interrupted.\n"
     # The first reason is kept, and process 0 knows that nobody reads any more.
-    assert json.loads(store.values["gpool/reason"])["index"] == 1
+    assert json.loads(store.values["gpool/reason/first"])["index"] == 1
     assert {"gpool/left/0", "gpool/left/1"} < set(store.values)
 
 

@@ -3,7 +3,7 @@
 JAX's coordination service misses a process that died or cannot be reached, and aborts all
 others, after twenty lines that say how but not what to do: a handler of SIGABRT adds ours
 as the last one. A process that fails in Python leaves its reason in the service's store,
-where a thread in each of the others waits for it.
+where a thread in each of the others looks for it.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ _DIED = (
     "JAX ended this process, most likely because another one died or cannot be reached; the "
     "same command, started again on every machine, goes on from the last checkpoint."
 )
-_REASON, _LEFT = "gpool/reason", "gpool/left/"
+_PERIOD = 0.5
+_REASON, _LEFT = "gpool/reason/", "gpool/left/"
 
 
 class Watchdog:
@@ -40,7 +41,8 @@ class Watchdog:
         self._line, self._code = unmet, FAILED
         self._client: Any = None
         self._index = self._count = 0
-        self._leaving = threading.Lock()
+        self._leaving, self._closed = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look_for_reason, daemon=True)
         # Kept: the handler must outlive this call. One of Python's own would never run, for the
         # abort comes from a thread of C++.
         self._at_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._end)
@@ -56,12 +58,15 @@ class Watchdog:
         """
         self._client, self._index, self._count = client, index, count
         self._line = _DIED
-        threading.Thread(target=self._wait_for_reason, name="watchdog", daemon=True).start()
+        self._thread.start()
 
     def close(self) -> None:
         """Stop watching, since all has gone well."""
-        self._client = None
         self._signal(ctypes.c_void_p(0))  # SIG_DFL
+        self._closed.set()
+        if self._thread.is_alive():
+            # Python aborts if it ends while a thread is in C++.
+            self._thread.join()
 
     def leave(self, code: int, reason: str) -> NoReturn:
         """End this process at once, and the others with it.
@@ -79,7 +84,7 @@ class Watchdog:
         sys.stderr.flush()
         with contextlib.suppress(Exception):  # refused where another was first
             note = {"index": self._index, "code": code, "reason": reason}
-            self._client.key_value_set(_REASON, json.dumps(note))
+            self._client.key_value_set(f"{_REASON}first", json.dumps(note))
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_LEFT}{self._index}", "")
             until = time.monotonic() + (FAREWELL if self._index == 0 else 0.0)
@@ -95,14 +100,12 @@ class Watchdog:
     def _num_left(self) -> int:
         return len(self._client.key_value_dir_get(_LEFT))
 
-    def _wait_for_reason(self) -> None:
-        while (client := self._client) is not None:
-            try:
-                note = json.loads(client.blocking_key_value_get(_REASON, 60_000))
-            except Exception:  # JAX raises the same kind for no reason yet and for no service
-                time.sleep(0.1)
-                continue
-            self.leave(note["code"], f"process {note['index']} stopped: {note['reason']}")
+    def _look_for_reason(self) -> None:
+        while not self._closed.wait(_PERIOD):
+            with contextlib.suppress(Exception):  # the service may be gone
+                for _, text in self._client.key_value_dir_get(_REASON):
+                    note = json.loads(text)
+                    self.leave(note["code"], f"process {note['index']} stopped: {note['reason']}")
 
     def _signal(self, handler: Any) -> None:
         with contextlib.suppress(OSError, AttributeError):

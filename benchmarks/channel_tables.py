@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gpool_jax.report import Result, read_result
-from gpool_jax.report.channel_result import NONE, Removal
+from gpool_jax.report.channel_result import NONE, Removal, select
 
 Lines = list[tuple[str, ...]]
 
@@ -25,7 +25,7 @@ def curves(results: list[Result], quantity: str) -> Lines:
     )
     counts = sorted({r.count for r in chosen})
     intact = _same(results, _intact(results[0], quantity, "overall"))
-    lines = [("channels put to zero", *map(str, counts))]
+    lines = [("channels set to zero", *map(str, counts))]
     lines.append(("none", *[_mean(intact)] * len(counts)))
     for ranking in dict.fromkeys(r.ranking for r in chosen):
         cells = []
@@ -42,7 +42,7 @@ def regions(results: list[Result], quantity: str) -> Lines:
     chosen = _chosen(results[0], quantity, measure="drop", action="zero", count=count, versus=None)
     chosen = [r for r in chosen if not r.measured.startswith("outside")]
     names = list(dict.fromkeys(r.measured for r in chosen))
-    lines = [("channels put to zero", "ranked for", *names, "whole, less random", "less matched")]
+    lines = [("channels set to zero", "ranked for", *names, "whole, minus random", "minus matched")]
     for ranking, region in dict.fromkeys((r.ranking, r.region) for r in chosen):
         row = {r.measured: r for r in chosen if (r.ranking, r.region) == (ranking, region)}
         cells = [_mean(_same(results, row[name])) for name in names]
@@ -64,11 +64,11 @@ def regions(results: list[Result], quantity: str) -> Lines:
 
 
 def selectivity(results: list[Result], quantity: str) -> Lines:
-    """Drop inside the attacked region less drop outside, alone and beyond the controls."""
+    """Drop inside the attacked region minus drop outside, also minus the controls'."""
     count = results[0].maps["table_count"]
     chosen = _chosen(results[0], quantity, measure="selectivity", action="zero", count=count)
     lines = [
-        ("channels put to zero", "attacked", "inside - outside", "less random", "less matched")
+        ("channels set to zero", "attacked", "inside - outside", "minus random", "minus matched")
     ]
     for ranking, region in dict.fromkeys((r.ranking, r.measured) for r in chosen):
         cells = []
@@ -82,31 +82,19 @@ def selectivity(results: list[Result], quantity: str) -> Lines:
 
 
 def _chosen(result: Result, quantity: str, **wanted: object) -> list[Removal]:
-    return [
-        r
-        for r in result.removals
-        if r.quantity == quantity
-        and r.ranking != NONE
-        and all(getattr(r, name) == value for name, value in wanted.items())
-    ]
+    chosen = select(result.removals, quantity=quantity, **wanted)
+    return [r for r in chosen if r.ranking != NONE]
 
 
 def _intact(result: Result, quantity: str, measured: str) -> Removal:
-    return next(
-        r
-        for r in result.removals
-        if (r.quantity, r.measured, r.ranking) == (quantity, measured, NONE)
-    )
+    return select(result.removals, quantity=quantity, measured=measured, ranking=NONE)[0]
 
 
 def _same(results: list[Result], wanted: Removal) -> list[Removal]:
     """The same number of every seed."""
     names = ("ranking", "region", "action", "count", "measured", "measure", "versus", "quantity")
-    key = [getattr(wanted, name) for name in names]
-    return [
-        next(r for r in result.removals if [getattr(r, name) for name in names] == key)
-        for result in results
-    ]
+    key = {name: getattr(wanted, name) for name in names}
+    return [select(result.removals, **key)[0] for result in results]
 
 
 def _sign(removal: Removal) -> str:

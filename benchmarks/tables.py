@@ -49,7 +49,7 @@ def shift_tables(result: Result) -> str:
 
 
 def shift_differences(result: Result) -> str:
-    """Arms less the baseline and AugShift's rivals: the first protocol, and the cells."""
+    """Arms minus the baseline and AugShift's rivals: the first protocol, and the cells."""
     first = result.measurements[0].protocol
     wanted = (f"protocol {first}: difference", "cells of a canvas: difference")
     return _blocks(b for b in measurement_blocks(result.measurements) if b[0].startswith(wanted))
@@ -58,7 +58,8 @@ def shift_differences(result: Result) -> str:
 def sweep_table(folder: Path) -> str:
     """One seed: AugShift with one option changed at a time, under the first protocol."""
     quantities = ("accuracy", "shifted_accuracy", "consistency", "latent_distance", "shift_r2")
-    header = ("varied", "arm", *(QUANTITIES[q][0] for q in quantities), "cell read from latent")
+    titles = (QUANTITIES[q][0] for q in (*quantities, "cell_decoding"))
+    header = ("varied", "arm", *titles)
     lines = []
     for path in sorted(folder.glob("*/results.json")):
         measurements = [m for m in read_result(path.parent).measurements if m.versus is None]

@@ -11,7 +11,7 @@ from gpool_jax.train import allocator
 # Touches 64 MiB again and again; prints the page faults of the later rounds.
 ROUNDS = """
 import resource, numpy as np
-from gpool_jax.allocator import keep_freed_memory
+from gpool_jax.train.allocator import keep_freed_memory
 done = keep_freed_memory()
 for i in range(6):
     if i == 2:

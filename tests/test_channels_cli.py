@@ -85,7 +85,7 @@ def test_train_rank_and_attack(trained, gpool, tmp_path):
 
     code, out, errors = gpool("rank", run, "--workdir", tmp_path / "rank")
     assert (code, errors) == (0, [])
-    assert "How alike rankings are" in out
+    assert "How similar rankings are" in out
     found = sorted(p.name for p in (tmp_path / "rank").glob("ranking_*.json"))
     methods, regions = ("gate", "translation"), ("left", "overall", "right")
     assert found == [f"ranking_{m}_{r}.json" for m in methods for r in regions]

@@ -170,13 +170,13 @@ def test_stopped_between_validations_and_run_again_ends_with_the_same_bits(
 
 def test_handlers_are_put_back():
     before = signal.getsignal(signal.SIGTERM)
-    with loop.StopRequest() as stop:
+    with loop.note_signals() as received:
         os.kill(os.getpid(), signal.SIGTERM)
         for _ in range(100):
-            if stop.received is not None:
+            if received:
                 break
             time.sleep(0.01)
-        assert stop.received == signal.SIGTERM
+        assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

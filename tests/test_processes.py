@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -24,35 +23,48 @@ from gpool_jax.experiments.position import training as position
 from gpool_jax.train import processes, watchdog
 from tests.helpers import tiny
 
-_QUICK = {"eval": {"num_images": 8, "bootstrap": 10}, "probe": {"enabled": False}}
+# Ports and deadlines: one after another, whatever else runs beside them.
+pytestmark = pytest.mark.xdist_group("processes")
+
+# Six steps; checkpoints after the third and the last.
 SHORT = tiny(
     model={"head": "permutenet"},
     train={"optimizer": "sgd", "learning_rate": 0.05, "num_val": 23},
-    **_QUICK,
+    eval={"num_images": 8, "bootstrap": 10},
+    probe={"enabled": False},
 )
-# Long enough to be killed in the middle of it.
-LONG = tiny(
-    train={"optimizer": "sgd", "learning_rate": 0.05, "steps": 600, "eval_every": 40, "num_val": 8},
-    **_QUICK,
-)
+# A process that sends itself a signal before its fifth step.
+SIGNALS_ITSELF = """
+import os, signal
+from gpool_jax.data import resident
+inputs_at = resident.ResidentFeed.inputs_at
+def signalling(self, step, count):
+    if step == 4:
+        os.kill(os.getpid(), signal.{})
+    return inputs_at(self, step, count)
+resident.ResidentFeed.inputs_at = signalling
+"""
+IMPATIENT = "from gpool_jax.train import watchdog\nwatchdog.PATIENCE = 3\n"
 
 
 class Process:
     """`gpool train` as a process of its own, on two virtual devices."""
 
-    def __init__(self, name: str, run: Path, *words: str, devices: int = 2, prelude: str = ""):
-        config = run.parent / f"{name}.py"
-        config.write_text(f"from tests.test_processes import {name} as config\n")
+    def __init__(self, run: Path, *words: str, prelude: str = ""):
+        config = run.parent / "short.py"
+        config.write_text("from tests.test_processes import SHORT as config\n")
         program = (
             f"import sys\n{prelude}\n"
             "from gpool_jax.cli.main import main\nsys.exit(main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", program, "train", str(config), "--workdir", str(run)]
-        flags = f"--xla_force_host_platform_device_count={devices}"
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-        env["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
-        self.log = (run.parent / f"log{time.monotonic_ns()}", run.parent / f"err{id(self)}")
+        env = os.environ | {
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+        }
+        self.log = (run.parent / f"log{id(self)}", run.parent / f"err{id(self)}")
         with self.log[0].open("w") as out, self.log[1].open("w") as err:
             self.popen = subprocess.Popen([*command, *words], env=env, stdout=out, stderr=err)
 
@@ -72,10 +84,27 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def pair(name: str, run: Path, *words: str, **options) -> list[Process]:
-    """Two processes of one run."""
+def pair(
+    run: Path,
+    *words: str,
+    other_words: tuple[str, ...] = (),
+    preludes: tuple[str, str] = ("", ""),
+) -> list[Process]:
+    """Two processes of one run; `other_words` are for process 1 only."""
     where = ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
-    return [Process(name, run, *where, "--process-id", str(i), *words, **options) for i in range(2)]
+    own = ((), other_words)
+    return [
+        Process(run, *where, "--process-id", str(i), *words, *own[i], prelude=preludes[i])
+        for i in range(2)
+    ]
+
+
+def run_here(run: Path, *words: str) -> None:
+    """`gpool train` in this process, on its eight devices."""
+    config = run.parent / "here.py"
+    config.write_text("from tests.test_processes import SHORT as config\n")
+    words = ("--compilation-cache", "none", *words)  # leave the tests' own as it is
+    assert cli.main(["train", str(config), "--workdir", str(run), *words]) == 0
 
 
 def final_state(run: Path):
@@ -86,8 +115,8 @@ def final_state(run: Path):
         return checkpoints.load_latest(abstract, print)
 
 
-def assert_same_run(run: Path, other: Path, rel: float = 1e-5) -> None:
-    """The same last state to 1e-6, curves to `rel`, and result."""
+def assert_same_run(run: Path, other: Path) -> None:
+    """The same last state to 1e-6, curves and result."""
     (step, state), (other_step, other_state) = final_state(run), final_state(other)
     assert step == other_step
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other_state), strict=True):
@@ -98,134 +127,124 @@ def assert_same_run(run: Path, other: Path, rel: float = 1e-5) -> None:
     ]
     for a, b in zip(*curves, strict=True):
         a.pop("images_per_second", None), b.pop("images_per_second", None)
-        assert a == pytest.approx(b, rel=rel)
+        assert a == pytest.approx(b, rel=1e-5)
     rows = [json.loads((f / "results.json").read_text())["rows"] for f in (run, other)]
     assert rows[0] == rows[1]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    """One process with four devices."""
-    run = tmp_path_factory.mktemp("alone") / "run"
-    code, _, err = Process("SHORT", run, devices=4).end()
-    assert code == 0, err
+def one_process(tmp_path_factory) -> Path:
+    """The run of one process, with eight devices."""
+    run = tmp_path_factory.mktemp("one") / "run"
+    run_here(run)
     return run
 
 
-@pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
-def test_two_processes_with_two_devices_are_one_with_four(alone, tmp_path, mapping):
+def test_two_processes_with_two_devices_are_one_with_eight(one_process, tmp_path):
     run = tmp_path / "run"
-    (code, out, err), (other_code, other_out, other_err) = [
-        p.end() for p in pair("SHORT", run, "--parallel", mapping)
-    ]
+    (code, out, err), (other_code, other_out, other_err) = [p.end() for p in pair(run)]
     assert (code, other_code) == (0, 0), err + other_err
-    assert_same_run(run, alone)
+    assert_same_run(run, one_process)
     # One writes and says so; the other has nothing to say but what Gloo prints.
     assert str(run / "results.json") in out
     assert "PermuteNet" not in other_out
     assert "gpool" not in other_err
 
 
-def test_a_run_of_one_process_is_gone_on_with_by_two(alone, tmp_path):
+@pytest.mark.slow
+def test_a_run_of_one_process_is_gone_on_with_by_two(one_process, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(alone, run)
+    shutil.copytree(one_process, run)
     shutil.rmtree(run / "checkpoints" / "6")
     (run / "results.json").unlink()
-    ends = [p.end() for p in pair("SHORT", run)]
+    ends = [p.end() for p in pair(run, "--parallel", "shard_map")]
     assert [code for code, _, _ in ends] == [0, 0], ends
-    assert_same_run(run, alone)
+    assert_same_run(run, one_process)
 
 
-def wait_for_checkpoints(run: Path, started: list[Process]) -> None:
-    until = time.monotonic() + 200
-    while time.monotonic() < until and all(p.popen.poll() is None for p in started):
-        if len(list(run.glob("checkpoints/[0-9]*"))) >= 2:
-            return
-        time.sleep(0.05)
-    raise AssertionError([p.end(1) for p in started])
-
-
-@pytest.fixture(scope="module")
-def long_run(tmp_path_factory) -> Path:
-    """`LONG`, from beginning to end in one process."""
-    run = tmp_path_factory.mktemp("long") / "run"
-    code, _, err = Process("LONG", run).end()
-    assert code == 0, err
-    return run
-
-
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_other_within_a_minute_and_the_run_goes_on(
-    victim, long_run, tmp_path
-):
-    run = tmp_path / "run"
-    started = pair("LONG", run)
-    wait_for_checkpoints(run, started)
-    started[victim].popen.send_signal(signal.SIGKILL)
-    started[victim].end(5)
-    code, _, err = started[1 - victim].end(60)
+def check_death(victim: int, run: Path, prelude: str, within: float) -> None:
+    """Let a process die in mid-training: the other ends in time, with our line as its last."""
+    preludes = [prelude, prelude]
+    preludes[victim] += SIGNALS_ITSELF.format("SIGKILL")
+    started = pair(run, preludes=tuple(preludes))
+    assert started[victim].end()[0] == -signal.SIGKILL
+    code, _, err = started[1 - victim].end(within)
     assert code == 2
-    last = err.strip().splitlines()[-1]
-    assert last.startswith(f"gpool: process {victim} of 2 died or cannot be reached; the same")
+    assert (
+        err.strip()
+        .splitlines()[-1]
+        .startswith(
+            "gpool: JAX ended this process, most likely because another one died or cannot be "
+            "reached; the same command, started again on every machine, goes on"
+        )
+    )
     assert not (run / "results.json").exists()
+
+
+def test_a_dead_process_ends_the_other_and_the_run_goes_on(one_process, tmp_path):
+    check_death(1, tmp_path / "run", IMPATIENT, within=30)
     # One process finishes what two began.
-    code, _, err = Process("LONG", run).end()
-    assert code == 0, err
-    # Sums over two devices and over four differ, and hundreds of steps add that up.
-    assert_same_run(run, long_run, rel=1e-3)
+    run_here(tmp_path / "run")
+    assert_same_run(tmp_path / "run", one_process)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dead_process_ends_the_other_within_a_minute(victim, tmp_path):
+    check_death(victim, tmp_path / "run", "", within=60)
+
+
+@pytest.mark.slow
 def test_a_process_told_to_stop_stops_both_after_the_same_step(tmp_path):
     run = tmp_path / "run"
-    started = pair("LONG", run)
-    wait_for_checkpoints(run, started)
     # Not the one that writes.
-    started[1].popen.send_signal(signal.SIGTERM)
-    (code, _, err), (other_code, _, other_err) = [p.end(60) for p in started]
+    started = pair(run, preludes=("", SIGNALS_ITSELF.format("SIGTERM")))
+    (code, _, err), (other_code, _, other_err) = [p.end() for p in started]
     assert (code, other_code) == (128 + signal.SIGTERM,) * 2, err + other_err
     step, _ = final_state(run)
+    assert step in (5, 6)
     assert f"stopped by SIGTERM at step {step}; the checkpoint is saved" in err
     assert "stopped" not in other_err
 
 
+@pytest.mark.slow
 def test_processes_that_were_started_differently_say_so_and_end(tmp_path):
     run = tmp_path / "run"
-    port = str(free_port())
-    where = ["--distributed", "--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"]
-    first = Process("SHORT", run, *where, "--process-id", "0")
-    other = Process("SHORT", run, *where, "--process-id", "1", "--train.learning-rate", "0.2")
-    ends = [p.end(120) for p in (first, other)]
+    ends = [p.end(120) for p in pair(run, other_words=("--train.learning-rate", "0.2"))]
     assert [code for code, _, _ in ends] == [2, 2]
     assert "train.learning_rate" in ends[1][2]
     assert "process 1 stopped: `config`: process 1 has another than process 0" in ends[0][2]
     assert not list(run.glob("checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_is_told_by_all(tmp_path):
     run = tmp_path / "run"
     # Only process 0 opens the folder, in which another run lies.
     workdir.open_run(run, tiny(seed=5))
     (run / "results.json").write_text("{}")
-    ends = [p.end(120) for p in pair("SHORT", run)]
+    ends = [p.end(120) for p in pair(run)]
     assert [code for code, _, _ in ends] == [2, 2]
     assert "seed" in ends[0][2]
     assert "gpool: process 0 stopped: " in ends[1][2]
     assert "seed" in ends[1][2]
 
 
-def test_processes_that_do_not_come_are_not_waited_for_in_silence(tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("index", ["0", "1"])
+def test_processes_that_do_not_come_are_not_waited_for_in_silence(index, tmp_path):
     prelude = "from gpool_jax.train import processes\nprocesses.JOIN_SECONDS = 3"
-    for index in ("0", "1"):
-        where = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
-        words = ["--distributed", *where, "--process-id", index]
-        code, _, err = Process("SHORT", tmp_path / "run", *words, prelude=prelude).end(60)
-        assert code == 2
-        assert "could not be met at 127.0.0.1:" in err.splitlines()[-1]
+    where = ["--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", "2"]
+    words = ["--distributed", *where, "--process-id", index]
+    code, _, err = Process(tmp_path / "run", *words, prelude=prelude).end(60)
+    assert code == 2
+    assert "could not be met at 127.0.0.1:" in err.splitlines()[-1]
     assert processes.JOIN_SECONDS < 60
 
 
+@pytest.mark.slow
 def test_where_there_is_no_cluster_the_flags_are_asked_for(tmp_path):
-    code, _, err = Process("SHORT", tmp_path / "run", "--distributed").end(60)
+    code, _, err = Process(tmp_path / "run", "--distributed").end(60)
     assert code == 2
     assert err.strip().splitlines()[-1].startswith("gpool: `--distributed`: no cluster was found")
 
@@ -282,8 +301,9 @@ class Store:
     def __init__(self):
         self.values: dict[str, str] = {}
 
-    def key_value_set(self, name, value, allow_overwrite=False):
-        assert allow_overwrite or name not in self.values
+    def key_value_set(self, name, value):
+        if name in self.values:
+            raise RuntimeError("ALREADY_EXISTS")
         self.values[name] = value
 
     def key_value_dir_get(self, folder):
@@ -296,61 +316,47 @@ class Left(BaseException):
 
 @pytest.fixture
 def watch(monkeypatch):
-    """A watchdog of process 0 of 2, which ends after 0.3 s without a pulse, and its store."""
-    monkeypatch.setattr(watchdog, "PERIOD", 0.02)
-    monkeypatch.setattr(watchdog, "PATIENCE", 0.3)
+    """Make a watchdog of one of two processes, whose end is an exception; and the store."""
+
+    def end(code):
+        raise Left(code)
+
+    monkeypatch.setattr(watchdog.os, "_exit", end)
+    monkeypatch.setattr(watchdog.Watchdog, "_signal", lambda *_: None)
+    monkeypatch.setattr(watchdog.threading.Thread, "start", lambda _: None)
+    monkeypatch.setattr(watchdog, "_PERIOD", 0.01)
     store = Store()
-    dog = watchdog.Watchdog(store, 0, 2, "127.0.0.1:1")
-    said = []
 
-    def leave(code, reason):
-        said.append((code, reason))
-        raise Left
+    def make(index):
+        dog = watchdog.Watchdog("")
+        dog.start(store, index, 2)
+        return dog
 
-    monkeypatch.setattr(dog, "leave", leave)
-
-    def run(seconds):
-        stop = threading.Timer(seconds, dog.close)
-        stop.start()
-        with contextlib.suppress(Left):
-            dog._run()
-        stop.cancel()
-        return said
-
-    return store, run
+    return make, store
 
 
-def test_a_process_that_beats_is_not_missed(watch):
-    store, run = watch
-    beating = threading.Event()
-
-    def beat():
-        number = 0
-        while not beating.wait(0.05):
-            number += 1
-            store.values["gpool/alive/1"] = str(number)
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    assert run(1.0) == []
-    beating.set()
-    thread.join()
-    assert "gpool/alive/0" in store.values
+def test_the_reason_of_another_is_handed_on_with_its_code(watch, capsys):
+    make, store = watch
+    with pytest.raises(Left, match="130"):
+        make(1).leave(130, "interrupted.")
+    assert capsys.readouterr().err == "gpool: interrupted.\n"
+    with pytest.raises(Left, match="130"):
+        make(0)._look_for_reason()
+    assert capsys.readouterr().err == "gpool: process 1 stopped: interrupted.\n"
+    # The first reason is kept, and process 0 knows that nobody reads any more.
+    assert json.loads(store.values["gpool/reason/first"])["index"] == 1
+    assert {"gpool/left/0", "gpool/left/1"} < set(store.values)
 
 
-def test_a_pulse_that_stands_still_is_a_death(watch):
-    store, run = watch
-    store.values["gpool/alive/1"] = "7"
-    ((code, reason),) = run(5.0)
-    assert code == 2
-    assert reason.startswith("process 1 of 2 died or cannot be reached")
-
-
-def test_the_reason_of_another_is_handed_on_with_its_code(watch):
-    store, run = watch
-    store.values["gpool/left/1"] = json.dumps({"code": 130, "reason": "interrupted."})
-    assert run(5.0) == [(130, "process 1 stopped: interrupted.")]
+def test_process_0_leaves_the_others_time_to_read(watch, monkeypatch):
+    make, _ = watch
+    monkeypatch.setattr(watchdog, "FAREWELL", 0.3)
+    started = time.monotonic()
+    with pytest.raises(Left):
+        make(0).leave(2, "a reason")
+    assert 0.3 <= time.monotonic() - started < 3
 
 
 def test_the_watch_is_shorter_than_a_minute():
-    assert watchdog.PATIENCE + watchdog.FAREWELL + 3 * watchdog.PERIOD < 60
+    # JAX says that a process is dead within twice the patience.
+    assert 2 * watchdog.PATIENCE + watchdog.FAREWELL < 60

@@ -1,6 +1,7 @@
 """What every command does around its work: start JAX, show the result, warn."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from gpool_jax.train.allocator import keep_freed_memory
 def start_jax(options: argparse.Namespace) -> None:
     """Load JAX once nothing cheap is left to check, with its cache of compiled programs."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Orbax logs every save and load through absl.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     # Before JAX makes its threads.
     keep_freed_memory()
     import jax

@@ -46,13 +46,13 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
         configs.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
-        processes.alone(workdir.open_run, folder, config)
+        processes.on_first_process(workdir.open_run, folder, config)
         for number, (name, setup) in enumerate(setups.items(), 1):
             if processes.from_first(_is_finished, folder / name, setup.config):
                 continue
             title = f"{number}/{len(setups)} {name}"
             _run_one(setup, folder / name, title=title, started=time.perf_counter(), warn=warn)
-        return processes.alone(
+        return processes.on_first_process(
             _combine, comparison, config, list(setups), folder, folder, started, warn
         )
 
@@ -172,7 +172,7 @@ def _run_one(
 ) -> Result | None:
     recipe = registry.experiment(setup.config).recipe(setup)
     training.train(setup, recipe, folder, title=title, warn=warn)
-    return processes.alone(_measure_run, setup, folder, folder, started, warn)
+    return processes.on_first_process(_measure_run, setup, folder, folder, started, warn)
 
 
 def _measure_run(setup: Setup, folder: Path, out: Path, started: float, warn: Warn) -> Result:

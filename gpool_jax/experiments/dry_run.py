@@ -118,9 +118,7 @@ def _time_validation(setup: Setup, recipe: Recipe, state: Any) -> float:
     return (time.perf_counter() - started) * wanted / part
 
 
-def _time_steps(
-    step: parallel.MappedStep, feed: loop.Feed, state: Any, count: int
-) -> dict[str, Any]:
+def _time_steps(step: parallel.Program, feed: loop.Feed, state: Any, count: int) -> dict[str, Any]:
     """Compile and run dispatches of `count` steps; what `Estimate` says of them."""
 
     def inputs_at(first: int, number: int) -> Any:

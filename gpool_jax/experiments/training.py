@@ -18,7 +18,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
 from gpool_jax.train import loop, parallel, processes
-from gpool_jax.train.checkpoint import Checkpoints, NoCheckpoints
+from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import LossFn, make_train_step
@@ -128,13 +128,13 @@ class Recipe:
     select_by: str = "accuracy"
 
 
-def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedStep:
+def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.Program:
     """The training step of a run, over all devices."""
     return _step_program(setup.design, recipe.make_loss_fn, feed.fetch)
 
 
 @shared
-def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> parallel.MappedStep:
+def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> parallel.Program:
     def fetch_batch(data: Any, inputs: Any) -> dict[str, Any]:
         return fetch(data["resident"], inputs) | {name: data[name] for name in CONSTANTS}
 
@@ -235,9 +235,9 @@ def train(
     """
     config = setup.config
     check_alike(setup)
-    processes.alone(workdir.open_run, folder, config, setup.dataset.fingerprint)
+    processes.on_first_process(workdir.open_run, folder, config, setup.dataset.fingerprint)
     feed = make_feed(setup)
-    checkpoints: Checkpoints = NoCheckpoints()
+    checkpoints: Checkpoints | None = None
     if processes.is_first():
         checkpoints = saved.open_checkpoints(config.train, folder)
     try:
@@ -255,4 +255,5 @@ def train(
         )
     finally:
         feed.close()
-        checkpoints.close()
+        if checkpoints is not None:
+            checkpoints.close()

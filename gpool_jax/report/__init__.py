@@ -1,4 +1,4 @@
-"""From a result to results.json and one self-contained report.html."""
+"""Results, as results.json and as one self-contained report.html."""
 
 from gpool_jax.report.html import write_report
 from gpool_jax.report.result import Measurement, Probe, Result, Row, read_result, write_result

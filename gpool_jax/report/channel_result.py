@@ -1,33 +1,35 @@
-"""What ranking and removing channels found, as plain data: parts of results.json."""
+"""Results of ranking and removing channels, as plain data: parts of results.json."""
 
 import dataclasses
+from collections.abc import Iterable
 
 NONE = "none"
 
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """One quantity of one measured region, with some channels removed.
+    """One quantity in one measured region, with some channels removed.
 
     Attributes:
-      ranking: whose first channels: a method, "random", "matched to METHOD", or
-        "none": nothing is removed.
-      region: that the ranking attacks; "overall" for random and none.
-      action: "zero" or "mean" (what removed channels are put to), "keep" (the
-        first channels are kept, the rest put to zero), or "none".
-      count: how many channels are the first.
-      measured: region that is measured; for a selectivity, the attacked one.
-      measure: "value"; "drop" (value with nothing removed, less the value); or
-        "selectivity" (drop inside the attacked region less drop outside).
-      versus: None, or the controls whose mean was taken away.
-      quantity: key; `title` says it in words.
-      title: of the quantity.
-      value: in 0..1; of controls the mean over draws.
-      low, high: 95 %: bootstrap over images; of controls, the range of the draws.
-      chance: value of a guess, where there is one.
-      num_images: measured on.
+      ranking: the ranking whose first channels are removed: a method, "random",
+        "matched to METHOD", or "none" if nothing is removed.
+      region: the region that the ranking attacks; "overall" for random and none.
+      action: "zero" or "mean" (the value that removed channels are set to), "keep" (all
+        but the first channels are set to zero), or "none".
+      count: the number of first channels.
+      measured: the region that is measured; for a selectivity, the attacked one.
+      measure: "value"; "drop" (the value with nothing removed, minus the value); or
+        "selectivity" (drop inside the attacked region minus drop outside).
+      versus: the controls whose mean was subtracted, or None.
+      quantity: a key.
+      title: the quantity in words.
+      value: in 0..1; for controls the mean over draws.
+      low, high: 95 % interval, by bootstrap over images; for controls, the range of
+        the draws.
+      chance: the value of a guess, where there is one.
+      num_images: the number of images measured.
       num_draws: sets of channels behind the value.
-      num_classes: in the mean over classes; None where there is none.
+      num_classes: classes in a mean over classes, else None.
     """
 
     ranking: str
@@ -48,16 +50,21 @@ class Removal:
     num_classes: int | None
 
 
+def select(removals: Iterable[Removal], **wanted: object) -> list[Removal]:
+    """Select the removals with these values of fields."""
+    return [r for r in removals if all(getattr(r, k) == v for k, v in wanted.items())]
+
+
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How alike two rankings of the same channels are.
+    """How similar two rankings of the same channels are.
 
     Attributes:
-      region: that both are for.
-      first, second: methods.
-      correlation: Spearman's, of the scores; None where one holds no scores.
+      region: the region that both are for.
+      first, second: their methods.
+      correlation: Spearman's correlation of the scores; None where one has no scores.
       overlap: number of best channels to the share of them in common.
-      num_channels: of the feature; a random pair shares count / num_channels.
+      num_channels: channels of the feature; a random pair shares count / num_channels.
     """
 
     region: str
@@ -70,15 +77,15 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class Stability:
-    """How alike a ranking is to itself on other images of the same kind.
+    """How similar a ranking is to itself on other images of the same kind.
 
     Attributes:
-      method: of the ranking.
-      region: that it is for.
+      method: the ranking's method.
+      region: the region that it is for.
       correlation, low, high: Spearman's correlation of its scores with those of
         resampled images: mean and 95 % range over resamples.
       overlap: number of best channels to the mean share in common.
-      num_images: ranked on.
+      num_images: the number of images ranked on.
     """
 
     method: str

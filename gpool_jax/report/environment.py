@@ -1,4 +1,4 @@
-"""Where a number was measured."""
+"""The machine and the versions with which a number was measured."""
 
 import importlib.metadata
 import os
@@ -13,7 +13,7 @@ from gpool_jax import __version__
 
 
 def environment(seconds: float) -> dict:
-    """Versions, hardware, the command and its wall time in seconds."""
+    """Describe versions, hardware, the command and its wall time in seconds."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     device = jax.devices()[0]
     return {
@@ -28,7 +28,7 @@ def environment(seconds: float) -> dict:
 
 
 def cpu_model() -> str:
-    """The processor, as it calls itself."""
+    """Name the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

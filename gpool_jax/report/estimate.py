@@ -1,4 +1,4 @@
-"""What a training is estimated to cost, and how the terminal says it."""
+"""The estimated cost of a training, and its text for the terminal."""
 
 import dataclasses
 import math
@@ -6,29 +6,29 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What one training costs, and how many of a comparison are like it.
+    """The cost of one training, and how many trainings of a comparison are like it.
 
     Attributes:
-      name: of the run; empty where there is one.
-      num_runs: that differ in their seed only.
-      num_images: of training.
+      name: name of the run; empty if there is only one.
+      num_runs: runs that differ in their seed only.
+      num_images: training images.
       image_shape: (H, W, C) of the data set.
       input_shape: (H, W, C) of the network's input.
-      parameters: by part of the network.
-      forward_flops: floating point operations of the network for one image.
-      step_flops: of the program of a whole training step, on all devices together.
+      parameters: part of the network to its number of parameters.
+      forward_flops: floating point operations to evaluate one image.
+      step_flops: floating point operations of a training step, on all devices together.
       state_bytes: parameters, statistics and optimiser, on every device.
       data_bytes: the training data, on every device.
-      temporary_bytes: what a step needs besides, on every device.
-      device_kind: as JAX names it.
-      devices: of all processes.
-      num_processes: that train together.
-      batch_size: over all of them.
-      steps: of the training.
-      compile_seconds: of the step, with nothing compiled before.
+      temporary_bytes: other memory of a step, on every device.
+      device_kind: JAX's name of the device.
+      devices: devices of all processes.
+      num_processes: processes that train together.
+      batch_size: images a step, on all devices together.
+      steps: steps of the training.
+      compile_seconds: compilation of the step, with an empty cache.
       step_seconds: median, shortest, longest.
-      num_validations: in the course of the training.
-      validation_seconds: of each, data and compilation apart.
+      num_validations: validations during the training.
+      validation_seconds: time of each, without loading data and compilation.
     """
 
     name: str
@@ -54,24 +54,24 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Predicted, of one run."""
+        """Predicted time of one run."""
         validations = self.num_validations * self.validation_seconds
         return self.compile_seconds + self.steps * self.step_seconds[0] + validations
 
 
 def describe_total(estimates: list[Estimate]) -> str:
-    """What all runs take together, and what is not in it."""
+    """Format the time of all runs together, and what it leaves out."""
     runs = sum(e.num_runs for e in estimates)
     total = _duration(sum(e.num_runs * e.seconds for e in estimates))
     together = f"All {runs} runs together: {total}.\n" if runs > 1 else ""
     return (
-        f"{together}Predicted is the training, without reading the data before it and the "
-        "measurements after it. Nothing was kept."
+        f"{together}The prediction covers training only, not reading the data before it or the "
+        "measurements after it. Nothing was saved."
     )
 
 
 def describe(e: Estimate) -> str:
-    """An estimate as text for the terminal."""
+    """Format an estimate as text for the terminal."""
 
     def size(shape: tuple[int, ...]) -> str:
         return " x ".join(map(str, shape))
@@ -105,7 +105,7 @@ def describe(e: Estimate) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Rounded up to what can be told apart.
+    """Format a duration, rounded up.
 
     >>> _duration(8.2), _duration(125), _duration(7300)
     ('9 s', '2 min 5 s', '2 h 2 min')

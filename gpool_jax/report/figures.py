@@ -1,302 +1,185 @@
-"""Figures of a result, drawn without a display, as PNG bytes."""
+"""Figures of a result, as PNG bytes."""
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gpool_jax.report import channel_figures, shift_figures
+from gpool_jax.report.canvas import legend_below, new_figure, open_sides, to_png
 from gpool_jax.report.overlays import Overlay, draw_overlays
-from gpool_jax.report.result import INPUTS, Probe, Result, Row
+from gpool_jax.report.result import INPUTS, Maps, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
 
 def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> list[tuple[str, bytes]]:
-    """Every figure that the result has data for.
+    """Draw every figure that the result has data for.
 
     Args:
-      result: what to show.
-      overlays: images with what was answered.
+      result: the result to show.
+      overlays: images with their predictions.
 
     Returns:
       (caption, PNG) pairs, in reading order.
     """
-    figures: list[tuple[str, bytes]] = []
+    return [(caption, to_png(figure)) for caption, figure in _draw_each(result, overlays)]
 
-    def add(caption: str, draw: Callable[..., None], size: tuple[float, float], *args: Any):
-        figures.append((caption, _render(draw, size, *args)))
 
+def _draw_each(result: Result, overlays: Sequence[Overlay]) -> Iterator[tuple[str, Any]]:
+    maps = result.maps
     if result.rows:
-        height = 1.2 + 0.32 * len(result.rows)
-        add(
-            "Accuracy of each arm with its 95 % interval; the grey tick is chance.",
-            _draw_rows,
-            (8, height),
-            result.rows,
-        )
-    if "per_cell" in result.maps:
-        add(
-            f"Accuracy by cell of the canvas: {result.maps['per_cell_of']}.",
-            _draw_per_cell,
-            (3.8, 3.4),
-            np.array(result.maps["per_cell"]),
-        )
-    if "confusion" in result.maps:
-        add(
-            f"What was answered (columns) for each truth (rows): {result.maps['confusion_of']}.",
-            _draw_confusion,
-            (4.6, 4.2),
-            np.array(result.maps["confusion"]),
-            result.maps.get("classes"),
-        )
-    if result.maps.get("tuning"):
-        count = len(result.maps["tuning"])
-        add(
-            "Channel tuning: mean activation of the most position-selective channels over the "
-            "cells (eta squared: share of a channel's variance that the cell explains).",
-            _draw_tuning,
-            (8, 1.35 * -(-count // 8) + 0.3),
-            result.maps,
-        )
+        yield _draw_rows(result.rows)
+    if "per_cell" in maps:
+        yield _draw_per_cell(np.array(maps["per_cell"]), maps["per_cell_of"])
+    if "confusion" in maps:
+        yield _draw_confusion(maps)
+    if maps.get("tuning"):
+        yield _draw_tuning(maps)
     if result.probes:
-        add(
-            "Read-out of the frozen network by input: the latent, its channels permuted "
-            "per example, and sorted (the maximal permutation invariant). Dashed: chance.",
-            _draw_probes,
-            (8, 1.1 + 0.5 * len(_probe_groups(result.probes))),
-            result.probes,
-        )
-    _add_channels(add, result, overlays)
-    shifted = shift_figures.protocols(result.measurements)
-    if shifted:
-        size = (max(4.2, 2.9 * len(shifted)), 3.6)
-        add(
-            "Accuracy against consistency under each protocol, with 95 % intervals: up and to the "
-            "right is better.",
-            shift_figures.draw_pareto,
-            size,
-            result.measurements,
-        )
-        add(
-            "How often the answer to the shifted image is that to the unshifted one, by distance.",
-            shift_figures.draw_distance,
-            size,
-            result.measurements,
-        )
-    if any(m.quantity in ("cell_decoding", "shift_r2") for m in result.measurements):
-        arms = len({m.arm for m in result.measurements})
-        add(
-            "Position read from the latent: the cell of a canvas, and the shift of a whole image. "
-            "Dashed: a guess.",
-            shift_figures.draw_position,
-            (9, 1.0 + 0.35 * arms),
-            result.measurements,
-        )
-    if any(result.curves.values()):
-        add("Training: loss, and accuracy.", _draw_curves, (8, 3.4), result.curves)
-    return figures
-
-
-def _add_channels(add: Callable[..., None], result: Result, overlays: Sequence[Overlay]) -> None:
-    """Figures of ranked and removed channels."""
-    removed = [r for r in result.removals if r.count]
-    if removed:
-        first = result.removals[0].quantity
-        fill = result.maps.get("table_action", "zero")
-        quantities = [first]
-        if first == "head":  # a classifier: what the paper's claim is about, side by side
-            quantities = list(dict.fromkeys(r.quantity for r in removed if r.measure == "value"))
-        for quantity in quantities:
-            regions = len({r.region for r in removed})
-            rows = len({r.action for r in removed})
-            title = next(r.title for r in removed if r.quantity == quantity)
-            add(
-                f"{title} in the attacked region against the number of channels. Lines: rankings, "
-                "with 95 % intervals over images. Bands: 95 % of the random and of the matched "
-                "sets. Dotted: nothing removed.",
-                channel_figures.draw_removal_curves,
-                (max(4.6, 2.9 * regions), 0.8 + 2.1 * rows),
-                result.removals,
-                quantity,
-            )
-        details = [q for q in dict.fromkeys(r.quantity for r in removed) if q.startswith("iou_")]
-        if details:
-            add(
-                "IoU of each class over the whole image. Lines, bands and dots as above.",
-                channel_figures.draw_class_curves,
-                (9.5, 0.9 + 1.6 * -(-len(details) // 4)),
-                result.removals,
-                fill,
-                details,
-            )
-        count = int(result.maps["table_count"])
-        chosen = [
-            r for r in removed if (r.measure, r.action, r.count) == ("selectivity", fill, count)
-        ]
-        if chosen:
-            regions = len({r.measured for r in chosen})
-            bars = max(1, len({r.ranking for r in chosen}))
-            add(
-                f"Region selectivity: {count} of {result.maps['num_channels']} channels removed.",
-                channel_figures.draw_selectivity,
-                (max(5.0, 4.0 * regions), 1.0 + 0.3 * bars),
-                result.removals,
-                fill,
-                count,
-            )
+        yield _draw_probes(result.probes)
+    yield from channel_figures.draw_removals(result)
     if overlays:
-        columns = 2 + max(len(overlay.answers) for overlay in overlays)
-        add(
-            "What is answered, one colour a class; pixels without a label are grey. The frame is "
-            "the attacked region.",
-            draw_overlays,
-            (min(18.0, 2.1 * columns), 0.7 + 1.75 * len(overlays)),
-            list(overlays),
-            list(result.maps["classes"]),
-        )
-    if any(a.region and a.correlation is not None for a in result.agreements):
-        regions = len({a.region for a in result.agreements if a.region})
-        add(
-            "Rank correlation of the methods' scores, by region.",
-            channel_figures.draw_agreement,
-            (max(4.5, 3.6 * regions), 3.6),
-            result.agreements,
-        )
-    if result.maps.get("scores"):
-        add(
-            "Scores of each ranking, best first: how many channels stand out.",
-            channel_figures.draw_scores,
-            (max(5.0, 3.2 * len({name.rsplit(" ", 1)[1] for name in result.maps["scores"]})), 3.4),
-            result.maps["scores"],
-        )
+        yield draw_overlays(overlays, maps["classes"])
+    yield from channel_figures.draw_rankings(result)
+    yield from shift_figures.draw_shift(result.measurements)
+    if any(result.curves.values()):
+        yield _draw_curves(result.curves)
 
 
-def _render(draw: Callable[..., None], size: tuple[float, float], *args: Any) -> bytes:
-    # The object interface: no pyplot, no global state, no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure, *args)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _draw_rows(figure: Any, rows: list[Row]) -> None:
+def _draw_rows(rows: list[Row]) -> tuple[str, Any]:
+    figure = new_figure(8, 1.2 + 0.32 * len(rows))
     axes = figure.subplots()
+    y = np.arange(len(rows))
+    value, low, high, chance = (
+        np.array([100 * getattr(row, name) for row in rows])
+        for name in ("accuracy", "low", "high", "chance")
+    )
+    colours = [_PALETTE[0] if row.task == "location" else _PALETTE[1] for row in rows]
+    axes.barh(y, value, color=colours, height=0.7)
+    axes.hlines(y, low, high, color="black", linewidth=1.5)
+    axes.vlines(chance, y - 0.45, y + 0.45, color="#555555", linewidth=2)
+    for i in y:
+        axes.text(101, i, f"{value[i]:.1f}", va="center", fontsize=8)
     names = [f"{row.task}: {row.arm} ({row.checkpoint})" for row in rows]
-    for i, row in enumerate(rows):
-        colour = _PALETTE[0] if row.task == "location" else _PALETTE[1]
-        axes.barh(i, 100 * row.accuracy, color=colour, height=0.7)
-        axes.plot([100 * row.low, 100 * row.high], [i, i], color="black", linewidth=1.5)
-        axes.plot([100 * row.chance] * 2, [i - 0.45, i + 0.45], color="#555555", linewidth=2)
-        axes.text(101, i, f"{100 * row.accuracy:.1f}", va="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_yticks(y, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
     axes.set_xlabel("accuracy, %")
-    axes.spines[["top", "right"]].set_visible(False)
+    open_sides([axes])
+    return "Accuracy of each arm with its 95 % interval; the grey tick is chance.", figure
 
 
-def _draw_per_cell(figure: Any, accuracy: np.ndarray) -> None:
+def _draw_per_cell(accuracy: np.ndarray, network: str) -> tuple[str, Any]:
+    figure = new_figure(3.8, 3.4)
     axes = figure.subplots()
     image = axes.imshow(100 * accuracy, vmin=0, vmax=100, cmap="viridis")
-    _annotate(axes, 100 * accuracy, "{:.1f}")
+    _annotate(axes, 100 * accuracy, "{:.1f}", white=accuracy < 0.6)
     axes.set_xlabel("column")
     axes.set_ylabel("row")
     axes.set_xticks(range(accuracy.shape[1]))
     axes.set_yticks(range(accuracy.shape[0]))
     figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
+    return f"Accuracy by cell of the canvas: {network}.", figure
 
 
-def _draw_confusion(figure: Any, confusion: np.ndarray, classes: list[str] | None = None) -> None:
+def _draw_confusion(maps: Maps) -> tuple[str, Any]:
+    figure, confusion = new_figure(4.6, 4.2), np.array(maps["confusion"])
     axes = figure.subplots()
     image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
     if len(confusion) <= 10:
-        _annotate(axes, 100 * confusion, "{:.0f}", light_above=60)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
-    if classes is not None:
-        axes.set_xticks(range(len(classes)), classes, fontsize=6, rotation=60, ha="right")
-        axes.set_yticks(range(len(classes)), classes, fontsize=6)
-    figure.colorbar(image, ax=axes, label="% of the truth", shrink=0.85)
+        _annotate(axes, 100 * confusion, "{:.0f}", white=confusion > 0.6)
+    axes.set_xlabel("prediction")
+    axes.set_ylabel("label")
+    if "classes" in maps:
+        ticks = range(len(maps["classes"]))
+        axes.set_xticks(ticks, maps["classes"], fontsize=6, rotation=60, ha="right")
+        axes.set_yticks(ticks, maps["classes"], fontsize=6)
+    figure.colorbar(image, ax=axes, label="% of the label", shrink=0.85)
+    return f"Predictions (columns) for each label (rows): {maps['confusion_of']}.", figure
 
 
-def _annotate(axes: Any, values: np.ndarray, form: str, light_above: float | None = None) -> None:
+def _annotate(axes: Any, values: np.ndarray, form: str, white: np.ndarray) -> None:
     for (i, j), value in np.ndenumerate(values):
-        if light_above is None:
-            colour = "white" if value < 60 else "black"
-        else:
-            colour = "white" if value > light_above else "black"
+        colour = "white" if white[i, j] else "black"
         axes.text(j, i, form.format(value), ha="center", va="center", color=colour, fontsize=7)
 
 
-def _draw_tuning(figure: Any, maps: dict[str, Any]) -> None:
-    tuning = np.array(maps["tuning"])
-    columns = min(8, len(tuning))
-    grid = np.atleast_1d(figure.subplots(-(-len(tuning) // columns), columns)).ravel()
-    for axes in grid:
-        axes.axis("off")
-    for axes, tune, channel, share in zip(
-        grid, tuning, maps["tuning_channels"], maps["tuning_selectivity"], strict=False
-    ):
-        axes.imshow(tune, cmap="magma")
-        axes.set_title(f"#{channel}  {share:.2f}", fontsize=7, pad=2)
+def _draw_tuning(maps: Maps) -> tuple[str, Any]:
+    """Draw a tile for each channel, in one image: axes of its own for each take long."""
+    tuning = np.array(maps["tuning"], np.float64)
+    low, high = (f(tuning, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+    tiles = (tuning - low) / np.where(high > low, high - low, 1.0)
+    n, columns = tiles.shape[1], min(8, len(tiles))
+    rows = -(-len(tiles) // columns)
+    # In tenths of a cell: a tenth of a side between tiles, and above them 0.4 for their titles.
+    side, down = 10 * n, 4 * n
+    height, width = side + down, side + n
+    canvas = np.full((rows * height, columns * width), np.nan)
+    figure = new_figure(8, 1.35 * rows + 0.3)
+    axes = figure.subplots()
+    titles = zip(maps["tuning_channels"], maps["tuning_selectivity"], strict=True)
+    for i, (tile, (channel, share)) in enumerate(zip(tiles, titles, strict=True)):
+        top, left = i // columns * height + down, i % columns * width
+        canvas[top : top + side, left : left + side] = np.kron(tile, np.ones((10, 10)))
+        axes.text(left + side / 2, top - n, f"#{channel}  {share:.2f}", ha="center", fontsize=7)
+    axes.imshow(canvas, cmap="magma", interpolation="nearest")
+    axes.axis("off")
+    caption = (
+        "Channel tuning: mean activation of the most position-selective channels over the "
+        "cells (eta squared: share of a channel's variance that the cell explains)."
+    )
+    return caption, figure
 
 
-def _draw_probes(figure: Any, probes: list[Probe]) -> None:
-    """One line of three bars per (network, stage): what each input gives away."""
-    chosen_probe = {
+def _draw_probes(probes: list[Probe]) -> tuple[str, Any]:
+    """Draw three bars, one for each input, per (network, stage)."""
+    selected = {
         (p.target, p.input, (p.network, p.stage)): p for p in probes if p.probe == "selected"
     }
-    groups = _probe_groups(probes)
+    groups = list(dict.fromkeys((p.network, p.stage) for p in probes))
     targets = [t for t in ("cell", "class") if any(p.target == t for p in probes)]
+    figure = new_figure(8, 1.1 + 0.5 * len(groups))
     panels = np.atleast_1d(figure.subplots(1, len(targets), sharey=True))
     for axes, target in zip(panels, targets, strict=True):
         for i, name in enumerate(INPUTS):
-            chosen = [chosen_probe[(target, name, group)] for group in groups]
+            chosen = [selected[(target, name, group)] for group in groups]
             y = np.arange(len(groups)) + 0.26 * (i - 1)
             axes.barh(y, [100 * p.accuracy for p in chosen], 0.25, color=_PALETTE[i], label=name)
-            for height, p in zip(y, chosen, strict=True):
-                axes.plot([100 * p.low, 100 * p.high], [height] * 2, color="black", linewidth=1)
+            low, high = ([100 * getattr(p, end) for p in chosen] for end in ("low", "high"))
+            axes.hlines(y, low, high, color="black", linewidth=1)
         axes.axvline(100 * chosen[0].chance, color="#555555", linestyle="--", linewidth=1)
         axes.set_yticks(range(len(groups)), [f"{n}: {s}" for n, s in groups], fontsize=8)
         axes.set_xlim(0, 100)
         axes.set_xlabel("held-out accuracy, %", fontsize=8)
         axes.set_title(f"decoding the {target}", fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, ncols=3, loc="outside lower center")
+    open_sides(panels)
+    legend_below(figure, panels, ncols=3)
+    caption = (
+        "Probes of the frozen network by input: the latent, its channels permuted per example, "
+        "and sorted (the maximal permutation invariant). Dashed: chance."
+    )
+    return caption, figure
 
 
-def _probe_groups(probes: list[Probe]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((p.network, p.stage) for p in probes))
-
-
-def _draw_curves(figure: Any, curves: dict[str, list[dict[str, Any]]]) -> None:
+def _draw_curves(curves: dict[str, list[dict[str, Any]]]) -> tuple[str, Any]:
+    figure = new_figure(8, 3.4)
     panels = figure.subplots(1, 2)
-    for (name, events), colour in zip(curves.items(), _cycle(len(curves)), strict=True):
-        for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
+    for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
+        for i, (name, events) in enumerate(curves.items()):
+            colour = _PALETTE[i % len(_PALETTE)]
             train = [(e["step"], e[key]) for e in events if key in e]
             val = [(e["step"], e[f"val_{key}"]) for e in events if f"val_{key}" in e]
             if train:
                 axes.plot(*zip(*train, strict=True), color=colour, linewidth=1, label=name)
             if val:
                 axes.plot(*zip(*val, strict=True), "o", color=colour, markersize=3)
-    for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
         axes.set_xlabel("step")
         axes.set_ylabel(f"{key} (line: training, dots: validation)", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
+    open_sides(panels)
     panels[0].set_yscale("log")
     panels[1].set_ylim(0, 1.02)
     if len(curves) > 1:
         panels[1].legend(fontsize=6)
-
-
-def _cycle(count: int) -> list[str]:
-    return [_PALETTE[i % len(_PALETTE)] for i in range(count)]
+    return "Training: loss and accuracy.", figure

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,25 +11,23 @@ from gpool_jax.report import channel_tables, figures, quantities, table
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
 
+_log = logging.getLogger("gpool_jax")
+
 
 def write_report(
     result: Result,
     folder: Path,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
     *,
     overlays: Sequence[Overlay] = (),
 ) -> Path | None:
-    """Write report.html.
+    """Write report.html and return its path, or None if a package is missing.
 
     Args:
-      result: what to show.
-      folder: where to write it.
-      warn: told in one line if the page cannot be made for want of a package;
-        the numbers are in results.json all the same.
-      overlays: images with what was answered.
-
-    Returns:
-      The page's path, or None.
+      result: the result to show.
+      folder: the folder to write to.
+      warn: receives one line if a package is missing.
+      overlays: images with their predictions.
     """
     try:
         import jinja2

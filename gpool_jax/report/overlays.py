@@ -1,20 +1,23 @@
-"""Images with what a segmentation network answers laid over them."""
+"""Images with a segmentation network's predictions laid over them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from gpool_jax.report.canvas import new_figure
+
 
 @dataclasses.dataclass(frozen=True)
 class Overlay:
-    """One image and several answers.
+    """One image and several predictions.
 
     Attributes:
       image: uint8 [H, W, 3].
-      labels: int [H, W]; what is no class is left blank.
-      answers: title to int [H, W].
-      box: (top, left, bottom, right) in 0..1 to be framed; None: no frame.
+      labels: int [H, W]; pixels whose label is no class stay grey.
+      answers: title to predictions, int [H, W].
+      box: frame to draw, (top, left, bottom, right) in 0..1, or None.
     """
 
     image: np.ndarray
@@ -23,42 +26,42 @@ class Overlay:
     box: tuple[float, float, float, float] | None = None
 
 
-def draw_overlays(figure: Any, overlays: list[Overlay], class_names: list[str]) -> None:
-    """A row for each image: the image, the truth, and every answer, in one colour a class."""
+def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> tuple[str, Any]:
+    """Draw a row per image: the image, its labels and every prediction, one colour per class."""
+    columns = 2 + max(len(overlay.answers) for overlay in overlays)
+    figure = new_figure(min(18.0, 2.1 * columns), 0.7 + 1.75 * len(overlays))
     from matplotlib import colormaps
     from matplotlib.patches import Patch, Rectangle
 
     colours = colormaps["tab20"](np.arange(len(class_names)) % 20)[:, :3]
-    columns = 2 + max(len(overlay.answers) for overlay in overlays)
     grid = figure.subplots(len(overlays), columns, squeeze=False)
     for row, overlay in zip(grid, overlays, strict=True):
-        titles = ["image", "truth", *overlay.answers]
+        titles = ["image", "labels", *overlay.answers]
         known = overlay.labels < len(class_names)
         pictures = [overlay.image, _blend(overlay.image, overlay.labels, known, colours)]
         everywhere = np.ones_like(known)
-        pictures += [
-            _blend(overlay.image, answer, everywhere, colours)
-            for answer in overlay.answers.values()
-        ]
+        found = overlay.answers.values()
+        pictures += [_blend(overlay.image, answer, everywhere, colours) for answer in found]
         for axes in row:
             axes.axis("off")
         for axes, title, picture in zip(row, titles, pictures, strict=False):
             axes.imshow(picture)
             axes.set_title(title, fontsize=7)
-            if overlay.box is not None and title not in ("image", "truth"):
+            if overlay.box is not None and title not in ("image", "labels"):
                 top, left, bottom, right = overlay.box
                 height, width = picture.shape[:2]
-                frame = Rectangle(
-                    (left * width, top * height),
-                    (right - left) * width - 1,
-                    (bottom - top) * height - 1,
-                    fill=False,
-                    edgecolor="white",
-                    linewidth=1.5,
-                )
+                corner = (left * width, top * height)
+                right, bottom = right * width - 1, bottom * height - 1
+                frame = Rectangle(corner, right - corner[0], bottom - corner[1], fill=False)
+                frame.set(edgecolor="white", linewidth=1.5)
                 axes.add_patch(frame)
     patches = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
     figure.legend(handles=patches, fontsize=7, ncols=6, loc="outside lower center")
+    caption = (
+        "Predictions, one colour a class; pixels without a label are grey. The frame is the "
+        "attacked region."
+    )
+    return caption, figure
 
 
 def _blend(

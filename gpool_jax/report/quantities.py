@@ -1,4 +1,4 @@
-"""What is measured under shift: names, units, and the tables of measurements."""
+"""Quantities under shift: titles, units, and tables of measurements."""
 
 from gpool_jax.report.result import Measurement
 
@@ -12,18 +12,17 @@ QUANTITIES = {
     "probability_change": ("change of top probability", "%"),
     "latent_distance": ("latent distance", ""),
     "latent_cosine": ("latent cosine", ""),
-    "shift_r2": ("shift read from latent, R2", ""),
-    "cell_decoding": ("cell read from latent", "%"),
+    "shift_r2": ("shift decoded from latent, R2", ""),
+    "cell_decoding": ("cell decoded from latent", "%"),
 }
 Block = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def measurement_blocks(measurements: list[Measurement]) -> list[Block]:
-    """Tables of measurements: a line for each quantity, a column for each arm.
+    """Make tables of measurements: a line per quantity, a column per arm.
 
     Returns:
-      (title, header, lines) for each protocol, first of the arms themselves,
-      then of their differences.
+      (title, header, lines) of each protocol: first the arms, then their differences.
     """
     groups: dict[tuple[str, str | None], list[Measurement]] = {}
     for m in measurements:
@@ -46,17 +45,16 @@ def _block(protocol: str, versus: str | None, group: list[Measurement]) -> Block
         label = f"{name}, {unit}" if unit else name
         if members[0].chance:
             label += f" (chance {_number(members[0].chance, unit)})"
-        cells = [_cell(found.get((quantity, arm))) for arm in arms]
+        cells = [
+            format_measurement(found[quantity, arm]) if (quantity, arm) in found else "-"
+            for arm in arms
+        ]
         lines.append((label, *cells, str(members[0].num_images), str(members[0].num_seeds)))
     return title, ("quantity", *arms, "images", "seeds"), lines
 
 
-def _cell(m: Measurement | None) -> str:
-    return "-" if m is None else format_measurement(m)
-
-
 def format_measurement(m: Measurement) -> str:
-    """A value and its 95 % interval in the quantity's unit: "73.2 (72.0 to 74.3)"."""
+    """Format a value and its 95 % interval in the quantity's unit: "73.2 (72.0 to 74.3)"."""
     unit = QUANTITIES[m.quantity][1]
     value, low, high = (_number(v, unit, m.versus is not None) for v in (m.value, m.low, m.high))
     return f"{value} ({low} to {high})"

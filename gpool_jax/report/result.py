@@ -1,16 +1,16 @@
-"""What an experiment measured, as plain data: what results.json holds."""
+"""The results of an experiment as plain data: the content of results.json."""
 
 import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from gpool_jax.report.channel_result import Agreement, Removal, Stability
 
-# What a probe reads: the pooled vector, its channels permuted, its channels sorted.
+# Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
 
 
@@ -19,17 +19,17 @@ class Row:
     """One accuracy, with everything needed to judge it.
 
     Attributes:
-      arm: which network, and how it was tested.
+      arm: the network, and how it was tested.
       task: "location" or "recognition".
-      checkpoint: "best" (picked on the validation split) or "step N".
-      accuracy: over all (image, cell, permutation) answers, in 0..1.
-      low, high: 95 % interval, bootstrap over images (and seeds).
+      checkpoint: "best" (on the validation split) or "step N".
+      accuracy: mean over all (image, cell, permutation) predictions, in 0..1.
+      low, high: 95 % interval, by bootstrap over images (and seeds).
       chance: accuracy of a uniform guess.
-      num_images: test images.
-      num_predictions: answers per seed.
-      num_seeds: training seeds.
+      num_images: the number of test images.
+      num_predictions: predictions per seed.
+      num_seeds: the number of training seeds.
       per_seed: each seed's accuracy.
-      steps: training steps behind the checkpoint, per seed.
+      steps: each seed's training steps before the checkpoint.
     """
 
     arm: str
@@ -48,19 +48,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Accuracy of a read-out of a frozen network's pooled features.
+    """Accuracy of a probe of a frozen network's pooled features.
 
     Attributes:
-      network: which network was frozen.
-      stage: which feature was pooled.
+      network: the frozen network.
+      stage: the feature that was pooled.
       input: one of `INPUTS`.
       probe: "ridge", "logistic", "mlp", or "selected": whichever did best on data
         that is neither fitted nor reported.
       target: "cell", "row", "column" or "class".
       accuracy, low, high, chance: as in `Row`.
-      num_images: test images that the probe was cross-validated on.
+      num_images: test images, over which the probe is cross-validated.
       num_predictions: images times cells.
-      num_seeds: training seeds.
+      num_seeds: the number of training seeds.
     """
 
     network: str
@@ -79,20 +79,20 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One quantity under shift, of one arm or of one arm less another.
+    """One quantity under shift, of one arm or of one arm minus another.
 
     Attributes:
-      arm: which network.
-      versus: the arm that was taken away; None for the quantity itself.
-      protocol: how inputs were shifted; "canvas" for what is read from canvases.
-      quantity: see `report.quantities`.
-      value: over all seeds and images.
-      low, high: 95 % interval, bootstrap over images (and seeds), paired where
-        an arm was taken away.
-      chance: value of a guess, where there is one.
-      num_images: test images.
-      num_answers: answers per seed.
-      num_seeds: training seeds.
+      arm: the network.
+      versus: the arm that was subtracted; None for the quantity itself.
+      protocol: how inputs were shifted; "canvas" for what is decoded from canvases.
+      quantity: a key; see `report.quantities`.
+      value: mean over all seeds and images.
+      low, high: 95 % interval, by bootstrap over images (and seeds), paired where an
+        arm was subtracted.
+      chance: the value of a guess, where there is one.
+      num_images: the number of test images.
+      num_answers: predictions per seed.
+      num_seeds: the number of training seeds.
       per_seed: each seed's value.
     """
 
@@ -110,31 +110,60 @@ class Measurement:
     per_seed: list[float]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """Everything one command measured.
+class Maps(TypedDict, total=False):
+    """Arrays behind the figures, as nested lists, and what they belong to; any may be missing.
 
     Attributes:
-      title: of the report.
-      config: plain config of the run.
+      per_cell: accuracy [n, n]; `per_cell_of` names the network.
+      confusion: [K, K], rows (labels) sum to 1; `confusion_of` names the network.
+      classes: names of the classes.
+      selectivity: eta squared of every channel.
+      tuning: [channels, n, n], mean activations of the most selective channels, which
+        are `tuning_channels`, with eta squared `tuning_selectivity`.
+      scores: "METHOD REGION" to a ranking's scores, best first.
+      table_count, table_action: removal that tables show.
+      num_channels: channels of the feature from which some are removed.
+    """
+
+    per_cell: list[list[float]]
+    per_cell_of: str
+    confusion: list[list[float]]
+    confusion_of: str
+    classes: list[str]
+    selectivity: list[float]
+    tuning: list[list[list[float]]]
+    tuning_channels: list[int]
+    tuning_selectivity: list[float]
+    scores: dict[str, list[float]]
+    table_count: int
+    table_action: str
+    num_channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Everything that one command measured.
+
+    Attributes:
+      title: the report's title.
+      config: the run's configuration, as plain data.
       rows: accuracies.
-      probes: read-outs.
-      maps: name to a nested list: `per_cell` [n, n], `confusion` [K, K] (rows:
-        truth, each summing to 1), `tuning` [channels, n, n] and what they are of.
+      probes: accuracies of probes.
+      maps: arrays behind the figures.
       curves: name of a network to its metrics.jsonl.
       environment: versions, hardware, command, wall time.
       notes: sentences that belong beside the numbers.
-      measurements: what was measured under shift.
-      removals: what was measured with channels removed, or none of them.
-      agreements: of rankings with each other.
-      stability: of rankings with themselves.
+      measurements: quantities under shift.
+      removals: quantities with channels removed, or with none of them.
+      agreements: comparisons of rankings with each other.
+      stability: comparisons of rankings with themselves.
     """
 
     title: str
     config: dict[str, Any]
     rows: list[Row] = dataclasses.field(default_factory=list)
     probes: list[Probe] = dataclasses.field(default_factory=list)
-    maps: dict[str, Any] = dataclasses.field(default_factory=dict)
+    maps: Maps = dataclasses.field(default_factory=Maps)
     curves: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -147,7 +176,7 @@ class Result:
 def write_result(
     result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
 ) -> Path:
-    """Write results.json, and per_image.npz (name of a row, probe or tally to scores) beside it."""
+    """Write results.json, and per_image.npz (name of a row, probe or tally to its scores)."""
     if per_image:
         content: dict[str, Any] = dict(per_image)
         np.savez_compressed(folder / "per_image.npz", **content)
@@ -159,12 +188,16 @@ def write_result(
 
 
 def read_result(folder: Path) -> Result:
-    """Read results.json back."""
+    """Read results.json."""
     values = json.loads((folder / "results.json").read_text())
-    values["rows"] = [Row(**row) for row in values["rows"]]
-    values["probes"] = [Probe(**probe) for probe in values["probes"]]
-    values["measurements"] = [Measurement(**m) for m in values.get("measurements", ())]
-    values["removals"] = [Removal(**r) for r in values.get("removals", ())]
-    values["agreements"] = [Agreement(**a) for a in values.get("agreements", ())]
-    values["stability"] = [Stability(**s) for s in values.get("stability", ())]
+    parts = {
+        "rows": Row,
+        "probes": Probe,
+        "measurements": Measurement,
+        "removals": Removal,
+        "agreements": Agreement,
+        "stability": Stability,
+    }
+    for name, part in parts.items():
+        values[name] = [part(**fields) for fields in values.get(name, ())]
     return Result(**values)

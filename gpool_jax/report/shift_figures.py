@@ -1,116 +1,112 @@
-"""Figures of what was measured under shift."""
+"""Figures of measurements under shift."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from gpool_jax.report.canvas import colour, legend_below, new_figure, open_sides
 from gpool_jax.report.result import Measurement
 
-PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2f8f9d", "#c04f4f")
+# Protocol to arm to quantity to its measurement.
+_Found = dict[str, dict[str, dict[str, Measurement]]]
 
 
-def of_arms(measurements: list[Measurement]) -> list[Measurement]:
-    """The arms themselves, without their differences."""
-    return [m for m in measurements if m.versus is None]
+def draw_shift(measurements: list[Measurement]) -> Iterator[tuple[str, Any]]:
+    """Draw every figure that there are measurements for, as (caption, figure)."""
+    arms = [m for m in measurements if m.versus is None]
+    found: _Found = {m.protocol: {} for m in arms if m.quantity == "consistency"}
+    for m in arms:
+        if m.protocol in found:
+            found[m.protocol].setdefault(m.arm, {})[m.quantity] = m
+    if found:
+        yield _draw_pareto(found)
+        yield _draw_distance(found)
+    position = [m for m in arms if m.quantity in ("cell_decoding", "shift_r2")]
+    if position:
+        yield _draw_position(position)
 
 
-def protocols(measurements: list[Measurement]) -> list[str]:
-    """Protocols in which consistency was measured."""
-    found = [m.protocol for m in of_arms(measurements) if m.quantity == "consistency"]
-    return list(dict.fromkeys(found))
-
-
-def draw_pareto(figure: Any, measurements: list[Measurement]) -> None:
-    """Accuracy against consistency: a panel for each protocol, a cross for each arm."""
-    panels = _panels(figure, protocols(measurements))
-    for axes, protocol in panels:
-        found = _by_arm(measurements, protocol)
-        for (arm, quantities), colour in zip(found.items(), _cycle(len(found)), strict=True):
+def _draw_pareto(found: _Found) -> tuple[str, Any]:
+    """Draw accuracy against consistency: a panel per protocol, a cross per arm."""
+    figure, panels = _panels(found)
+    for axes, arms in zip(panels, found.values(), strict=True):
+        for i, (arm, quantities) in enumerate(arms.items()):
             x, y = quantities["accuracy"], quantities["consistency"]
-            axes.errorbar(
-                100 * x.value,
-                100 * y.value,
-                xerr=_reach(x),
-                yerr=_reach(y),
-                fmt="o",
-                color=colour,
-                markersize=5,
-                linewidth=1,
-                label=arm,
-            )
-        axes.set_title(protocol, fontsize=9)
+            style = {"fmt": "o", "color": colour(i), "markersize": 5, "linewidth": 1}
+            errors = {"xerr": _reach(x), "yerr": _reach(y)}
+            axes.errorbar(100 * x.value, 100 * y.value, **errors, **style, label=arm)
         axes.set_xlabel("accuracy, unshifted, %", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("consistency, %", fontsize=8)
-    _legend(figure, panels[0][0])
+    panels[0].set_ylabel("consistency, %", fontsize=8)
+    legend_below(figure, panels, ncols=4)
+    caption = (
+        "Accuracy against consistency under each protocol, with 95 % intervals: up and to the "
+        "right is better."
+    )
+    return caption, figure
 
 
-def draw_distance(figure: Any, measurements: list[Measurement]) -> None:
-    """Agreement with the unshifted answer, by how far the image was shifted."""
-    panels = _panels(figure, protocols(measurements))
-    for axes, protocol in panels:
-        found = _by_arm(measurements, protocol)
-        for (arm, quantities), colour in zip(found.items(), _cycle(len(found)), strict=True):
+def _draw_distance(found: _Found) -> tuple[str, Any]:
+    """Draw agreement with the unshifted prediction against the distance of the shift."""
+    figure, panels = _panels(found)
+    for axes, arms in zip(panels, found.values(), strict=True):
+        for i, (arm, quantities) in enumerate(arms.items()):
             at = {
                 int(name.split()[2]): m
                 for name, m in quantities.items()
                 if name.startswith("agreement at ") and not np.isnan(m.value)
             }
             distance = sorted(at)
-            value = [100 * at[d].value for d in distance]
-            axes.plot([0, *distance], [100, *value], color=colour, linewidth=1.3, label=arm)
-            low, high = ([100 * getattr(at[d], end) for d in distance] for end in ("low", "high"))
-            axes.fill_between(distance, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_title(protocol, fontsize=9)
+            value, low, high = (
+                [100 * getattr(at[d], name) for d in distance] for name in ("value", "low", "high")
+            )
+            axes.plot([0, *distance], [100, *value], color=colour(i), linewidth=1.3, label=arm)
+            axes.fill_between(distance, low, high, color=colour(i), alpha=0.15, linewidth=0)
         axes.set_xlabel("shift, px (the larger of the two axes)", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_ylabel("agrees with the unshifted answer, %", fontsize=8)
-    _legend(figure, panels[0][0])
+    panels[0].set_ylabel("agrees with the unshifted prediction, %", fontsize=8)
+    legend_below(figure, panels, ncols=4)
+    caption = (
+        "How often the prediction for the shifted image is that for the unshifted one, by distance."
+    )
+    return caption, figure
 
 
-def draw_position(figure: Any, measurements: list[Measurement]) -> None:
-    """What can still be read of position from the latent."""
-    chosen = [m for m in of_arms(measurements) if m.quantity in ("cell_decoding", "shift_r2")]
-    kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in chosen))
-    arms = list(dict.fromkeys(m.arm for m in chosen))
+def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
+    """Draw how much position can be decoded from the latent."""
+    kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in measurements))
+    arms = list(dict.fromkeys(m.arm for m in measurements))
+    figure = new_figure(9, 1.0 + 0.35 * len(arms))
     panels = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True))
     for axes, (quantity, protocol) in zip(panels, kinds, strict=True):
-        for m in chosen:
+        for m in measurements:
             if (m.quantity, m.protocol) != (quantity, protocol):
                 continue
             i = arms.index(m.arm)
-            axes.barh(i, m.value, 0.6, color=_cycle(len(arms))[i])
+            axes.barh(i, m.value, 0.6, color=colour(i))
             axes.plot([m.low, m.high], [i, i], color="black", linewidth=1.2)
             if m.chance is not None:
                 axes.axvline(m.chance, color="#555555", linestyle="--", linewidth=1)
         name = "cell, accuracy" if quantity == "cell_decoding" else f"shift ({protocol}), R2"
         axes.set_title(name, fontsize=9)
         axes.set_yticks(range(len(arms)), arms, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
+    open_sides(panels)
+    caption = (
+        "Position decoded from the latent: the cell of a canvas, and the shift of a whole image. "
+        "Dashed: chance."
+    )
+    return caption, figure
 
 
-def _panels(figure: Any, names: list[str]) -> list[tuple[Any, str]]:
-    return list(zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True))
-
-
-def _by_arm(measurements: list[Measurement], protocol: str) -> dict[str, dict[str, Measurement]]:
-    found: dict[str, dict[str, Measurement]] = {}
-    for m in of_arms(measurements):
-        if m.protocol == protocol:
-            found.setdefault(m.arm, {})[m.quantity] = m
-    return found
+def _panels(protocols: _Found) -> tuple[Any, np.ndarray]:
+    figure = new_figure(max(4.2, 2.9 * len(protocols)), 3.6)
+    panels = np.atleast_1d(figure.subplots(1, len(protocols)))
+    for axes, protocol in zip(panels, protocols, strict=True):
+        axes.set_title(protocol, fontsize=9)
+    open_sides(panels)
+    return figure, panels
 
 
 def _reach(m: Measurement) -> list[list[float]]:
-    """The interval as distances from the value, never negative, in percent."""
+    """Express the interval as distances from the value, never negative, in percent."""
     return [[max(0.0, 100 * (m.value - m.low))], [max(0.0, 100 * (m.high - m.value))]]
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, ncols=4, loc="outside lower center")
-
-
-def _cycle(count: int) -> list[str]:
-    return [PALETTE[i % len(PALETTE)] for i in range(count)]

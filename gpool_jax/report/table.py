@@ -1,4 +1,4 @@
-"""The table of a result, as text for the terminal."""
+"""The tables of a result, as text for the terminal."""
 
 from gpool_jax.report.channel_tables import channel_blocks
 from gpool_jax.report.quantities import measurement_blocks
@@ -6,7 +6,7 @@ from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 
 def format_row(row: Row) -> tuple[str, ...]:
-    """Cells of one line of the table, in the order of `HEADER`."""
+    """Format the cells of one line, in the order of `HEADER`."""
     return (
         row.task,
         row.arm,
@@ -24,7 +24,7 @@ PROBE_HEADER = ("network", "stage", "decoded", "chance", *INPUTS, "n", "seeds")
 
 
 def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
-    """One line per (network, stage, target): the selected probe of each input, in percent."""
+    """Format one line per (network, stage, target): the selected probe of each input, in %."""
     groups: dict[tuple[str, str, str], dict[str, Probe]] = {}
     for probe in probes:
         if probe.probe == "selected":
@@ -45,7 +45,7 @@ def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
 
 
 def format_table(result: Result) -> str:
-    """The rows of a result under a header, columns aligned; then measurements and probes."""
+    """Format accuracies, channels, measurements under shift and probes, in aligned columns."""
     parts = []
     if result.rows:
         parts.append(_align([HEADER, *[format_row(row) for row in result.rows]]))
@@ -55,7 +55,7 @@ def format_table(result: Result) -> str:
         parts.append(f"Under shift, {title} (95 % interval):\n{_align([header, *lines])}")
     if result.probes:
         parts.append(
-            "Read-outs of the frozen network, accuracy % (95 % interval) by input:\n"
+            "Probes of the frozen network, accuracy % (95 % interval) by input:\n"
             + _align([PROBE_HEADER, *probe_lines(result.probes)])
         )
     return "\n\n".join(parts)

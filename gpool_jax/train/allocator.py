@@ -1,8 +1,8 @@
-"""On a CPU, keep freed memory for the next step instead of giving it back each time.
+"""On a CPU, keep freed memory for the next step instead of returning it each time.
 
-XLA asks for every large intermediate anew. glibc takes such blocks from the kernel
-and gives them back at once, so that each step touches fresh pages: a page fault for
-every 4 KiB. That took a third of a training step (`benchmarks/NOTES.md`).
+XLA allocates every large intermediate anew. glibc takes such blocks from the kernel and
+returns them at once, so that each step touches fresh pages, with a page fault for every
+4 KiB. That took a third of a training step (`benchmarks/NOTES.md`).
 """
 
 import ctypes
@@ -13,14 +13,11 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep what is freed; before JAX makes its threads, for good.
+    """Tell the C library to keep what is freed, and return whether it will.
 
-    The process holds on to the most memory it ever used at once, which it would need
-    again. Nothing changes where the library is not glibc, or if the environment
-    variable GPOOL_KEEP_MEMORY is 0.
-
-    Returns:
-      Whether it was done.
+    For a program to call, before JAX makes its threads: it lasts as long as the process,
+    which then keeps the most memory that it ever used at once. Does nothing where the
+    library is not glibc, or if the environment variable GPOOL_KEEP_MEMORY is 0.
     """
     if os.environ.get("GPOOL_KEEP_MEMORY") == "0":
         return False

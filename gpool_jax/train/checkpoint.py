@@ -1,12 +1,11 @@
-"""Orbax behind few verbs: save, load, load the latest or the best that can be read."""
+"""Orbax behind a few verbs: save, load, load the latest or the best that can be read."""
 
+import contextlib
 import dataclasses
-import functools
 import json
-import logging
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,23 @@ import numpy as np
 
 from gpool_jax.errors import InputError, RunError
 
-METRIC = "accuracy"
+# Name of the score in the checkpoints' metadata, whatever the score is.
+_SCORE = "accuracy"
 
 
-def _as_one_process(method: Callable) -> Callable:
-    """Let Orbax see one process, in the one of several that has the checkpoints.
+@contextlib.contextmanager
+def _as_one_process() -> Iterator[None]:
+    """Let Orbax see one process only, in the one of several that has the checkpoints.
 
-    Its own option for this (`active_processes`) is refused by the Checkpointer, which
-    makes its folder with all processes, and compares their paths at every save.
+    The Checkpointer refuses its own option for this (`active_processes`): it makes its
+    folder with all processes, and compares their paths at every save.
     """
-
-    @functools.wraps(method)
-    def alone(*args: Any, **kwargs: Any) -> Any:
-        count = jax.process_count
-        jax.process_count = lambda *_: 1
-        try:
-            return method(*args, **kwargs)
-        finally:
-            jax.process_count = count
-
-    return alone
+    count = jax.process_count
+    jax.process_count = lambda *_: 1
+    try:
+        yield
+    finally:
+        jax.process_count = count
 
 
 @dataclasses.dataclass
@@ -42,58 +38,56 @@ class Checkpoints:
     """The checkpoints of one run: the latest few, the best one, and milestones.
 
     Attributes:
-      directory: made when the first checkpoint is saved.
-      keep: latest checkpoints kept.
-      milestones: steps kept for good.
+      directory: their folder, made when the first one is saved.
+      keep: the number of latest checkpoints kept.
+      milestones: steps whose checkpoints are kept for good.
     """
 
     directory: Path
     keep: int = 2
     milestones: tuple[int, ...] = ()
 
-    @_as_one_process
+    @_as_one_process()
     def __post_init__(self):
-        """Open the folder; Orbax is imported here, for it is slow to import."""
+        """Open the folder; Orbax is imported here because it is slow to import."""
         from orbax.checkpoint import v1 as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
             Path(self.directory).absolute(),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(self.keep),
-                    policies.BestN(get_metric_fn=_score, n=1),
+                    policies.BestN(get_metric_fn=_rank, n=1),
                     policies.CustomSteps(list(self.milestones)),
                 ]
             ),
         )
 
     @property
-    @_as_one_process
+    @_as_one_process()
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
         return sorted(c.step for c in self._checkpointer.checkpoints)
 
-    @_as_one_process
-    def save(
-        self, step: int, state: Any, accuracy: float | None, *, feed: dict | None = None
-    ) -> None:
+    @_as_one_process()
+    def save(self, step: int, state: Any, score: float | None, *, feed: dict | None = None) -> None:
         """Write a checkpoint, completely or not at all.
 
         Args:
           step: its name.
           state: a tree of arrays, replicated if there are several devices.
-          accuracy: on the validation split (or another number that picks the best, the
-            higher the better); None between validations.
-          feed: where the training data stand, as plain JSON; None if the step says it.
+          score: the validation number that picks the best, higher is better; None
+            between validations.
+          feed: the position in the training data, as plain JSON; None if it follows
+            from the step.
 
         Raises:
           RunError: if writing fails.
         """
         # NumPy copies: arrays under pmap may be local to this process.
         host = jax.tree.map(np.asarray, state)
-        metrics = {METRIC: -1.0 if accuracy is None else float(accuracy), "step": step}
+        metrics = {_SCORE: -1.0 if score is None else float(score), "step": step}
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
             # Overwrite: a truncated checkpoint that was passed over is written again.
@@ -106,44 +100,41 @@ class Checkpoints:
             )
             self._write_sums(step)
         except Exception as error:  # whatever the file system or Orbax raises
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = _in_one_line(error, 300)
             raise RunError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
                 f"{reason}. The last good checkpoint is {last}; the same command goes on from "
                 "there."
             ) from error
 
-    @_as_one_process
+    @_as_one_process()
     def load(self, step: int, abstract: Any) -> Any:
         """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
         Raises:
-          InputError: naming it, and the file of it that is missing, cut short or changed,
-            or the array that is not of the shape asked for.
+          InputError: naming the checkpoint, and its file that is missing, cut short or
+            changed, or its array of another shape.
         """
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
         try:
             self._check_sums(step)
             loaded = self._checkpointer.load(step, template)
         except Exception as error:  # Orbax and TensorStore raise many kinds
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InputError(
-                f"checkpoint {self.directory}/{step} cannot be read: {reason}"
-            ) from None
+            raise self._unreadable(step, error) from None
         # Orbax hands over arrays of other shapes than it was asked for.
         for (path, wanted), found in zip(
             jax.tree.leaves_with_path(template), jax.tree.leaves(loaded), strict=True
         ):
             if np.shape(found) != wanted.shape:
                 raise InputError(
-                    f"checkpoint {self.directory}/{step} is of another network than asked for: "
+                    f"checkpoint {self.directory}/{step} is from another network than asked for: "
                     f"{jax.tree_util.keystr(path)} is {np.shape(found)}, not {wanted.shape}"
                 )
         return loaded
 
-    @_as_one_process
+    @_as_one_process()
     def load_feed(self, step: int) -> dict | None:
-        """What `save` was given as `feed`.
+        """Read the position in the training data that `save` was given.
 
         Raises:
           InputError: naming the checkpoint, if it cannot be read.
@@ -151,10 +142,11 @@ class Checkpoints:
         try:
             return (self._checkpointer.metadata(step).custom_metadata or {}).get("feed")
         except Exception as error:  # Orbax raises many kinds
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InputError(
-                f"checkpoint {self.directory}/{step} cannot be read: {reason}"
-            ) from None
+            raise self._unreadable(step, error) from None
+
+    def _unreadable(self, step: int, error: Exception) -> InputError:
+        reason = _in_one_line(error, 160)
+        return InputError(f"checkpoint {self.directory}/{step} cannot be read: {reason}")
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """Read the newest checkpoint that can be read, as (step, state); None if there is none.
@@ -164,10 +156,10 @@ class Checkpoints:
         """
         return self._load_first(self.steps[::-1], abstract, warn)
 
-    @_as_one_process
+    @_as_one_process()
     def load_best(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
-        """Read the readable checkpoint of the highest validation accuracy (earliest of equals)."""
-        scored = [(-_score(c.metrics), c.step) for c in self._checkpointer.checkpoints]
+        """Read the readable checkpoint of the highest score, the earliest of equals."""
+        scored = [(-_rank(c.metrics), c.step) for c in self._checkpointer.checkpoints]
         return self._load_first([step for _, step in sorted(scored)], abstract, warn)
 
     def _load_first(
@@ -184,8 +176,8 @@ class Checkpoints:
             )
         return None
 
-    # Orbax finds a truncated file only while dozens of readers run, and abandons
-    # them loudly. Sums written beside the checkpoints find it before, and by name.
+    # Orbax finds a truncated file only while dozens of readers run, and abandons them
+    # loudly. Sums written beside the checkpoints find it before that, and by name.
 
     def _sums_path(self, step: int) -> Path:
         return Path(self.directory).parent / "checkpoint_sums" / f"{step}.json"
@@ -212,33 +204,17 @@ class Checkpoints:
             if not file.is_file() or zlib.crc32(file.read_bytes()) != expected:
                 raise InputError(f"its file {name} is missing, cut short or changed")
 
-    @_as_one_process
+    @_as_one_process()
     def close(self) -> None:
         """Finish what is being written."""
         self._checkpointer.close()
 
 
-class NoCheckpoints(Checkpoints):
-    """Of a process that neither writes nor reads them: there are none."""
-
-    def __init__(self):
-        pass
-
-    @property
-    def steps(self) -> list[int]:
-        """None."""
-        return []
-
-    def save(
-        self, step: int, state: Any, accuracy: float | None, *, feed: dict | None = None
-    ) -> None:
-        """Nothing is written."""
-
-    def close(self) -> None:
-        """Nothing is open."""
+def _in_one_line(error: Exception, length: int) -> str:
+    return " ".join(str(error).split())[:length] or type(error).__name__
 
 
-def _score(metrics: Any) -> float:
-    """Accuracy, and of equals the earlier: the choice must not depend on when a run stopped."""
+def _rank(metrics: Any) -> float:
+    """The score, lower for later steps: the choice must not depend on when a run stopped."""
     metrics = metrics or {}
-    return float(metrics.get(METRIC, -1.0)) - 1e-12 * float(metrics.get("step", 0))
+    return float(metrics.get(_SCORE, -1.0)) - 1e-12 * float(metrics.get("step", 0))

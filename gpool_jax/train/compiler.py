@@ -1,14 +1,15 @@
-"""What XLA is told when it compiles, and programs that are compiled so."""
+"""XLA's compiler options, and programs that are compiled with them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-# XLA hands parts of a CPU program to the library YNNPACK. Only what is named here pays: XLA's own
-# reductions are much slower, but its own convolutions (Eigen's) are 1.2 to 2.5 times faster, and
-# groups of other work take convolutions with them (`benchmarks/NOTES.md`, 16 to 18).
+# XLA hands parts of a CPU program to the library YNNPACK. Only these pay: XLA's own reductions
+# are much slower, but its own convolutions (Eigen's) are 1.2 to 2.5 times faster, and fused groups
+# of other operations take convolutions with them (`benchmarks/NOTES.md`, 16 to 18).
 _CPU: dict[str, str | bool] = {
     "xla_cpu_experimental_ynn_fusion_type": ",".join(
         f"LIBRARY_FUSION_TYPE_{name}" for name in ("INDIVIDUAL_DOT", "REDUCE")
@@ -18,7 +19,7 @@ _CPU: dict[str, str | bool] = {
 
 @functools.cache
 def compiler_options() -> dict[str, str | bool]:
-    """Options that make programs faster on this platform: for `jax.jit(..., compiler_options=)`.
+    """Return options that make programs faster, for `jax.jit(..., compiler_options=)`.
 
     Empty on a GPU or TPU, and with a version of XLA that does not know them.
     """
@@ -33,23 +34,34 @@ def compiler_options() -> dict[str, str | bool]:
 
 
 class Program:
-    """A mapped function of arrays, compiled with options, once for each set of shapes."""
+    """A device program that is mapped over devices, compiled once for each set of shapes.
 
-    def __init__(self, program: Any, options: dict[str, str | bool]):
-        """Take a program that can be lowered; without options it is left to itself."""
-        self._program, self._options = program, options
+    Args:
+      program: anything that can be called and lowered.
+      options: compiler options; if empty, the program compiles itself.
+      place: turns the arguments into the program's.
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        options: dict[str, str | bool],
+        place: Callable[..., Any] = lambda *args: args,
+    ):
+        self._program, self._options, self._place = program, options, place
         self._compiled: dict[Any, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
-        """Run it."""
-        return self.compile(*args)(*args) if self._options else self._program(*args)
+        """Run the program."""
+        run = self.compile(*args) if self._options else self._program
+        return run(*self._place(*args))
 
-    def lower(self, *args: Any) -> jax.stages.Lowered:
-        """The program for such arguments, not compiled."""
-        return self._program.lower(*args)
+    def lower(self, *args: Any) -> Any:
+        """Return the program for such arguments, not compiled: a `jax.stages.Lowered`."""
+        return self._program.lower(*self._place(*args))
 
-    def compile(self, *args: Any) -> jax.stages.Compiled:
-        """The compiled program for such arguments."""
+    def compile(self, *args: Any) -> Any:
+        """Return the compiled program for such arguments: a `jax.stages.Compiled`."""
         leaves, structure = jax.tree.flatten(args)
         shapes = structure, *((leaf.shape, leaf.dtype) for leaf in leaves)
         if shapes not in self._compiled:

@@ -1,4 +1,4 @@
-"""Where numbers go while training: metrics.jsonl, TensorBoard, the progress bar."""
+"""Outputs of a training: metrics.jsonl, TensorBoard, the progress bar."""
 
 import json
 import sys
@@ -7,13 +7,12 @@ from typing import Any
 
 
 class Events:
-    """Appends one JSON object per logged step; TensorBoard events if asked.
+    """Appends one JSON object per logged step, and TensorBoard events if asked.
 
     Args:
-      folder: of the run.
-      first_step: steps done before; lines of later steps (written by a run that
-        was killed after its last checkpoint) are dropped, so that a step is
-        never logged twice.
+      folder: the run's folder.
+      first_step: the steps done before. Lines of later steps, from a run that was
+        killed after its last checkpoint, are dropped: no step is logged twice.
       tensorboard: write event files too.
     """
 
@@ -42,7 +41,7 @@ class Events:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl; a last line cut short by a kill is left out."""
+    """Read metrics.jsonl, without a last line that a kill cut short."""
     path = Path(folder) / "metrics.jsonl"
     events = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -56,8 +55,8 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 class Progress:
     """A progress bar over images, with images/s and time left, on stderr.
 
-    Without tqdm (a bare accelerator machine) it is silent; without a terminal it
-    is drawn every half minute.
+    Silent without tqdm (a bare accelerator machine); drawn every half minute without a
+    terminal.
     """
 
     def __init__(self, total_steps: int, first_step: int, batch_size: int, title: str):
@@ -78,12 +77,12 @@ class Progress:
         )
 
     def advance(self, steps: int) -> None:
-        """Move on by so many steps."""
+        """Advance by a number of steps."""
         if self._bar is not None:
             self._bar.update(steps * self._batch_size)
 
     def note(self, **values: float) -> None:
-        """Show the newest numbers beside the bar."""
+        """Show the latest numbers beside the bar."""
         if self._bar is not None:
             self._bar.set_postfix({k: f"{v:.3g}" for k, v in values.items()}, refresh=False)
 

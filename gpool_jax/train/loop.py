@@ -1,9 +1,11 @@
-"""The loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
+"""The training loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
+import contextlib
+import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,37 +19,38 @@ from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.state import TrainState
 
+_log = logging.getLogger("gpool_jax")
+
 
 class Feed(Protocol):
-    """Where the training data come from.
+    """A source of training data.
 
     Attributes:
-      data: put on every device once and handed to every step.
-      steps_per_dispatch: steps whose inputs are gathered for one call, where the
-        config leaves it open.
+      data: arrays put on every device once and handed to every step.
+      steps_per_dispatch: steps in one call, unless the config says it.
     """
 
     data: Any
     steps_per_dispatch: int
 
     def fetch(self, data: Any, inputs: Any) -> Any:
-        """The device's batch, inside the step."""
+        """Return the device's batch, inside the step."""
 
     def inputs_at(self, step: int, count: int) -> Any:
-        """Inputs [count, B, ...] of `count` steps from `step` on, on the host."""
+        """Return the inputs [count, B, ...] of `count` steps from `step` on, on the host."""
 
     def state(self) -> dict[str, Any] | None:
-        """Where the data stand, as plain JSON; None if the step alone says it."""
+        """Return the position in the data as plain JSON; None if it follows from the step."""
 
     def restore(self, state: dict[str, Any] | None, step: int) -> None:
-        """Go on from the checkpoint of a step, exactly, or raise."""
+        """Go on exactly from the checkpoint of a step, or raise."""
 
     def close(self) -> None:
-        """End what is open."""
+        """Close what is open."""
 
 
 def steps_of_dispatch(config: TrainConfig, feed: Feed) -> int:
-    """Steps in one call, at most: on a CPU one, where XLA's convolutions are slow in a loop."""
+    """Steps in one call at most: one on a CPU, where XLA's convolutions are slow in a loop."""
     on_cpu = jax.default_backend() == "cpu"
     return config.steps_per_dispatch or (1 if on_cpu else feed.steps_per_dispatch)
 
@@ -67,55 +70,48 @@ class Stopped(Exception):
         self.signal = signal_number
 
 
-class StopRequest:
-    """Context in which SIGTERM and SIGINT are noted instead of obeyed at once."""
-
-    def __init__(self):
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        """Install the handlers; only the main thread may."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        """Put the previous handlers back."""
-        for number, handler in self._previous.items():
+@contextlib.contextmanager
+def note_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of obeying at once; in the main thread."""
+    received: list[int] = []
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, lambda found, _: received.append(found))
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
             signal.signal(number, handler)
-
-    def _note(self, number: int, _frame: Any) -> None:
-        self.received = number
 
 
 def fit(
     *,
     state: TrainState,
-    train_step: Callable[..., tuple[TrainState, dict[str, Any]]],
+    train_step: parallel.Program,
     feed: Feed,
     validate: Callable[[TrainState], dict[str, float]],
     config: TrainConfig,
     folder: Path,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     select_by: str = "accuracy",
     title: str = "train",
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = _log.warning,
 ) -> TrainState:
     """Train up to `config.steps`, going on from the newest readable checkpoint.
 
     Args:
       state: freshly initialised; also the structure of the checkpoints.
       train_step: from `parallel.map_train_step`.
-      feed: of the training data. Its position is saved with every checkpoint and
-        restored from it: this is what makes a resumed run identical.
-      validate: state to what is to be logged, `select_by` among it.
+      feed: the training data. Its position is saved with every checkpoint and
+        restored from it, so that a resumed run is identical.
+      validate: `state -> numbers` to log, `select_by` among them.
       config: lengths and intervals.
-      folder: of the run, for metrics.jsonl.
-      checkpoints: of the run.
+      folder: the run's folder, for metrics.jsonl.
+      checkpoints: the run's checkpoints; None in a process that neither logs nor
+        saves, which is every one but the first.
       select_by: the validation number whose highest value marks the best checkpoint.
-      title: of the progress bar.
+      title: the progress bar's title.
       warn: receives one line per checkpoint that cannot be read.
 
     Returns:
@@ -130,48 +126,51 @@ def fit(
     state = parallel.replicate(jax.tree.map(np.array, state))
     data = parallel.replicate(feed.data)
     chunk = steps_of_dispatch(config, feed)
-    make_log = _Log if processes.is_first() else _NoLog
-    log = make_log(folder, config, first_step, title, checkpoints)
+    log = None
+    if checkpoints is not None:
+        log = _Log(folder, config, first_step, title, checkpoints, select_by)
     step = first_step
     try:
-        with StopRequest() as stop:
-            agreed = _Agreed(stop)
+        with note_signals() as received:
+            agreed = _Agreed(received)
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
                 step += count
                 at_stop = step == _next_stop(step - 1, config)
-                log.add(step, count, metrics, flush=at_stop)
+                if log is not None:
+                    log.add(step, count, metrics, flush=at_stop)
                 if at_stop:
                     values = validate(parallel.local(state))
-                    log.validation(step, values)
-                    accuracy = values[select_by]
-                    checkpoints.save(step, parallel.local(state), accuracy, feed=feed.state())
+                    if log is not None:
+                        log.save(step, parallel.local(state), feed.state(), values)
                 signal_number = agreed.signal(now=at_stop)
                 if signal_number:
-                    if not at_stop:
-                        log.flush(step)
-                        checkpoints.save(step, parallel.local(state), None, feed=feed.state())
+                    if log is not None and not at_stop:
+                        log.save(step, parallel.local(state), feed.state(), {})
                     raise Stopped(signal_number, step)
     finally:
-        log.close()
+        if log is not None:
+            log.close()
     return parallel.local(state)
 
 
 def _restore(
-    state: TrainState, feed: Feed, checkpoints: Checkpoints, warn: Callable[[str], None]
+    state: TrainState, feed: Feed, checkpoints: Checkpoints | None, warn: Callable[[str], None]
 ) -> tuple[int, TrainState]:
-    """The newest checkpoint as (step, state), or (0, the state given); the feed stands there.
+    """Load the newest checkpoint as (step, state), or (0, the given state); move the feed there.
 
-    Process 0 reads it, for the others may have another disk.
+    Process 0 reads it, since the others may not see its disk.
     """
     found = []
 
     def load() -> tuple[int, Any]:
-        step, loaded = checkpoints.load_latest(state, warn) or (0, state)
-        found.append(loaded)
-        return step, checkpoints.load_feed(step) if step else None
+        newest = checkpoints.load_latest(state, warn) if checkpoints is not None else None
+        if checkpoints is None or newest is None:
+            return 0, None
+        found.append(newest[1])
+        return newest[0], checkpoints.load_feed(newest[0])
 
     step, position = processes.from_first(load)
     if step == 0:
@@ -184,35 +183,41 @@ def _restore(
 class _Agreed:
     """The signal at which all processes stop, after the same step.
 
-    The numbers of a step are compared while the next one runs: waiting for them at
-    once would leave the devices idle in between.
+    A step's numbers are compared while the next one runs: waiting for them at once
+    would leave the devices idle in between.
     """
 
-    def __init__(self, stop: StopRequest):
-        self._stop, self._before = stop, 0
+    def __init__(self, received: list[int]):
+        self._received, self._before = received, 0
 
     def signal(self, *, now: bool) -> int:
-        """The number of the signal, the same in every process; 0 for none.
+        """Return the signal's number, the same in every process; 0 for none.
 
         Args:
-          now: do not leave a signal to the next step.
+          now: do not put a signal off to the next step.
         """
-        before, self._before = self._before, parallel.largest(self._stop.received or 0)
+        before, self._before = self._before, parallel.largest(max(self._received, default=0))
         if now or jax.process_count() == 1:
             return int(self._before)
         return int(before)
 
 
 class _Log:
-    """Metrics of the steps done since the last line, fetched from the device at once."""
+    """Writes metrics, fetched from the device a line at a time, and checkpoints."""
 
     def __init__(
-        self, folder: Path, config: TrainConfig, first_step: int, title: str, saved: Checkpoints
+        self,
+        folder: Path,
+        config: TrainConfig,
+        first_step: int,
+        title: str,
+        checkpoints: Checkpoints,
+        select_by: str,
     ):
         self._every, self._batch_size = config.log_every, config.batch_size
         self._events = Events(folder, first_step=first_step, tensorboard=config.tensorboard)
         self._progress = Progress(config.steps, first_step, config.batch_size, title)
-        self._saved = saved
+        self._checkpoints, self._select_by = checkpoints, select_by
         self._pending: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 
@@ -221,9 +226,9 @@ class _Log:
         self._pending.append(metrics)
         self._progress.advance(count)
         if flush or step // self._every > (step - count) // self._every:
-            self.flush(step)
+            self._flush(step)
 
-    def flush(self, step: int) -> None:
+    def _flush(self, step: int) -> None:
         """Write what is pending; stop the run if any of it is not finite."""
         if not self._pending:
             return
@@ -237,41 +242,26 @@ class _Log:
                 per_step[name] = total / count
             else:
                 per_step[name] = np.concatenate([m[name] for m in host])
-        _check_finite(per_step, step, self._saved)
+        _check_finite(per_step, step, self._checkpoints)
         values = {name: float(np.mean(value)) for name, value in per_step.items()}
         num_steps = len(per_step["loss"])
         values["images_per_second"] = num_steps * self._batch_size / seconds
         self._events.write(step, values)
         self._progress.note(loss=values["loss"], accuracy=values["accuracy"])
 
-    def validation(self, step: int, values: dict[str, float]) -> None:
-        """Write validation numbers; their time does not count as training."""
-        self._events.write(step, {f"val_{name}": value for name, value in values.items()})
-        self._started = time.perf_counter()
+    def save(self, step: int, state: TrainState, position: Any, values: dict[str, float]) -> None:
+        """Write what is pending, validation numbers if there are any, and a checkpoint."""
+        self._flush(step)
+        if values:
+            self._events.write(step, {f"val_{name}": value for name, value in values.items()})
+            self._started = time.perf_counter()  # validation does not count as training
+        score = values[self._select_by] if values else None
+        self._checkpoints.save(step, state, score, feed=position)
 
     def close(self) -> None:
-        """Finish the bar and the files."""
+        """Close the progress bar and the files."""
         self._progress.close()
         self._events.close()
-
-
-class _NoLog(_Log):
-    """Of the processes that do not write: their numbers are those of process 0."""
-
-    def __init__(self, *_: Any):
-        pass
-
-    def add(self, step: int, count: int, metrics: dict[str, Any], *, flush: bool) -> None:
-        """Nothing is noted."""
-
-    def flush(self, step: int) -> None:
-        """Nothing is written."""
-
-    def validation(self, step: int, values: dict[str, float]) -> None:
-        """Nothing is written."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def stops(config: TrainConfig) -> list[int]:
@@ -290,7 +280,7 @@ def _next_stop(step: int, config: TrainConfig) -> int:
 
 
 def _check_finite(per_step: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:
-    """Stop before anything that is not finite is saved, naming the first bad step."""
+    """Raise before anything that is not finite is saved, naming the first bad step."""
     bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in per_step.items()}
     found = [(rows[0], name) for name, rows in bad.items() if len(rows)]
     if not found:

@@ -1,4 +1,4 @@
-"""The optimiser of a config: an optax chain, with a moving average of the parameters if asked."""
+"""The optimiser a config asks for: an optax chain, perhaps with averaged parameters."""
 
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ class AverageState(NamedTuple):
 
 
 def make_schedule(config: TrainConfig) -> float | optax.Schedule:
-    """The learning rate: a number, or a function of the step.
+    """Return the learning rate: a number, or a function of the step.
 
-    "cosine" and "poly" (power 0.9) fall to 0 at the last step; `warmup_steps`
-    rise linearly before any of them.
+    "cosine" and "poly" (power 0.9) fall to 0 at the last step; before any of them the
+    rate rises linearly for `warmup_steps`.
     """
     after = max(1, config.steps - config.warmup_steps)
     if config.schedule == "cosine":
@@ -36,11 +36,10 @@ def make_schedule(config: TrainConfig) -> float | optax.Schedule:
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Adam (the reference), AdamW or SGD with momentum, as the config says.
+    """Build Adam (as in the reference code), AdamW or SGD with momentum.
 
-    Weight decay acts on kernels only; it is part of the gradient under "adam"
-    and "sgd" (as in PyTorch) and decoupled from it under "adamw" (Loshchilov
-    and Hutter, 2019).
+    Weight decay acts on kernels only; it is added to the gradient under "adam" and
+    "sgd" (as in PyTorch) and decoupled from it under "adamw" (Loshchilov and Hutter, 2019).
     """
     rate = make_schedule(config)
     if config.optimizer == "adamw":
@@ -56,7 +55,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
             decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
             optimizer = optax.chain(decay, optimizer)
     if config.backbone_rate != 1.0:
-        # Of the update, not of the gradient: Adam would divide a factor out again.
+        # Scales the update, not the gradient: Adam would divide a factor out again.
         share = optax.masked(optax.scale(config.backbone_rate), _backbone)
         optimizer = optax.chain(optimizer, share)
     if config.ema_decay is not None:
@@ -69,7 +68,7 @@ def _kernels(params: Any) -> Any:
 
 
 def _backbone(params: Any) -> Any:
-    """True for the encoder's parameters, which stand under `backbone`."""
+    """Mark the encoder's parameters, which are under `backbone`."""
     return {
         name: jax.tree.map(lambda _, inside=name == "backbone": inside, part)
         for name, part in params.items()
@@ -77,14 +76,14 @@ def _backbone(params: Any) -> Any:
 
 
 def track_average(decay: float) -> optax.GradientTransformation:
-    """Average the parameters over steps without changing the updates; last in a chain.
+    """Average the parameters over steps, leaving the updates alone; the last of a chain.
 
-    average = decay * average + (1 - decay) * parameters, from the initial
-    parameters on (Polyak and Juditsky, 1992).
+    average = decay * average + (1 - decay) * parameters, starting from the initial
+    parameters (Polyak and Juditsky, 1992).
     """
 
     def init(params: Any) -> AverageState:
-        # Copies: the step donates its state, and one buffer cannot be given twice.
+        # Copies, since the step donates its state and a buffer cannot be donated twice.
         return AverageState(jax.tree.map(jnp.copy, params))
 
     def update(updates: Any, state: AverageState, params: Any = None):
@@ -96,7 +95,7 @@ def track_average(decay: float) -> optax.GradientTransformation:
 
 
 def evaluated_variables(state: TrainState) -> dict[str, Any]:
-    """What a state is judged by: its averaged parameters if it has them."""
+    """Return the variables to evaluate: with averaged parameters if the state has them."""
     average = optax.tree.get(state.opt_state, "average", None)
     if average is None:
         return state.variables

@@ -1,17 +1,16 @@
 """The mapping over devices: the only file that says `pmap` or `shard_map`.
 
-Two mappings of one step, with the same results: `pmap`, and `jit(shard_map(...))`.
-
-Where several processes train together, each holds the same state and data on its
-own devices, and its own share of every batch. Only a mapped train step joins
-them; `map_batch` and all that is measured with it stay within one process.
+Both mappings, `pmap` and `jit(shard_map(...))`, give the same results. Where several
+processes train together, each holds the same state and data on its own devices, and its
+own share of every batch. Only a mapped train step joins them; `map_batch`, and all that
+is measured with it, stays within one process.
 """
 
 import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,16 +24,19 @@ from gpool_jax.train.compiler import Program, compiler_options
 AXIS = "data"
 MAPPINGS = ("pmap", "shard_map")
 
+# What one device runs, a pure function of trees of arrays, `(variables, data, inputs) ->
+# outputs`: `variables` (a network's, or a `TrainState`) and `data` are the same on every
+# device, `inputs` are this device's share. `map_train_step` takes `(state, data, inputs) ->
+# (state, metrics)`, with both outputs the same on every device, and `map_batch` takes programs
+# whose outputs are, like the inputs, this device's share.
+DeviceProgram = Callable[[Any, Any, Any], Any]
+
 _mapping: contextvars.ContextVar[str] = contextvars.ContextVar("mapping", default="pmap")
 
 
 @contextlib.contextmanager
 def use(mapping: str) -> Iterator[None]:
-    """Context in which programs are mapped by "pmap" or "shard_map".
-
-    Raises:
-      InputError: if it is neither.
-    """
+    """Map programs by "pmap" or "shard_map" within this context; else an `InputError`."""
     if mapping not in MAPPINGS:
         raise InputError(f"`train.parallel` must be one of {', '.join(MAPPINGS)}; got {mapping!r}.")
     token = _mapping.set(mapping)
@@ -50,12 +52,12 @@ def mapping() -> str:
 
 
 def check_batch(batch_size: int) -> None:
-    """Raise unless every device, of all processes, gets as many examples."""
+    """Raise unless all devices of all processes get equally many examples."""
     devices, local, processes = jax.device_count(), jax.local_device_count(), jax.process_count()
     if devices != local * processes:
         raise InputError(
-            f"every process must have as many devices: this one has {local}, and the {processes} "
-            f"together {devices}."
+            f"every process must have as many devices as the others: this one has {local}, and "
+            f"the {processes} together {devices}."
         )
     if batch_size % devices:
         below = batch_size // devices * devices
@@ -68,25 +70,25 @@ def check_batch(batch_size: int) -> None:
 
 
 def _mesh(devices: list[jax.Device]) -> Mesh:
-    # A process's devices stand together, as its examples do in a batch.
+    # A process's devices are adjacent, as its examples are in a batch.
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     return Mesh(np.array(ordered), (AXIS,))
 
 
 def replicate(tree: Any) -> Any:
-    """Put one copy on every device of this process: the mapped functions then copy nothing."""
+    """Put one copy on every device of this process, so that mapped functions copy nothing."""
     return jax.device_put(tree, NamedSharding(_mesh(jax.local_devices()), PartitionSpec()))
 
 
 def local(tree: Any) -> Any:
-    """What a mapped train step gave back, on this process's devices alone; copies nothing."""
+    """View a mapped train step's state as arrays on this process's devices only, uncopied."""
     if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
         return tree
     return _replace_sharding(tree, _mesh(jax.local_devices()))
 
 
 def _replace_sharding(tree: Any, mesh: Mesh) -> Any:
-    """The same copies of replicated arrays, said to be replicated over another mesh."""
+    """View replicated arrays as replicated over another mesh, uncopied."""
     sharding = NamedSharding(mesh, PartitionSpec())
 
     def replace(leaf: Any) -> jax.Array:
@@ -108,24 +110,24 @@ def shard(tree: Any, axis: int = 0) -> Any:
 
 
 def unshard(tree: Any) -> Any:
-    """The inverse of `shard` at axis 0, as NumPy arrays on the host."""
+    """Invert `shard` at axis 0, into NumPy arrays on the host."""
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), tree)
 
 
 def gather(tree: Any) -> Any:
-    """Join what each process has of a batch, [B, ...] each, in order, on every host."""
+    """Concatenate all processes' shares of a batch, [B, ...] each, in order, on every host."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def broadcast(tree: Any) -> Any:
-    """The arrays of process 0, on every host; the others give arrays of the same shapes."""
+    """Return process 0's arrays on every host; the others give arrays of the same shapes."""
     return multihost_utils.broadcast_one_to_all(tree)
 
 
 def largest(number: int) -> Any:
-    """The largest of all processes' numbers, as a scalar that is not waited for."""
+    """Return the largest of all processes' numbers, as a scalar that is not waited for."""
     if jax.process_count() == 1:
         return number
     sharding = NamedSharding(_mesh(jax.devices()), PartitionSpec(AXIS))
@@ -139,30 +141,16 @@ def _largest(sharding: NamedSharding) -> Callable:
     return jax.jit(jax.numpy.max, out_shardings=sharding)
 
 
-class MappedStep(Protocol):
-    """What `map_train_step` returns."""
-
-    def __call__(self, state: Any, data: Any, inputs: Any, /) -> tuple[Any, dict[str, Any]]:
-        """Run as many steps as `inputs` hold."""
-
-    def lower(self, state: Any, data: Any, inputs: Any, /) -> Any:
-        """The program of such a call, to be inspected: a `jax.stages.Lowered`."""
-
-    def compile(self, state: Any, data: Any, inputs: Any, /) -> Any:
-        """The compiled program of such a call: a `jax.stages.Compiled`."""
-
-
-def map_train_step(step: Callable) -> MappedStep:
+def map_train_step(step: DeviceProgram) -> Program:
     """Map a train step over the devices of all processes, many steps per dispatch.
 
     Args:
       step: from `make_train_step`, with axis name `AXIS`.
 
     Returns:
-      `(state, data, inputs) -> (state, metrics)`: `state` replicated and donated,
-      `data` replicated and kept, `inputs` [K, devices, share, ...] those of this
-      process; every metric comes back with a leading K. K = 1 makes no loop:
-      XLA's CPU convolutions are tens of times slower inside one.
+      `(state, data, inputs) -> (state, metrics)`: `state` is donated, `inputs` are this
+      process's, [K, devices, share, ...], and every metric has a leading K. K = 1 makes
+      no loop: XLA's CPU convolutions are tens of times slower inside one.
     """
 
     def steps(state: Any, data: Any, inputs: Any) -> Any:
@@ -172,90 +160,69 @@ def map_train_step(step: Callable) -> MappedStep:
         return lax.scan(lambda carry, x: step(carry, data, x), state, inputs)
 
     if _mapping.get() == "shard_map":
-        return _ShardMapped(steps, jax.devices(), input_axis=1, out_specs=PartitionSpec())
-    return _compiled_by_us(
+        return _shard_mapped(steps, jax.devices(), input_axis=1)
+    return _pmapped(
         jax.pmap(
             steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
         )
     )
 
 
-def map_batch(fn: Callable) -> Callable:
-    """Map `(variables, data, inputs) -> outputs` over the devices of this process.
-
-    `variables` and `data` are replicated, `inputs` and `outputs` are
-    [devices, share, ...].
-    """
+def map_batch(fn: DeviceProgram) -> Program:
+    """Map a program over this process's devices; inputs, outputs: [devices, share, ...]."""
     devices = jax.local_devices()
     if _mapping.get() == "shard_map":
-        return _ShardMapped(fn, devices, input_axis=0, out_specs=PartitionSpec(AXIS), donate=False)
-    # Among several processes, the default is the devices of all of them.
+        return _shard_mapped(fn, devices, input_axis=0)
+    # In one of several processes, the default is the devices of all of them.
     among = devices if jax.process_count() > 1 else None
-    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among)
-    return _compiled_by_us(mapped)
+    return _pmapped(jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among))
 
 
-def _compiled_by_us(mapped: Any) -> Program:
-    # `pmap` takes no options for the compiler: its programs are compiled by us. Not among several
+def _pmapped(mapped: Any) -> Program:
+    # `pmap` takes no compiler options, so we compile its programs; not in one of several
     # processes, where `pmap` itself must join what each of them has.
     return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 
-class _ShardMapped:
-    """`(replicated, replicated, cut) -> outputs` under `jit(shard_map(...))`."""
+def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int) -> Program:
+    """Map a device program by `jit(shard_map(...))`.
 
-    def __init__(
-        self,
-        fn: Callable,
-        devices: list[jax.Device],
-        *,
-        input_axis: int,
-        out_specs: Any,
-        donate: bool = True,
-    ):
-        self._mesh, self._axis = _mesh(devices), input_axis
-        self._cut = PartitionSpec(*[None] * input_axis, AXIS)
+    Args:
+      fn: the program.
+      devices: those that it runs on.
+      input_axis: the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
+        whose outputs are replicated and whose state is donated.
+    """
+    mesh, is_step = _mesh(devices), input_axis == 1
+    cut = PartitionSpec(*[None] * input_axis, AXIS)
+    sharding = NamedSharding(mesh, cut)
 
-        def on_device(replicated: Any, data: Any, inputs: Any) -> Any:
-            # Without the axis of devices, as under `pmap`.
-            inputs = jax.tree.map(lambda x: x.squeeze(input_axis), inputs)
-            outputs = fn(replicated, data, inputs)
-            return outputs if donate else jax.tree.map(lambda x: x[None], outputs)
+    def on_device(variables: Any, data: Any, inputs: Any) -> Any:
+        # Without the device axis, as under `pmap`.
+        inputs = jax.tree.map(lambda x: x.squeeze(input_axis), inputs)
+        outputs = fn(variables, data, inputs)
+        return outputs if is_step else jax.tree.map(lambda x: x[None], outputs)
 
-        mapped = jax.shard_map(
-            on_device,
-            mesh=self._mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(), self._cut),
-            out_specs=out_specs,
-            # With its check, gradients would be multiplied by the number of devices.
-            check_vma=False,
-        )
-        self._program = jax.jit(
-            mapped,
-            donate_argnums=0 if donate else (),
-            compiler_options=compiler_options() or None,
-        )
+    def place(variables: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
+        """Turn the arguments into arrays over the mesh; those already there are not copied."""
+        if not mesh.is_multi_process:
+            return variables, data, jax.device_put(inputs, sharding)
+        put = functools.partial(jax.make_array_from_process_local_data, sharding)
+        return _span(variables, mesh), _span(data, mesh), jax.tree.map(put, inputs)
 
-    def __call__(self, state: Any, data: Any, inputs: Any) -> Any:
-        return self._program(*self._place(state, data, inputs))
+    mapped = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec(), cut),
+        out_specs=PartitionSpec() if is_step else cut,
+        # Its check would multiply gradients by the number of devices.
+        check_vma=False,
+    )
+    donated, options = (0,) if is_step else (), compiler_options() or None
+    return Program(jax.jit(mapped, donate_argnums=donated, compiler_options=options), {}, place)
 
-    def lower(self, state: Any, data: Any, inputs: Any) -> Any:
-        """See `MappedStep`."""
-        return self._program.lower(*self._place(state, data, inputs))
 
-    def compile(self, state: Any, data: Any, inputs: Any) -> Any:
-        """See `MappedStep`."""
-        return self.lower(state, data, inputs).compile()
-
-    def _place(self, replicated: Any, data: Any, inputs: Any) -> tuple[Any, Any, Any]:
-        """The arguments as arrays over the mesh; what is there already is not copied."""
-        sharding = NamedSharding(self._mesh, self._cut)
-        if not self._mesh.is_multi_process:
-            return replicated, data, jax.device_put(inputs, sharding)
-        inputs = jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), inputs)
-        return self._span(replicated), self._span(data), inputs
-
-    def _span(self, tree: Any) -> Any:
-        if any(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
-            return _replace_sharding(tree, self._mesh)
-        return tree
+def _span(tree: Any, mesh: Mesh) -> Any:
+    if any(leaf.is_fully_addressable for leaf in jax.tree.leaves(tree)):
+        return _replace_sharding(tree, mesh)
+    return tree

@@ -1,15 +1,12 @@
 """Several processes that train together: who writes, what all must agree on.
 
-Process 0 alone writes, prints and measures; it is also the one that the others
-find each other through. All of it does nothing where there is one process.
+Only process 0 writes, prints and measures; the others find each other through it.
+With one process, all of this does nothing.
 """
 
 import itertools
 import json
-import os
 import socket
-import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +15,7 @@ import jax
 import numpy as np
 
 from gpool_jax.errors import InputError
+from gpool_jax.train import watchdog
 from gpool_jax.train.watchdog import Watchdog
 
 # Long enough for machines that do not start at the same moment.
@@ -30,48 +28,54 @@ def join(
 ) -> Watchdog:
     """Find the other processes, before JAX looks at its devices.
 
+    Without arguments, JAX finds them itself (TPU VMs, Slurm, MPI, Kubernetes).
+
     Args:
       coordinator: "HOST:PORT" on which process 0 is found.
-      num_processes: of them all.
-      process_id: of this one, in [0, num_processes).
-        All None: as JAX finds them (TPU VMs, Slurm, MPI, Kubernetes).
+      num_processes: the number of processes.
+      process_id: this process's index, in [0, num_processes).
 
     Returns:
       What watches over the others; `close` it at the end.
 
     Raises:
-      InputError: if they cannot be found in `JOIN_SECONDS`.
+      InputError: if there is no cluster to be found, or the port is taken. If the others
+        do not come within `JOIN_SECONDS`, JAX aborts, and the watchdog says why.
     """
-    # Its notice of SIGTERM would take the place of ours.
+    # Its handler of SIGTERM would replace ours.
     if hasattr(jax.config, "jax_enable_preemption_service"):
         jax.config.update("jax_enable_preemption_service", False)
     if coordinator is not None and process_id == 0:
         _check_port(coordinator)
-    # JAX ends a process that waited in vain with twenty lines and an abort: be before it.
-    late = threading.Timer(JOIN_SECONDS, _give_up, [coordinator, process_id])
-    late.daemon = True
-    late.start()
+    where = f" at {coordinator}" if coordinator else ""
+    who = "process 0" if process_id else "the other processes"
+    watch = Watchdog(
+        f"`--distributed`: {who} could not be met{where} within {JOIN_SECONDS} s; is every "
+        "process started, with the same --coordinator and --num-processes?"
+    )
     try:
         jax.distributed.initialize(
-            coordinator, num_processes, process_id, initialization_timeout=2 * JOIN_SECONDS
+            coordinator,
+            num_processes,
+            process_id,
+            initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=watchdog.PATIENCE,
         )
     except Exception as error:  # JAX and its service raise many kinds
+        watch.close()
         raise InputError(_why(error)) from None
-    finally:
-        late.cancel()
-    watchdog = Watchdog(_client(), jax.process_index(), jax.process_count(), _coordinator())
-    watchdog.start()
-    return watchdog
+    watch.start(_client(), jax.process_index(), jax.process_count())
+    return watch
 
 
 def part() -> None:
-    """Leave the others, once all have come here: process 0 may have measured for hours."""
+    """Leave the others once all have come here; process 0 may have measured for hours."""
     from_first(lambda: None)
     jax.distributed.shutdown()
 
 
 def _check_port(coordinator: str) -> None:
-    """Raise if the port is taken: JAX would die of it without a word."""
+    """Raise if the port is taken, of which JAX would die without a word."""
     port = int(coordinator.rpartition(":")[2])
     try:
         socket.create_server(("", port)).close()
@@ -79,17 +83,6 @@ def _check_port(coordinator: str) -> None:
         raise InputError(
             f"`--coordinator`: port {port} of this machine cannot be used: {error.strerror}."
         ) from None
-
-
-def _give_up(coordinator: str | None, process_id: int | None) -> None:
-    where = f" at {coordinator}" if coordinator else ""
-    who = "process 0" if process_id else "the other processes"
-    line = (
-        f"gpool: `--distributed`: {who} could not be met{where} within {JOIN_SECONDS} s; is every "
-        "process started, with the same --coordinator and --num-processes?"
-    )
-    print(line, file=sys.stderr, flush=True)
-    os._exit(2)
 
 
 def _why(error: Exception) -> str:
@@ -103,38 +96,28 @@ def _why(error: Exception) -> str:
 
 
 def _client() -> Any:
-    # Public JAX has collectives of arrays, which hang with the process that they miss.
+    # Public JAX only has collectives of arrays, which hang when a process is missing.
     from jax._src import distributed
 
     return distributed.global_state.client
 
 
-def _coordinator() -> str:
-    from jax._src import distributed
-
-    return distributed.global_state.coordinator_address or ""
-
-
 def is_first() -> bool:
-    """Whether this process writes and prints; the only one always does."""
+    """Whether this process writes and prints; true if it is the only one."""
     return jax.process_index() == 0
 
 
 def own_share(rows: np.ndarray) -> np.ndarray:
-    """This process's part of a global batch [B, ...]; B is a multiple of the processes."""
+    """This process's share of a global batch [B, ...]; B must be a multiple of the processes."""
     share = len(rows) // jax.process_count()
     return rows[jax.process_index() * share :][:share]
 
 
 def from_first(fn: Callable[..., Any], *args: Any) -> Any:
-    """What `fn(*args)` returns in process 0, in every process.
+    """Return in every process what `fn(*args)` returns in process 0: plain JSON.
 
-    The others wait for it, however long it takes. All processes must come here
-    in the same order.
-
-    Args:
-      fn: called in process 0 only; returns plain JSON.
-      *args: of `fn`.
+    The others wait for it, however long it takes. All processes must make these
+    calls in the same order.
     """
     if jax.process_count() == 1:
         return fn(*args)
@@ -143,16 +126,14 @@ def from_first(fn: Callable[..., Any], *args: Any) -> Any:
         value = fn(*args)
         _client().key_value_set(f"{folder}value", json.dumps(value))
         return value
-    pause = 0.05
-    # Asked again and again: a waiting call would end in an error after some minutes.
+    # Polled, since a blocking call could not be interrupted.
     while not (found := _client().key_value_dir_get(folder)):
-        time.sleep(pause)
-        pause = min(1.5 * pause, 1.0)
+        time.sleep(0.1)
     return json.loads(found[0][1])
 
 
-def alone(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call `fn` in process 0, while the others wait; they return None."""
+def on_first_process(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call `fn` in process 0 while the others wait; they return None."""
     found = []
 
     def call() -> None:
@@ -163,15 +144,12 @@ def alone(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def check_same(what: str, value: Any, differences: Callable[[Any, Any], list[str]]) -> None:
-    """Raise unless every process has the value of process 0.
+    """Raise an `InputError` in a process whose value differs from that of process 0.
 
     Args:
-      what: name of the value, for the message.
+      what: the value's name, for the message.
       value: plain JSON.
-      differences: `(first's, own) -> what differs`.
-
-    Raises:
-      InputError: in the process whose value differs.
+      differences: `(first's value, own value) -> differences in words`.
     """
     # Through JSON on every process: tuples come back as lists.
     found = differences(from_first(lambda: value), json.loads(json.dumps(value)))

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The state that training carries from step to step."""
 
 import functools
 from typing import Any
@@ -13,9 +13,8 @@ class TrainState(struct.PyTreeNode):
     """Everything that a checkpoint holds.
 
     Attributes:
-      step: int32 scalar, steps done; also the position in the data.
-      key: PRNG key data of the run (uint32), never advanced: step randomness is
-        folded in from `step`.
+      step: int32 scalar, the steps done.
+      key: the run's PRNG key data (uint32); never advanced, each step folds in `step`.
       params: trainable parameters.
       batch_stats: running batch statistics.
       opt_state: the optimiser's state.
@@ -29,7 +28,7 @@ class TrainState(struct.PyTreeNode):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """As `model.apply` takes them."""
+        """Return the variables that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -45,10 +44,10 @@ def create_state(
     """Initialise a network and its optimiser.
 
     Args:
-      key: PRNG key; initialisation and every step derive from it.
+      key: PRNG key, from which initialisation and every step derive theirs.
       model: a Linen module.
-      optimizer: any optax transformation.
-      input_shape: (B, H, W, C) of the network's input.
+      optimizer: an optax transformation.
+      input_shape: (B, H, W, C), the shape of the network's input.
     """
     init_key, run_key = jax.random.split(key)
     variables = _init(model, init_key, jnp.zeros(input_shape, jnp.float32))

@@ -7,6 +7,7 @@ import jax
 import optax
 from jax import lax
 
+from gpool_jax.train.parallel import DeviceProgram
 from gpool_jax.train.state import TrainState
 
 LossFn = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
@@ -17,23 +18,22 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     fetch: Callable[[Any, Any], Any],
     axis_name: str,
-) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Any]]]:
+) -> DeviceProgram:
     """Build the step that runs, unchanged, under any mapping with a named axis.
 
     Args:
-      loss_fn: `(params, batch_stats, batch, key) -> (loss, aux)`; `loss` is the
-        mean over the device's examples, `aux` holds `batch_stats` and `metrics`,
-        a dict of name to (sum, count). `batch` is what `fetch` returns, and
-        `step`. `key` is the same on every device.
+      loss_fn: `(params, batch_stats, batch, key) -> (loss, aux)`; `loss` is the mean over
+        the device's examples; `aux` holds `batch_stats` and `metrics`, a dict of
+        name to (sum, count); `batch` is what `fetch` returns, and `step`; `key` is the
+        same on every device.
       optimizer: an optax transformation.
-      fetch: `(data, inputs) -> batch`: how the device gets its examples (rows of
-        a resident data set, or what a stream brought).
-      axis_name: of the mapped axis; every device holds as many examples.
+      fetch: `(data, inputs) -> batch`: gets the device's examples, from the rows of a
+        resident data set or from what a stream brought.
+      axis_name: name of the mapped axis; every device holds equally many examples.
 
     Returns:
-      `(state, data, inputs) -> (state, metrics)`; the metrics are summed over
-      devices: (sum, count) pairs, and the norms of gradient, parameters and
-      update.
+      `(state, data, inputs) -> (state, metrics)`; the metrics are (sum, count) pairs,
+      summed over devices, and the norms of gradient, parameters and update.
     """
 
     def step(state: TrainState, data: Any, inputs: Any) -> tuple[TrainState, dict[str, Any]]:

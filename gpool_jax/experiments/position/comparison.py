@@ -1,7 +1,6 @@
 """The main question in one table: every head on every task, over several seeds."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from gpool_jax.config import checks as configs
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.measures.lines import combine_probes, group, make_row
 from gpool_jax.report import Probe, Result, Row
+from gpool_jax.report.result import Maps
 
 
 def members(config: ComparisonConfig) -> dict[str, PositionConfig]:
@@ -72,7 +72,7 @@ def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[
     return sorted(combined, key=lambda row: tasks.index(row.task))
 
 
-def _pick_maps(members: dict[str, Member]) -> dict[str, Any]:
+def _pick_maps(members: dict[str, Member]) -> Maps:
     """The maps of the first location network that keeps its order, else of the first run."""
     for name, member in members.items():
         if name.startswith("location-") and "permutenet" not in name:

@@ -1,7 +1,5 @@
 """From the predictions of an exhaustive evaluation to the rows and maps of a result."""
 
-from typing import Any
-
 import numpy as np
 
 from gpool_jax import ops
@@ -11,6 +9,7 @@ from gpool_jax.experiments.position.exhaustive import Predictions
 from gpool_jax.experiments.position.training import is_permuted, network_name
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Row
+from gpool_jax.report.result import Maps
 
 _NUM_TUNING_MAPS = 16
 
@@ -53,7 +52,7 @@ def make_rows(
     return rows
 
 
-def make_maps(setup: Setup, predictions: Predictions) -> dict[str, Any]:
+def make_maps(setup: Setup, predictions: Predictions) -> Maps:
     """Per-cell accuracy, confusion and channel tuning of one network."""
     config = setup.config
     given = predictions.kept[:, :, None]

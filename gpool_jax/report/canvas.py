@@ -1,0 +1,66 @@
+"""Figures without pyplot, its global state or a display."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2f8f9d", "#c04f4f")
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Make an empty matplotlib figure, sizes in inches."""
+    _import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Any) -> bytes:
+    """Render a figure; `savefig` would draw it twice, the first time for the layout only."""
+    from PIL import Image
+
+    figure.canvas.draw()
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def colour(index: int) -> str:
+    """Return the palette's colour of a line, starting again after the last one."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def open_sides(grid: Iterable[Any]) -> None:
+    """Hide the top and right spines of axes."""
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend_below(figure: Any, grid: Iterable[Any], ncols: int, fontsize: int = 8) -> None:
+    """Put one legend for all axes below the figure."""
+    handles: dict[str, Any] = {}
+    for axes in grid:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    where = "outside lower center"
+    figure.legend(handles.values(), handles.keys(), fontsize=fontsize, ncols=ncols, loc=where)
+
+
+def _import_matplotlib() -> None:
+    """Import matplotlib even if MPLBACKEND, as of a notebook, names a backend it lacks here."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend

@@ -1,0 +1,109 @@
+"""Committed results still load, and become one page with all their figures."""
+
+import base64
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpool_jax.report import figures, read_result, write_report, write_result
+from gpool_jax.report.canvas import new_figure, to_png
+from gpool_jax.report.overlays import Overlay
+from gpool_jax.report.table import format_table
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+FOLDERS = sorted(path.parent for path in RESULTS.glob("**/results.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: str(f.relative_to(RESULTS)))
+def test_a_committed_result_loads_and_is_written_as_it_was(folder, tmp_path):
+    result = read_result(folder)
+    write_result(result, tmp_path)
+    assert read_result(tmp_path) == result
+    table = format_table(result)
+    if result.rows:
+        assert f"{100 * result.rows[0].accuracy:.2f}" in table
+    assert len(table.splitlines()) > len(result.rows)
+
+
+def test_the_page_holds_every_number_and_figure(tmp_path):
+    result = read_result(RESULTS / "compare_digits")
+    page = write_report(result, tmp_path).read_text()
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    captions = re.findall("<figcaption>([^<]+)</figcaption>", page)
+    starts = ("Accuracy of each arm", "Accuracy by cell", "Predictions", "Channel tuning", "Traini")
+    assert [c.startswith(s) for c, s in zip(captions, starts, strict=True)] == [True] * 5
+    sizes = [Image.open(io.BytesIO(base64.b64decode(p))).size for p in pictures]
+    assert sizes == [(880, 1188), (418, 374), (506, 462), (880, 330), (880, 374)]
+    for row in result.rows:
+        assert f"<td>{100 * row.accuracy:.2f}</td>" in page
+    assert "http" not in page.split("<body>")[1].split("Configuration")[0]
+
+
+def test_a_tuning_tile_is_scaled_by_its_own_channel():
+    maps = {
+        "tuning": [[[0.0, 1.0], [2.0, 4.0]], [[7.0, 7.0], [7.0, 7.0]]],
+        "tuning_channels": [5, 9],
+        "tuning_selectivity": [0.9, 0.0],
+    }
+    _, figure = figures._draw_tuning(maps)
+    (axes,) = figure.axes
+    drawn = np.asarray(axes.images[0].get_array().filled(np.nan))
+    top, side = 8, 20
+    first = drawn[top : top + side : 10, 0:side:10]
+    np.testing.assert_allclose(first, [[0, 0.25], [0.5, 1]])
+    second = drawn[top : top + side, side + 2 : side + 2 + side]
+    np.testing.assert_array_equal(second, np.zeros((side, side)))
+    assert np.isnan(drawn[:top]).all()
+    assert np.isnan(drawn[:, side : side + 2]).all()
+    assert [t.get_text() for t in axes.texts] == ["#5  0.90", "#9  0.00"]
+
+
+def test_overlays_frame_predictions_only():
+    image = np.full((6, 8, 3), 200, np.uint8)
+    labels = np.zeros((6, 8), np.int32)
+    labels[0] = 255
+    overlay = Overlay(
+        image, labels, {"intact": labels % 2, "removed": 1 - labels % 2}, (0, 0, 1, 1)
+    )
+    caption, figure = figures.draw_overlays([overlay], ["sky", "ground"])
+    assert caption.startswith("Predictions")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["image", "labels", "intact", "removed"]
+    assert [len(axes.patches) for axes in figure.axes] == [0, 0, 1, 1]
+
+
+def test_a_picture_is_what_savefig_writes():
+    def make():
+        figure = new_figure(2, 1)
+        figure.subplots().plot([0, 1], [1, 0])
+        return figure
+
+    saved = io.BytesIO()
+    make().savefig(saved, format="png")
+    wanted = np.asarray(Image.open(saved).convert("RGB"))
+    found = np.asarray(Image.open(io.BytesIO(to_png(make()))))
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(("backend", "left"), [("inline", "agg"), ("svg", "svg")])
+def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
+    """`inline` is what notebooks put into MPLBACKEND; it comes with another package."""
+    program = (
+        "import sys\n"
+        "sys.modules['matplotlib_inline'] = None\n"
+        "from gpool_jax.report.canvas import new_figure, to_png\n"
+        "assert to_png(new_figure(1, 1)).startswith(b'\\x89PNG')\n"
+        "import os, matplotlib\n"
+        "print(os.environ['MPLBACKEND'], matplotlib.rcParams['backend'].lower())\n"
+    )
+    env = os.environ | {"MPLBACKEND": backend}
+    words = [sys.executable, "-c", program]
+    out = subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout
+    assert out.split() == [backend, left]

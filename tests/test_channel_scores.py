@@ -7,6 +7,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.experiments.channels import scoring, subjects
+from gpool_jax.experiments.channels.images import images_of
 from gpool_jax.experiments.channels.subject import measured_boxes
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
@@ -32,7 +33,7 @@ def case(request):
         setup = position.prepare(tiny(rank=RANK, n=2, model={"width": 1 / 16}))
     subject = subjects.make_subject(setup)
     variables = _sensitive(setup.init_state().variables)
-    images = subjects.images_of(setup, ("train",), NUM_IMAGES, 16)
+    images = images_of(setup, ("train",), NUM_IMAGES, 16)
     ranked = scoring.score_channels(subject, variables, images, ops.METHODS)
     return subject, variables, images.get(np.arange(NUM_IMAGES)), ranked
 
@@ -99,7 +100,7 @@ def test_mean_and_variance(case):
 
 def test_translation_and_probe(case):
     subject, _, inputs, ranked = case
-    x = np.asarray(subject.placed(jnp.asarray(inputs["images"])))
+    x = np.asarray(subject.tiled(jnp.asarray(inputs["images"])))
     latent = _features(case, x).mean(axis=(1, 2)).reshape(NUM_IMAGES, 4, -1)
     pairs = [np.abs(latent[:, p] - latent[:, q]) for p in range(4) for q in range(p)]
     _check(ranked.scores["translation", "overall"], np.mean(pairs, axis=0))
@@ -121,7 +122,7 @@ def test_gates(case):
     features = jax.jit(subject.setup.model.apply)(
         variables, subject.stimulus(jnp.asarray(inputs["images"]))
     )[1]
-    features = {name: features[name] for name in subject.needed()}
+    features = {name: features[name] for name in subject.needed}
     names = measured_boxes(subject.boxes)
     channels = features[subject.feature].shape[-1]
 

@@ -96,10 +96,14 @@ class Classifier(nn.Module):
                     "'pre_gap' or before."
                 )
             return self.classify(features)
+        return self.classify(self.complete(features, start=start))
+
+    def complete(self, features: dict[str, jax.Array], *, start: str) -> dict[str, jax.Array]:
+        """Compute the features from `start` on anew, `gap` included; see `resume`."""
         stages_done(start, len(self.backbone.stage_sizes))
         later = self.backbone(features[start], start=start)
         later["gap"] = ops.global_average_pool(later["pre_gap"])
-        return self.classify(later)
+        return later
 
     @property
     def shares_background(self) -> bool:

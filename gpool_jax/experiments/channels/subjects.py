@@ -1,79 +1,105 @@
-"""From a training run or a file of weights to the subject of a ranking."""
+"""From a training run or a file of weights to the network that is ranked and attacked."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved
 from gpool_jax.experiments import weights as imported
 from gpool_jax.experiments.channels.canvases import CanvasSubject
-from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.pixels import PixelSubject
+from gpool_jax.experiments.channels.subject import Subject, Variables
 from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train.optimizer import evaluated_variables
 
-# Of images that are in both splits: this share of the evaluation images may be chance.
-_SHARED = 0.01
+Warn = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Opened:
+class Target:
     """A network that is ready to be ranked and attacked.
 
     Attributes:
       subject: the network and its task.
       variables: its weights.
-      name: how to call it.
-      notes: where it comes from.
+      notes: where they come from.
     """
 
-    subject: PixelSubject | CanvasSubject
-    variables: Any
-    name: str
+    subject: Subject
+    variables: Variables
     notes: list[str]
 
 
-def open_run(trained: Any, config: Any, run: Path, warn: Callable[[str], None]) -> Opened:
+def _load_classifier(
+    config: PositionConfig, weights: Path, warn: Warn
+) -> tuple[Setup, Variables, list[str]]:
+    setup, variables, has_head, notes = imported.load(config, weights, warn)
+    if not has_head:
+        raise InputError(f"`--weights`: {notes[-1]} Channels are ranked by what the head predicts.")
+    return setup, variables, notes
+
+
+class Kind(NamedTuple):
+    """How one kind of network becomes a subject.
+
+    Attributes:
+      make: setup to subject.
+      prepare: `(config, warn=) -> setup`.
+      load: `(config, file of weights, warn) -> setup, variables, notes`.
+    """
+
+    make: Callable[[Setup], Subject]
+    prepare: Callable[..., Setup]
+    load: Callable[[Any, Path, Warn], tuple[Setup, Variables, list[str]]]
+
+
+SUBJECTS: dict[type, Kind] = {
+    PositionConfig: Kind(CanvasSubject, position.prepare, _load_classifier),
+    SegmentationConfig: Kind(PixelSubject, segmentation.prepare, imported.load_segmenter),
+}
+
+
+def make_subject(setup: Setup) -> Subject:
+    """The subject of a setup, by its kind."""
+    return SUBJECTS[type(setup.config)].make(setup)
+
+
+def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
     """Open the best checkpoint of a run.
 
     Args:
-      trained: config of the run.
-      config: the same but for how it is measured.
+      trained: the run's configuration.
+      config: the same with other settings of how it is measured.
       run: the run's folder.
       warn: receives one line per damaged file that was passed over.
 
     Raises:
       InputError: if the run is of another kind, or has no readable checkpoint.
     """
-    if not isinstance(config, PositionConfig | SegmentationConfig):
+    if type(config) not in SUBJECTS:
+        kinds = " or a ".join(kind.__name__ for kind in SUBJECTS)
         raise InputError(
-            f"`run`: channels are ranked and attacked in one network, of a PositionConfig or a "
-            f"SegmentationConfig; {run} is of a {type(config).__name__}."
+            f"`run`: channels are ranked and attacked in one network, of a {kinds}; {run} is of a "
+            f"{type(config).__name__}."
         )
     measure.check_overrides(trained, config)
-    prepare: Callable = position.prepare
-    if isinstance(config, SegmentationConfig):
-        prepare = segmentation.prepare
-    setup = prepare(config, warn=warn)
+    setup = SUBJECTS[type(config)].prepare(config, warn=warn)
     subject = make_subject(setup)
     entries, last_step = saved.load(setup, run, warn)
     _, step, state = entries[-1]
     notes = [f"The network is that of step {step} of the run {run}."]
     if last_step < config.train.steps:
         notes.append(f"The training is not finished: {last_step} of {config.train.steps} steps.")
-    return Opened(subject, evaluated_variables(state), name_of(config), notes)
+    return Target(subject, evaluated_variables(state), notes)
 
 
-def open_weights(config: Any, weights: Path, warn: Callable[[str], None]) -> Opened:
+def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
     """Open a file of weights.
 
     Args:
@@ -84,62 +110,5 @@ def open_weights(config: Any, weights: Path, warn: Callable[[str], None]) -> Ope
     Raises:
       InputError: if the weights do not fit.
     """
-    if isinstance(config, SegmentationConfig):
-        setup, variables, notes = imported.load_segmenter(config, weights, warn)
-        return Opened(PixelSubject(setup), variables, name_of(setup.config), notes)
-    setup, variables, has_head, notes = imported.load(config, weights, warn)
-    if not has_head:
-        raise InputError(f"`--weights`: {notes[-1]} Channels are ranked by what the head answers.")
-    return Opened(CanvasSubject(setup), variables, name_of(setup.config), notes)
-
-
-def make_subject(setup: Setup) -> PixelSubject | CanvasSubject:
-    """The subject of a setup, by its kind."""
-    if isinstance(setup.config, SegmentationConfig):
-        return PixelSubject(setup)
-    return CanvasSubject(setup)
-
-
-def name_of(config: Any) -> str:
-    """How to call a network."""
-    if isinstance(config, SegmentationConfig):
-        return config.model.name
-    return f"{config.model.head} {config.model.name}, {config.task}"
-
-
-def images_of(setup: Setup, splits: tuple[str, ...], count: int | None, batch_size: int) -> Images:
-    """The images of named splits."""
-    return Images([getattr(setup.dataset, name) for name in splits], count, batch_size)
-
-
-def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...]) -> list[str]:
-    """Compare the images of two groups of splits, where they are in memory.
-
-    Returns:
-      A note, if a few are the same.
-
-    Raises:
-      InputError: if the groups share a split, or more than a few images.
-    """
-    both = sorted(set(ranked) & set(judged))
-    if both:
-        raise InputError(
-            f"`attack.splits` must share none with the images that channels were ranked on; both "
-            f"name {', '.join(both)}."
-        )
-    groups = [[getattr(setup.dataset, name) for name in names] for names in (ranked, judged)]
-    if not all(hasattr(split, "images") for group in groups for split in group):
-        return []
-    seen, asked = (
-        [zlib.crc32(np.ascontiguousarray(image).data) for split in group for image in split.images]
-        for group in groups
-    )
-    shared = len(set(asked) & set(seen))
-    if shared > _SHARED * len(asked):
-        raise InputError(
-            f"`attack.splits`: {shared} of the {len(asked)} images of {', '.join(judged)} are also "
-            f"among those of {', '.join(ranked)}; the splits must be disjoint."
-        )
-    if not shared:
-        return []
-    return [f"{shared} of the {len(asked)} evaluation images are also among the ranking images."]
+    setup, variables, notes = SUBJECTS[type(config)].load(config, weights, warn)
+    return Target(make_subject(setup), variables, notes)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.experiments.channels import scoring, subjects
+from gpool_jax.experiments.channels import rank, subjects
 from gpool_jax.experiments.channels.images import images_of
-from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.channels.subject import gated, measured_boxes
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
@@ -34,7 +34,7 @@ def case(request):
     subject = subjects.make_subject(setup)
     variables = _sensitive(setup.init_state().variables)
     images = images_of(setup, ("train",), NUM_IMAGES, 16)
-    ranked = scoring.score_channels(subject, variables, images, ops.METHODS)
+    ranked = rank.score_channels(subject, variables, images, ops.METHODS)
     return subject, variables, images.get(np.arange(NUM_IMAGES)), ranked
 
 
@@ -124,11 +124,11 @@ def test_gates(case):
     )[1]
     features = {name: features[name] for name in subject.needed}
     names = measured_boxes(subject.boxes)
-    channels = features[subject.feature].shape[-1]
+    channels, labels = features[subject.feature].shape[-1], inputs["labels"]
 
     @jax.jit
     def losses(gate):
-        return subject.region_losses(variables, features, inputs, gate)[0]
+        return subject.region_losses(variables, gated(subject, features, gate), labels)[0]
 
     def rise_at(opening, channel, step=0.02):
         """Central difference of every image's loss, by region: the gate one channel less."""
@@ -156,9 +156,7 @@ def test_inside_and_outside_make_the_whole(case):
     features = jax.jit(subject.setup.model.apply)(
         variables, subject.stimulus(jnp.asarray(inputs["images"]))
     )[1]
-    channels = features[subject.feature].shape[-1]
-    keep, fill = jnp.ones(channels, bool), jnp.zeros(channels)
-    counted = subject.count(variables, features, inputs, keep, fill)
+    counted = subject.count(variables, features, inputs["labels"])
     at = {name: i for i, name in enumerate(measured_boxes(subject.boxes))}
     for counts in map(np.asarray, counted.values()):
         for region in ("left", "top"):

@@ -17,13 +17,12 @@ from gpool_jax.experiments.channels import (
     images,
     plan,
     rank,
-    scoring,
     subjects,
     sweep,
     write,
 )
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.channels.subject import gated, measured_boxes
 from gpool_jax.experiments.channels.subjects import Target
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.experiments.position import training as position
@@ -74,13 +73,8 @@ def _run_with_channels_zeroed(target, inputs, keep, fill):
     _, features = setup.model.apply(target.variables, x)
     altered = np.array(features[subject.feature])
     altered[..., ~keep] = fill[~keep]
-    return subject.count(
-        target.variables,
-        {**features, subject.feature: jnp.asarray(altered)},
-        inputs,
-        jnp.ones(len(keep), bool),
-        jnp.zeros(len(keep)),
-    )
+    altered = {**features, subject.feature: jnp.asarray(altered)}
+    return subject.count(target.variables, altered, inputs["labels"])
 
 
 def test_a_sweep_counts_what_running_the_network_again_would(target):
@@ -217,7 +211,7 @@ def test_default_counts_run_from_few_to_all():
 
 
 def test_every_method_scores_every_region_it_can(target):
-    ranked = scoring.score_channels(target.subject, target.variables, _images(target), ops.METHODS)
+    ranked = rank.score_channels(target.subject, target.variables, _images(target), ops.METHODS)
     assert set(ranked.scores) == {(m, r) for m in ops.METHODS for r in RANK["regions"]}
     channels = _channels(target)
     for (method, _), found in ranked.scores.items():
@@ -232,7 +226,7 @@ def test_every_method_scores_every_region_it_can(target):
 def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(target):
     """To first order: so close one channel a little, and run the network again."""
     chosen = _images(target)
-    ranked = scoring.score_channels(target.subject, target.variables, chosen, ("gate",))
+    ranked = rank.score_channels(target.subject, target.variables, chosen, ("gate",))
     inputs = chosen.get(np.arange(8))
     subject, channels = target.subject, _channels(target)
     features = subject.setup.model.apply(target.variables, subject.stimulus(inputs["images"]))[1]
@@ -240,7 +234,8 @@ def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(target):
 
     @jax.jit
     def losses(gate):
-        values, weights = subject.region_losses(target.variables, features, inputs, gate)
+        closed = gated(subject, features, gate)
+        values, weights = subject.region_losses(target.variables, closed, inputs["labels"])
         return (values * weights).sum(axis=1) / weights.sum(axis=1)
 
     step, ones = 0.02, np.ones((8, channels), np.float32)
@@ -264,7 +259,7 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
         pixels.subject.setup, config=dataclasses.replace(pixels.subject.setup.config, rank=config)
     )
     subject = subjects.make_subject(setup)
-    ranked = scoring.score_channels(
+    ranked = rank.score_channels(
         subject, pixels.variables, _images(pixels), ("flip", "translation")
     )
     assert ("flip", "centre") not in ranked.scores
@@ -275,7 +270,7 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
 
 def test_an_image_without_labels_moves_no_gate_score(pixels):
     chosen = _images(pixels, count=8)
-    with_one = scoring.score_channels(pixels.subject, pixels.variables, chosen, ("gate",))
+    with_one = rank.score_channels(pixels.subject, pixels.variables, chosen, ("gate",))
     data = pixel_dataset()
     labels = data.test.labels.copy()
     rows = (np.arange(8) * len(labels)) // 8
@@ -286,7 +281,7 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
     )
     subject = subjects.make_subject(setup)
     chosen = images.images_of(setup, ("test",), 8, 4)
-    without = scoring.score_channels(subject, pixels.variables, chosen, ("gate",)).scores[
+    without = rank.score_channels(subject, pixels.variables, chosen, ("gate",)).scores[
         "gate", "left"
     ]
     full = with_one.scores["gate", "left"]
@@ -309,6 +304,8 @@ def test_rank_and_attack_measure_and_write_nothing(target, tmp_path, monkeypatch
     own = target.subject.setup.config.attack.methods
     assert {name.split("_")[1] for name in attacked.files} == set(own)
     assert attacked.files.items() <= ranked.files.items()
+    # One class for a whole image cannot be laid over it.
+    assert len(attacked.overlays) == (1 if target.subject.class_names else 0)
     _check_numbers(attacked.result)
     # What is measured is measured on the evaluation images, and on no others.
     inputs = _images(target).get(np.arange(8))
@@ -337,10 +334,6 @@ def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
         # The first image of the evaluation, the whole of it.
         np.testing.assert_array_equal(counts[name][0, 0, 0], hits)
         np.testing.assert_array_equal(counts[name][0, 0, 2], answered)
-
-
-def test_one_class_for_a_whole_image_is_no_picture(canvas):
-    assert canvas.subject.overlays(canvas.variables, _images(canvas), {}, np.zeros(1), "left") == []
 
 
 def test_writing_replaces_what_was_ranked_before(tmp_path):
@@ -379,7 +372,7 @@ def test_a_region_without_labels_has_no_gate_ranking(pixels):
     )
     subject = subjects.make_subject(setup)
     chosen = images.images_of(setup, ("test",), 8, 4)
-    ranked = scoring.score_channels(subject, pixels.variables, chosen, ("gate",))
+    ranked = rank.score_channels(subject, pixels.variables, chosen, ("gate",))
     assert set(ranked.scores) == {("gate", "overall")}
     assert sum("it has no ranking gate" in note for note in ranked.notes) == 2
 
@@ -544,12 +537,9 @@ def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     inputs = _images(canvas, ("train",), 40).get(np.arange(40))
     features = subject.setup.model.apply(canvas.variables, subject.stimulus(inputs["images"]))[1]
     channels = _channels(canvas)
-    whole = subject.count(
-        canvas.variables, features, inputs, jnp.ones(channels, bool), jnp.zeros(channels)
-    )
-    nothing = subject.count(
-        canvas.variables, features, inputs, jnp.zeros(channels, bool), jnp.zeros(channels)
-    )
+    removed = gated(subject, features, jnp.zeros(channels, bool))
+    whole = subject.count(canvas.variables, features, inputs["labels"])
+    nothing = subject.count(canvas.variables, removed, inputs["labels"])
     score = subject.quantities["location"].score
     # Fitted on these very images: far above chance; without any channel, at chance.
     assert score(np.asarray(whole["location"]).sum(axis=0))[0] > 0.5

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from gpool_jax.config import checks as configs
@@ -13,16 +14,16 @@ from gpool_jax.config.sections import DataSplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels import files, rank
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.images import check_disjoint, images_of
+from gpool_jax.experiments.channels.images import Images, check_disjoint, images_of
 from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Plan, make_plan, resolve_counts
-from gpool_jax.experiments.channels.scoring import score_channels
-from gpool_jax.experiments.channels.subject import Subject
+from gpool_jax.experiments.channels.subject import Subject, Variables, encode, gated
 from gpool_jax.experiments.channels.subjects import Target
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import SweepCounts, sweep
 from gpool_jax.experiments.channels.write import measure_and_write
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.report import Result
+from gpool_jax.report.overlays import Overlay
 
 
 def with_rankings(config: Any, names: tuple[str, ...]) -> tuple[Any, list[Ranking]]:
@@ -85,7 +86,7 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
     for ranking in rankings:
         files.check_channels(ranking, subject.num_channels)
     images = images_of(setup, ranked.splits, ranked.num_images, ranked.batch_size)
-    scored = score_channels(subject, variables, images, () if rankings else config.methods)
+    scored = rank.score_channels(subject, variables, images, () if rankings else config.methods)
     computed = rank.make_rankings(scored, ranked)
     attacking = _without_random(rankings or computed, notes)
     plan = make_plan(config, attacking, scored.activation, seed=setup.config.seed)
@@ -116,12 +117,10 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         ],
         removals=summary.removals(),
     )
-    region, keeps = _pictured(subject, plan)
-    fill = mean if plan.table_action == "mean" else np.zeros_like(mean)
     return Measured(
         result,
         arrays=_per_image(swept, plan),
-        overlays=subject.overlays(variables, images, keeps, fill, region),
+        overlays=_overlays(target, images, plan, mean),
         files=files.to_files(computed),
     )
 
@@ -153,10 +152,10 @@ def _without_random(rankings: list[Ranking], notes: list[str]) -> list[Ranking]:
 
 def _describe_rankings(subject: Subject, rankings: list[Ranking], num_images: int) -> str:
     config = subject.setup.config
-    source = f"made on {' and '.join(config.rank.splits)}"
+    known = sorted(set(_known_splits(rankings))) if rankings else config.rank.splits
+    source = f"made on {' and '.join(known)}"
     if rankings:
-        named = sorted(set(_known_splits(rankings)))
-        source = f"read from files (made on {' and '.join(named)})" if named else "read from files"
+        source = f"read from files ({source})" if known else "read from files"
     unknown = [ranking.method for ranking in rankings if not ranking.splits]
     if unknown:
         source += (
@@ -187,13 +186,38 @@ def _per_image(swept: SweepCounts, plan: Plan) -> dict[str, np.ndarray]:
     return counts | {"masks": np.array(list(rows.values()))}
 
 
-def _pictured(subject: Subject, plan: Plan) -> tuple[str, dict[str, np.ndarray]]:
-    """The first attacked region, and the masks [C] of each ranking's attack on it, by title."""
+def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> list[Overlay]:
+    """Predictions for a few images before and after each ranking's attack on one region."""
+    subject, classify = target.subject, target.subject.predict
+    number = min(subject.setup.config.attack.overlays, len(images))
+    if classify is None or number == 0:
+        return []
     region = next((name for name in subject.boxes if name != "overall"), "overall")
-    keeps = {"nothing removed": plan.keep[0]}
+    rows = {"nothing removed": 0}
     for arm, row in plan.table_rows().items():
         own = arm.region == ("overall" if arm.ranking == RANDOM else region)
         if own and arm.draw == 0 and not arm.ranking.startswith(MATCHED):
-            title = f"{arm.ranking}, {arm.region}, {arm.count} of {plan.keep.shape[1]}"
-            keeps[title] = plan.keep[row]
-    return region, keeps
+            rows[f"{arm.ranking}, {arm.region}, {arm.count} of {subject.num_channels}"] = row
+
+    @jax.jit
+    def predict(variables: Variables, pixels: jax.Array, keeps: jax.Array, fill: jax.Array):
+        features = encode(subject, variables, subject.stimulus(pixels))
+
+        def with_kept(keep: jax.Array) -> jax.Array:
+            return classify(variables, gated(subject, features, keep, fill))
+
+        return jax.vmap(with_kept)(keeps)
+
+    chosen = images.get((np.arange(number) * len(images)) // number)
+    fill = mean if plan.table_action == "mean" else np.zeros_like(mean)
+    keeps = plan.keep[list(rows.values())]
+    predictions = np.asarray(predict(target.variables, chosen["images"], keeps, fill))
+    return [
+        Overlay(
+            chosen["images"][i],
+            chosen["labels"][i],
+            dict(zip(rows, predictions[:, i], strict=True)),
+            subject.boxes[region],
+        )
+        for i in range(number)
+    ]

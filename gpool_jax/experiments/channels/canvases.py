@@ -12,13 +12,11 @@ from gpool_jax.experiments.channels.subject import (
     Variables,
     count_channels,
     encode,
-    gated,
     open_regions,
 )
 from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
-from gpool_jax.report.overlays import Overlay
 from gpool_jax.train import parallel
 
 # A linear probe of so many images, each in every cell, is as good as one of more.
@@ -38,6 +36,7 @@ class CanvasSubject:
 
     # The head is two matmuls; there is nothing to save.
     linear = None
+    predict = None
     class_names: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):
@@ -107,27 +106,20 @@ class CanvasSubject:
     tiled = stimulus
 
     def region_losses(
-        self, variables: Variables, features: Arrays, inputs: Arrays, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss of the head over the cells of each measured region."""
-        logits, _ = self._predict(variables, gated(self, features, gate, None))
-        targets = self._targets(inputs["labels"])[self.setup.config.task]
+        logits, _ = self._resume(variables, features)
+        targets = self._targets(labels)[self.setup.config.task]
         losses = ops.cross_entropy(logits, targets.reshape(-1)).reshape(-1, self.views)
         cells = jnp.asarray(self._cells, jnp.float32)
         total = jnp.einsum("bc,rc->rb", losses, cells)
         return total / cells.sum(axis=1)[:, None], jnp.ones_like(total)
 
-    def count(
-        self,
-        variables: Variables,
-        features: Arrays,
-        inputs: Arrays,
-        keep: jax.Array,
-        fill: jax.Array,
-    ) -> Arrays:
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """Correct predictions and predictions, int32 [B, R', 2], of the head and each probe."""
-        logits, latent = self._predict(variables, gated(self, features, keep, fill))
-        targets = self._targets(inputs["labels"])
+        logits, latent = self._resume(variables, features)
+        targets = self._targets(labels)
         counts = {"head": self._count_correct(logits, targets[self.setup.config.task])}
         for name, (kernel, bias) in self.probes.items():
             counts[name] = self._count_correct(latent @ kernel + bias[None, :], targets[name])
@@ -139,7 +131,7 @@ class CanvasSubject:
         hits = correct @ cells.T
         return jnp.stack([hits, jnp.broadcast_to(cells.sum(axis=1)[None], hits.shape)], axis=-1)
 
-    def _predict(self, variables: Variables, features: Arrays) -> tuple[jax.Array, jax.Array]:
+    def _resume(self, variables: Variables, features: Arrays) -> tuple[jax.Array, jax.Array]:
         """Logits and latent, computed on from the subject's feature."""
         model = self.setup.model
         later = model.apply(variables, features, start=self.feature, method="complete")
@@ -153,17 +145,6 @@ class CanvasSubject:
             "location": jnp.broadcast_to(cell[None], shape),
             "recognition": jnp.broadcast_to(labels[:, None], shape),
         }
-
-    def overlays(
-        self,
-        variables: Variables,
-        images: Images,
-        keeps: dict[str, np.ndarray],
-        fill: np.ndarray,
-        region: str,
-    ) -> list[Overlay]:
-        """None: one class for a whole image cannot be laid over it."""
-        return []
 
 
 def _ratio(counts: np.ndarray) -> np.ndarray:

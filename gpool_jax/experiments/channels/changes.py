@@ -68,13 +68,7 @@ class ChangeSweep:
     """Counts of every mask of a plan, batch by batch."""
 
     def __init__(self, subject: LinearSubject, plan: Plan, mean: np.ndarray):
-        """Lay out the changes, and put them on the devices.
-
-        Args:
-          subject: the network.
-          plan: the masks.
-          mean: [C], which removed channels may be put to.
-        """
+        """Put the changes on the devices; removed channels may be put to `mean` [C]."""
         self._subject, channels = subject, plan.keep.shape[1]
         fills = {False: np.zeros(channels, np.float32), True: mean.astype(np.float32)}
 
@@ -111,7 +105,9 @@ class ChangeSweep:
 
     def _count_share(self, variables: Variables, _data: Arrays, inputs: Batch) -> Arrays:
         features = {name: value[:, 0] for name, value in inputs["features"].items()}
-        return self._subject.count_responses(variables, features, inputs, inputs["responses"])
+        return self._subject.count_responses(
+            variables, features, inputs["labels"], inputs["responses"]
+        )
 
     def counts(self, variables: Variables, inputs: Batch) -> dict[str, np.ndarray]:
         """Counts [B, M, ...] of a batch, on the host.

@@ -106,11 +106,10 @@ def read(path: Path) -> Ranking:
         return Ranking(method=path.stem, region=named[1] if named else region, order=order)
     splits = content.get("split") or []
     splits = [splits] if isinstance(splits, str) else splits
-    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
-        raise InputError(f"`ranking`: {path} must name its splits; got {content['split']!r}.")
+    named_splits = isinstance(splits, list) and all(isinstance(name, str) for name in splits)
+    _require(named_splits, path, f"must name its splits; got {splits!r}")
     number = content.get("n", 0)
-    if type(number) is not int:
-        raise InputError(f"`ranking`: {path} must hold a whole number as n; got {number!r}.")
+    _require(type(number) is int, path, f"must hold a whole number as n; got {number!r}")
     return Ranking(
         method=str(content["method"]),
         region=region,
@@ -122,32 +121,35 @@ def read(path: Path) -> Ranking:
     )
 
 
+def _require(condition: bool, path: Path, what: str) -> None:
+    if not condition:
+        raise InputError(f"`ranking`: {path} {what}.")
+
+
 def _check_scores(path: Path, scores: Any, num_channels: int) -> np.ndarray | None:
     if scores is None:
         return None
     numbers = isinstance(scores, list) and all(type(score) in (int, float) for score in scores)
-    if not numbers or not np.isfinite(scores).all():
-        raise InputError(f"`ranking`: {path} must hold a list of finite numbers as scores.")
-    if len(scores) != num_channels:
-        raise InputError(
-            f"`ranking`: {path} holds {len(scores)} scores of {num_channels} channels."
-        )
+    finite = numbers and bool(np.isfinite(scores).all())
+    _require(finite, path, "must hold a list of finite numbers as scores")
+    number = len(scores)
+    _require(number == num_channels, path, f"holds {number} scores of {num_channels} channels")
     return np.asarray(scores, np.float64)
 
 
-def _check_order(path: Path, channels: list) -> np.ndarray:
-    if not channels or not all(type(channel) is int for channel in channels):
-        raise InputError(f"`ranking`: {path} must hold whole numbers, channel indices.")
+def _check_order(path: Path, channels: list[Any]) -> np.ndarray:
+    whole = bool(channels) and all(type(channel) is int for channel in channels)
+    _require(whole, path, "must hold whole numbers, channel indices")
     order = np.asarray(channels, np.int64)
+    stray = next((channel for channel in channels if not 0 <= channel < len(channels)), None)
+    _require(
+        stray is None,
+        path,
+        f"names channel {stray} and ranks {len(order)} channels; each of 0 to {len(order) - 1} "
+        "must be there once",
+    )
     values, number = np.unique(order, return_counts=True)
-    if number.max() > 1:
-        raise InputError(f"`ranking`: {path} names channel {values[number > 1][0]} twice.")
-    outside = order[(order < 0) | (order >= len(order))]
-    if len(outside):
-        raise InputError(
-            f"`ranking`: {path} names channel {outside[0]} and ranks {len(order)} channels; each "
-            f"of 0 to {len(order) - 1} must be there once."
-        )
+    _require(number.max() == 1, path, f"names channel {values[number.argmax()]} twice")
     return order
 
 

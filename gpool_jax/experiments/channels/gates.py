@@ -15,6 +15,7 @@ from gpool_jax.experiments.channels.subject import (
     Subject,
     Variables,
     encode,
+    gated,
     measured_boxes,
 )
 from gpool_jax.train import parallel
@@ -64,12 +65,13 @@ def _make_gate(subject: Subject) -> Callable[[Variables, Arrays, Arrays], Arrays
     def gate_batch(variables: Variables, data: Arrays, inputs: Arrays) -> Arrays:
         features = encode(subject, variables, subject.stimulus(inputs["images"]))
         features = {name: features[name] for name in subject.needed}
-        gate = jnp.full((len(inputs["images"]), subject.num_channels), data["gate"])
-        _, weight = subject.region_losses(variables, features, inputs, gate)
+        labels = inputs["labels"]
+        _, weight = subject.region_losses(variables, features, labels)
 
         def losses(gate: jax.Array) -> jax.Array:
-            return subject.region_losses(variables, features, inputs, gate)[0]
+            return subject.region_losses(variables, gated(subject, features, gate), labels)[0]
 
+        gate = jnp.full((len(labels), subject.num_channels), data["gate"])
         values, gradient = ops.gate_gradient(losses, gate)
         return {"loss": values.T, "weight": weight.T, "gradient": jnp.swapaxes(gradient, 0, 1)}
 

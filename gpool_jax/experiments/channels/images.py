@@ -114,12 +114,12 @@ def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...
             f"`attack.splits` must share none with the images that channels were ranked on; both "
             f"name {', '.join(both)}."
         )
-    groups = [[getattr(setup.dataset, name) for name in names] for names in (ranked, judged)]
-    if not all(hasattr(split, "images") for group in groups for split in group):
+    splits = {name: getattr(setup.dataset, name) for name in (*ranked, *judged)}
+    if not all(hasattr(split, "images") for split in splits.values()):
         return []
     seen, asked = (
-        [zlib.crc32(np.ascontiguousarray(image).data) for split in group for image in split.images]
-        for group in groups
+        [zlib.crc32(np.ascontiguousarray(image).data) for n in names for image in splits[n].images]
+        for names in (ranked, judged)
     )
     shared = len(set(asked) & set(seen))
     if shared > _SHARED * len(asked):
@@ -127,6 +127,5 @@ def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...
             f"`attack.splits`: {shared} of the {len(asked)} images of {', '.join(judged)} are also "
             f"among those of {', '.join(ranked)}; the splits must be disjoint."
         )
-    if not shared:
-        return []
-    return [f"{shared} of the {len(asked)} evaluation images are also among the ranking images."]
+    note = f"{shared} of the {len(asked)} evaluation images are also among the ranking images."
+    return [note] if shared else []

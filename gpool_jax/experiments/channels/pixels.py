@@ -2,18 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.subject import (
     Arrays,
     LinearSubject,
     Variables,
     count_channels,
-    encode,
-    gated,
     open_regions,
 )
 from gpool_jax.experiments.segmentation import training as segmentation
@@ -22,7 +18,6 @@ from gpool_jax.experiments.segmentation.quantities import make_quantities
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import deeplab_linear
 from gpool_jax.models.deeplab_linear import Responses
-from gpool_jax.report.overlays import Overlay
 
 
 class PixelSubject:
@@ -79,27 +74,19 @@ class PixelSubject:
         return canvases.reshape(-1, *canvases.shape[2:])
 
     def region_losses(
-        self, variables: Variables, features: Arrays, inputs: Arrays, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss over the labelled pixels of each measured region."""
-        logits = self._logits(variables, gated(self, features, gate, None))
-        losses, weights = segmentation.pixel_losses(self.setup, logits, inputs["labels"])
+        logits = self._logits(variables, features)
+        losses, weights = segmentation.pixel_losses(self.setup, logits, labels)
         masks = jnp.asarray(self._masks, jnp.float32)
         total = jnp.einsum("bhw,rhw->rb", losses * weights, masks)
         weight = jnp.einsum("bhw,rhw->rb", weights, masks)
         return total / jnp.maximum(weight, 1e-6), (weight > 0).astype(jnp.float32)
 
-    def count(
-        self,
-        variables: Variables,
-        features: Arrays,
-        inputs: Arrays,
-        keep: jax.Array,
-        fill: jax.Array,
-    ) -> Arrays:
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """`classes` int32 [B, R', 3, K]: hits, true and predicted pixels of each class."""
-        logits = self._logits(variables, gated(self, features, keep, fill))
-        return self._count_classes(logits, inputs["labels"])
+        return self._count_classes(self._logits(variables, features), labels)
 
     def _count_classes(self, logits: jax.Array, labels: jax.Array) -> Arrays:
         confusion = ops.confusion_matrix(
@@ -118,51 +105,19 @@ class PixelSubject:
         return deeplab_linear.respond(self.setup.model.head, params, x, channels)
 
     def count_responses(
-        self, variables: Variables, features: Arrays, inputs: Arrays, responses: Responses
+        self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
     ) -> Arrays:
         """`count`, from what the head's first convolutions give."""
         logits = self.setup.model.apply(
             variables, features, responses, size=self._size, method="resume_from_responses"
         )
-        return self._count_classes(logits, inputs["labels"])
+        return self._count_classes(logits, labels)
 
     def _logits(self, variables: Variables, features: Arrays) -> jax.Array:
         return self.setup.model.apply(
             variables, features, start=self.feature, size=self._size, method="resume"
         )
 
-    def overlays(
-        self,
-        variables: Variables,
-        images: Images,
-        keeps: dict[str, np.ndarray],
-        fill: np.ndarray,
-        region: str,
-    ) -> list[Overlay]:
-        """Images with the predictions for each set of kept channels; see `Subject`."""
-        number = min(self.setup.config.attack.overlays, len(images))
-        if number == 0:
-            return []
-
-        @jax.jit
-        def predict(variables: Variables, pixels: jax.Array, keeps: jax.Array, fill: jax.Array):
-            features = encode(self, variables, self.stimulus(pixels))
-
-            def with_kept(keep: jax.Array) -> jax.Array:
-                return self._logits(variables, gated(self, features, keep, fill)).argmax(-1)
-
-            return jax.vmap(with_kept)(keeps)
-
-        chosen = images.get((np.arange(number) * len(images)) // number)
-        predictions = np.asarray(
-            predict(variables, chosen["images"], np.stack(list(keeps.values())), fill)
-        )
-        return [
-            Overlay(
-                chosen["images"][i],
-                chosen["labels"][i],
-                dict(zip(keeps, predictions[:, i], strict=True)),
-                self.boxes[region],
-            )
-            for i in range(number)
-        ]
+    def predict(self, variables: Variables, features: Arrays) -> jax.Array:
+        """Class of every pixel, int [B, H, W]."""
+        return self._logits(variables, features).argmax(-1)

@@ -1,6 +1,7 @@
 """Which channels are removed: every ranking, its controls, and how many channels."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -70,20 +71,18 @@ def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, 
     Raises:
       InputError: for a number above the channel count.
     """
-    given = [("counts", count) for count in config.counts]
-    given += [("table_count", config.table_count)] if config.table_count is not None else []
-    for name, count in given:
-        if not 1 <= count <= num_channels:
-            raise InputError(
-                f"`attack.{name}` must be in [1, {num_channels}], the channels of the feature; "
-                f"got {count}."
-            )
+    own = () if config.table_count is None else (config.table_count,)
+    for name, given in (("counts", config.counts), ("table_count", own)):
+        for count in given:
+            if not 1 <= count <= num_channels:
+                raise InputError(
+                    f"`attack.{name}` must be in [1, {num_channels}], the channels of the feature; "
+                    f"got {count}."
+                )
     shares = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
     chosen = config.counts or tuple(max(1, round(num_channels * share)) for share in shares)
-    counts = tuple(sorted(set(chosen)))
-    if config.table_count is not None:
-        return tuple(sorted({*counts, config.table_count})), config.table_count
-    return counts, min(counts, key=lambda count: abs(count - num_channels / 8))
+    counts = tuple(sorted({*chosen, *own}))
+    return counts, min(own or counts, key=lambda count: abs(count - num_channels / 8))
 
 
 def make_plan(
@@ -106,32 +105,20 @@ def make_plan(
     actions = (*config.fills, *(("keep",) if config.keep_only else ()))
     random_key, matched_key = jax.random.split(jax.random.key(seed ^ _KEY))
     sets: list[tuple[Arm, np.ndarray]] = []
-
-    def add(
-        name: str,
-        region: str,
-        draw: int,
-        counts: tuple[int, ...],
-        masks: np.ndarray,
-        actions: tuple[str, ...] = actions,
-    ) -> None:
-        for action in actions:
-            for count, keep in zip(counts, masks, strict=True):
-                arm = Arm(name, region, action, count, draw)
-                sets.append((arm, ~keep if action == "keep" else keep))
-
     for ranking in rankings:
         masks = ops.removal_masks(ranking.order, counts)
-        add(ranking.method, ranking.region, 0, counts, masks)
+        sets += _make_arms(Arm(ranking.method, ranking.region, "", 0), counts, masks, actions)
     orders = ops.random_orders(random_key, max(1, config.random_draws), channels)
     for draw, order in enumerate(orders[: config.random_draws]):
-        add(RANDOM, "overall", draw, counts, ops.removal_masks(order, counts))
+        masks = ops.removal_masks(order, counts)
+        sets += _make_arms(Arm(RANDOM, "overall", "", 0, draw), counts, masks, actions)
     half = tuple(count for count in counts if 2 * count <= channels)
     for place, ranking in enumerate(rankings if config.matched_draws else ()):
         key = jax.random.fold_in(matched_key, place)
         for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
+            arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
             # Of matched channels only the removal is asked: there are many of them.
-            add(MATCHED + ranking.method, ranking.region, draw, half, masks, config.fills[:1])
+            sets += _make_arms(arm, half, masks, config.fills[:1])
     # A mask and what its removed channels are put to; the first removes nothing.
     rows = np.zeros((1 + len(sets), channels + 1), bool)
     rows[0, :-1] = True
@@ -140,6 +127,16 @@ def make_plan(
     unique, which = _unique_rows(rows)
     arms = [arm for arm, _ in sets]
     return Plan(arms, which[1:], unique[:, :-1], unique[:, -1], table_count, config.fills[0])
+
+
+def _make_arms(
+    arm: Arm, counts: tuple[int, ...], masks: np.ndarray, actions: tuple[str, ...]
+) -> Iterator[tuple[Arm, np.ndarray]]:
+    """An arm with every action and count, and the channels [C] that it keeps."""
+    for action in actions:
+        for count, keep in zip(counts, masks, strict=True):
+            filled = dataclasses.replace(arm, action=action, count=count)
+            yield filled, ~keep if action == "keep" else keep
 
 
 def _matched(

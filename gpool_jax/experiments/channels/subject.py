@@ -9,12 +9,10 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models.deeplab_linear import Responses
 from gpool_jax.ops.regions import Box
-from gpool_jax.report.overlays import Overlay
 
 OUTSIDE = "outside "
 Arrays = dict[str, jax.Array]
@@ -29,12 +27,12 @@ class Subject(Protocol):
       name: the network's name, for titles.
       feature: the map whose channels are ranked and removed.
       num_channels: C, its channels.
-      needed: features that `region_losses` and `count` are computed from.
+      needed: features that `region_losses` and `count` read: they compute the rest anew.
       boxes: regions that are ranked, attacked and measured, by name.
       views: inputs made of one image: 1, or a canvas for each cell.
       grid: cells per side of the canvases of `tiled`.
       quantities: what is measured, the most important first.
-      class_names: names of the classes of a pixel; none of whole images.
+      class_names: names of the classes of pixels; none for a network of whole images.
     """
 
     setup: Setup
@@ -55,22 +53,15 @@ class Subject(Protocol):
         """uint8 [B, H, W, C] -> one crop of each in every cell [B * grid**2, h, w, C]."""
 
     def region_losses(
-        self, variables: Variables, features: Arrays, inputs: Arrays, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Loss [R', B] of each measured region and image, its channels gated by [B, C]; weights.
+        """Loss [R', B] of each measured region and image; weights [R', B].
 
-        A weight [R', B] is 1, or 0 where the region of an image has no label.
+        A weight is 1, or 0 where the region of an image has no label.
         """
 
-    def count(
-        self,
-        variables: Variables,
-        features: Arrays,
-        inputs: Arrays,
-        keep: jax.Array,
-        fill: jax.Array,
-    ) -> Arrays:
-        """Counts int32 [B, R', ...] of measured regions with channels [C] removed."""
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
+        """Counts int32 [B, R', ...] of each measured region and image."""
 
     @property
     def linear(self) -> "LinearSubject | None":
@@ -79,23 +70,9 @@ class Subject(Protocol):
     def prepare_attack(self, variables: Variables) -> list[str]:
         """Fit what `count` needs beside the network; returns notes on what is measured."""
 
-    def overlays(
-        self,
-        variables: Variables,
-        images: Images,
-        keeps: dict[str, np.ndarray],
-        fill: np.ndarray,
-        region: str,
-    ) -> list[Overlay]:
-        """`attack.overlays` images with the predictions for each set of kept channels [C].
-
-        Args:
-          variables: the network's weights.
-          images: to choose from.
-          keeps: title to bool [C].
-          fill: [C], see `ops.ablate`.
-          region: to be framed.
-        """
+    @property
+    def predict(self) -> Callable[[Variables, Arrays], jax.Array] | None:
+        """From features to the class of every pixel, int [B, H, W]; None where images have one."""
 
 
 class LinearSubject(Subject, Protocol):
@@ -105,7 +82,7 @@ class LinearSubject(Subject, Protocol):
         """What the values [B, H, W, n] of some channels [n] add to the linear maps."""
 
     def count_responses(
-        self, variables: Variables, features: Arrays, inputs: Arrays, responses: Responses
+        self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
     ) -> Arrays:
         """`count`, from what the linear maps give."""
 
@@ -172,15 +149,10 @@ def encode(subject: Subject, variables: Variables, inputs: jax.Array) -> Arrays:
     return subject.setup.model.apply(variables, inputs)[1]
 
 
-def gated(subject: Subject, features: Arrays, gate: jax.Array, fill: jax.Array | None) -> Arrays:
-    """Features with the channels of the subject's own gated.
-
-    Args:
-      subject: the network.
-      features: [B * views, ...] each.
-      gate: [C], or [B, C] for each image.
-      fill: [C] or None, see `ops.ablate`.
-    """
+def gated(
+    subject: Subject, features: Arrays, gate: jax.Array, fill: jax.Array | None = None
+) -> Arrays:
+    """Features [B * views, ...] with the subject's own gated by [C] or [B, C]; see `ops.ablate`."""
     if gate.ndim == 2:
         gate = jnp.repeat(gate, subject.views, axis=0)
     own = ops.ablate(features[subject.feature], gate, fill)

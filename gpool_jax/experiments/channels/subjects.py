@@ -71,13 +71,7 @@ def make_subject(setup: Setup) -> Subject:
 
 
 def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
-    """Open the best checkpoint of a run.
-
-    Args:
-      trained: the run's configuration.
-      config: the same with other settings of how it is measured.
-      run: the run's folder.
-      warn: receives one line per damaged file that was passed over.
+    """Open the best checkpoint of a run, to be measured as `config` says.
 
     Raises:
       InputError: if the run is of another kind, or has no readable checkpoint.
@@ -100,12 +94,7 @@ def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
 
 
 def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
-    """Open a file of weights.
-
-    Args:
-      config: data, network, and how it is measured.
-      weights: .safetensors, or .pth with the `[torch]` extra.
-      warn: receives one line about damaged cache files.
+    """Open a file of weights: .safetensors, or .pth with the `[torch]` extra.
 
     Raises:
       InputError: if the weights do not fit.

@@ -30,15 +30,7 @@ class Summary:
         *,
         bootstrap: int,
     ):
-        """Sum what was counted.
-
-        Args:
-          quantities: what is measured, the most important first.
-          boxes: the subject's regions.
-          plan: the masks.
-          swept: their counts.
-          bootstrap: draws of images, the same for every number.
-        """
+        """Sum the counts of a plan's masks; `bootstrap` draws of images serve every number."""
         self._quantities, self._boxes = quantities, boxes
         self._plan, self._swept = plan, swept
         self._at = {name: i for i, name in enumerate(measured_boxes(boxes))}

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.experiments.channels.changes import Batch, ChangeSweep
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.plan import Plan
-from gpool_jax.experiments.channels.subject import Arrays, Subject, Variables, encode
+from gpool_jax.experiments.channels.subject import Arrays, Subject, Variables, encode, gated
 from gpool_jax.train import parallel
 
 
@@ -60,13 +59,12 @@ def sweep(
         inputs = parallel.shard(inputs)
         if number == 0:  # compile outside the clock
             jax.block_until_ready(plain(variables, {}, inputs))
-            runner.warm_up(variables, join(encoder(variables, {}, inputs), inputs))
+            runner.warm_up(variables, encoder(variables, {}, inputs))
         started = time.perf_counter()
         jax.block_until_ready(plain(variables, {}, inputs))
         plain_total += time.perf_counter() - started
         started = time.perf_counter()
-        joined = join(encoder(variables, {}, inputs), inputs)
-        batch = runner.counts(variables, joined)
+        batch = runner.counts(variables, encoder(variables, {}, inputs))
         total += time.perf_counter() - started
         parts.append({name: value[mask].swapaxes(0, 1) for name, value in batch.items()})
     counts = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
@@ -89,21 +87,16 @@ def make_programs(subject: Subject) -> tuple[Callable, Callable]:
         features = encode(subject, variables, subject.stimulus(inputs["images"]))
         return {name: features[name] for name in subject.needed}
 
-    def encoder(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
+    def encoder(variables: Variables, _data: Arrays, inputs: Arrays) -> Batch:
         # One row for each image, so that batches are cut over devices by image.
         features = run_encoder(variables, inputs)
-        return {k: v.reshape(-1, subject.views, *v.shape[1:]) for k, v in features.items()}
+        features = {k: v.reshape(-1, subject.views, *v.shape[1:]) for k, v in features.items()}
+        return {"features": features, "labels": inputs["labels"]}
 
     def plain(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
-        keep, fill = jnp.ones(subject.num_channels, bool), jnp.zeros(subject.num_channels)
-        return subject.count(variables, run_encoder(variables, inputs), inputs, keep, fill)
+        return subject.count(variables, run_encoder(variables, inputs), inputs["labels"])
 
     return parallel.map_batch(encoder), parallel.map_batch(plain)
-
-
-def join(features: Arrays, inputs: Arrays) -> Batch:
-    """The inputs of a sweep: the encoder's features, and the labels."""
-    return {"features": features, "labels": inputs["labels"]}
 
 
 class MaskSweep:
@@ -124,7 +117,9 @@ class MaskSweep:
             features = {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs["features"].items()}
 
             def one(keep: jax.Array, fill: jax.Array) -> Arrays:
-                return subject.count(variables, features, inputs, keep, fill)
+                return subject.count(
+                    variables, gated(subject, features, keep, fill), inputs["labels"]
+                )
 
             # Masks second: images come first, as everywhere.
             return jax.vmap(one, out_axes=1)(chunk["keep"], chunk["fill"])

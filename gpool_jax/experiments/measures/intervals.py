@@ -1,21 +1,14 @@
 """Values of quantities with bootstrap intervals over images."""
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
 from gpool_jax.experiments.measures.quantity import Quantity
 
 
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A quantity's value over all images.
-
-    Attributes:
-      value: in 0..1, or NaN.
-      low, high: 95 % bootstrap interval over images.
-      num_classes: classes in the mean; None where there is no mean over classes.
-    """
+class Estimate(NamedTuple):
+    """A value over all images, its 95 % bootstrap interval, and the classes in the mean, if any."""
 
     value: float
     low: float

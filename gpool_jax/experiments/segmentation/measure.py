@@ -1,6 +1,5 @@
 """Measure a segmentation network on the test images, and write the result."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +135,7 @@ def _removals(setup: Setup, counts: np.ndarray) -> list[Removal]:
             chance=quantity.chance,
             num_images=len(counts),
             num_draws=1,
-            **dataclasses.asdict(intervals.estimate(quantity, counts, resamples)),
+            **intervals.estimate(quantity, counts, resamples)._asdict(),
         )
         for name, quantity in make_quantities(setup.dataset.class_names).items()
     ]

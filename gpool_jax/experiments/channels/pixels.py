@@ -50,7 +50,7 @@ class PixelSubject:
         self.quantities = make_quantities(self.class_names)
 
     def prepare_attack(self, variables: Variables) -> list[str]:
-        """Nothing to fit: what the numbers are means over."""
+        """Describe what the numbers are means over; there is nothing to fit."""
         return data_notes(self.setup)
 
     def stimulus(self, images: jax.Array) -> jax.Array:
@@ -100,7 +100,7 @@ class PixelSubject:
         return self if self.feature == "pre_gap" else None
 
     def respond(self, variables: Variables, x: jax.Array, channels: jax.Array) -> Responses:
-        """What values [B, H, W, n] of channels [n] add to the head's first convolutions."""
+        """Contribution of values [B, H, W, n] of channels [n] to the head's first convolutions."""
         params = variables["params"]["head"]
         return deeplab_linear.respond(self.setup.model.head, params, x, channels)
 

@@ -117,7 +117,7 @@ def make_plan(
         key = jax.random.fold_in(matched_key, place)
         for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
             arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
-            # Of matched channels only the removal is asked: there are many of them.
+            # Matched channels are only removed: there are many sets of them.
             sets += _make_arms(arm, half, masks, config.fills[:1])
     # A mask and what its removed channels are put to; the first removes nothing.
     rows = np.zeros((1 + len(sets), channels + 1), bool)

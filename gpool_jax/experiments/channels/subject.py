@@ -1,4 +1,4 @@
-"""What ranking and attacking channels need of a network, whatever its task."""
+"""The side of a network that ranking and attacking channels see, whatever its task."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -79,7 +79,7 @@ class LinearSubject(Subject, Protocol):
     """A subject whose masks cost the channels that they change; see `Subject.linear`."""
 
     def respond(self, variables: Variables, x: jax.Array, channels: jax.Array) -> Responses:
-        """What the values [B, H, W, n] of some channels [n] add to the linear maps."""
+        """Contribution of the values [B, H, W, n] of some channels [n] to the linear maps."""
 
     def count_responses(
         self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses

@@ -70,7 +70,7 @@ class Summary:
         return removals
 
     def _losses(self, quantity: str, arm: Arm) -> list[Removal]:
-        """What is lost in each region, and more inside than outside, alone and beyond controls."""
+        """Drops in each region, and selectivities, alone and beyond controls."""
         attacked = list(self._boxes) if arm.ranking == RANDOM else [arm.region]
         attacked = [name for name in attacked if name != "overall"]
         losses = [self._removal(quantity, arm, name, "selectivity") for name in attacked]
@@ -84,7 +84,7 @@ class Summary:
         return losses
 
     def _controls(self, arm: Arm) -> list[Arm]:
-        """What a ranking is compared with: random channels, and its matched ones."""
+        """The controls of a ranking: random channels, and its matched ones."""
         if _is_control(arm):
             return []
         controls = [
@@ -110,7 +110,7 @@ class Summary:
 
         rows = self._rows[arm]
         values = np.array([number(self._value, row) for row in rows])
-        # Of a control, the range of its draws; else the bootstrap over images.
+        # A control ranges over its draws; a ranking over resampled images.
         spread = values if _is_control(arm) else number(self._resampled, rows[0])
         if control is not None:
             others = self._rows[control]

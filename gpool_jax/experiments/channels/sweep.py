@@ -16,7 +16,7 @@ from gpool_jax.train import parallel
 
 @dataclasses.dataclass(frozen=True)
 class SweepCounts:
-    """What a sweep counted.
+    """Counts of a sweep, and how long it took.
 
     Attributes:
       counts: name to int [M, N, R', ...]: each mask, image and measured region.

@@ -1,4 +1,4 @@
-"""What is measured of a segmentation: mean IoU, pixel accuracy, and the IoU of each class."""
+"""The quantities of a segmentation: mean IoU, pixel accuracy, and the IoU of each class."""
 
 from collections.abc import Callable, Sequence
 

@@ -9,8 +9,9 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.config.sections import Method
-from gpool_jax.experiments.channels import scoring, subjects
-from gpool_jax.experiments.channels.subject import measured_boxes
+from gpool_jax.experiments.channels import rank, subjects
+from gpool_jax.experiments.channels.images import images_of
+from gpool_jax.experiments.channels.subject import gated, measured_boxes
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
@@ -36,8 +37,8 @@ def case(request):
         setup = position.prepare(tiny(rank=RANK, n=2, model={"width": 1 / 16}))
     subject = subjects.make_subject(setup)
     variables = _sensitive(setup.init_state().variables)
-    images = subjects.images_of(setup, ("train",), NUM_IMAGES, 16)
-    ranked = scoring.score_channels(subject, variables, images, METHODS)
+    images = images_of(setup, ("train",), NUM_IMAGES, 16)
+    ranked = rank.score_channels(subject, variables, images, METHODS)
     return subject, variables, images.get(np.arange(NUM_IMAGES)), ranked
 
 
@@ -103,7 +104,7 @@ def test_mean_and_variance(case):
 
 def test_translation_and_probe(case):
     subject, _, inputs, ranked = case
-    x = np.asarray(subject.placed(jnp.asarray(inputs["images"])))
+    x = np.asarray(subject.tiled(jnp.asarray(inputs["images"])))
     latent = _features(case, x).mean(axis=(1, 2)).reshape(NUM_IMAGES, 4, -1)
     pairs = [np.abs(latent[:, p] - latent[:, q]) for p in range(4) for q in range(p)]
     _check(ranked.scores["translation", "overall"], np.mean(pairs, axis=0))
@@ -125,13 +126,13 @@ def test_gates(case):
     features = jax.jit(subject.setup.model.apply)(
         variables, subject.stimulus(jnp.asarray(inputs["images"]))
     )[1]
-    features = {name: features[name] for name in subject.needed()}
+    features = {name: features[name] for name in subject.needed}
     names = measured_boxes(subject.boxes)
-    channels = features[subject.feature].shape[-1]
+    channels, labels = features[subject.feature].shape[-1], inputs["labels"]
 
     @jax.jit
     def losses(gate):
-        return subject.region_losses(variables, features, inputs, gate)[0]
+        return subject.region_losses(variables, gated(subject, features, gate), labels)[0]
 
     def rise_at(opening, channel, step=0.02):
         """Central difference of every image's loss, by region: the gate one channel less."""
@@ -159,9 +160,7 @@ def test_inside_and_outside_make_the_whole(case):
     features = jax.jit(subject.setup.model.apply)(
         variables, subject.stimulus(jnp.asarray(inputs["images"]))
     )[1]
-    channels = features[subject.feature].shape[-1]
-    keep, fill = jnp.ones(channels, bool), jnp.zeros(channels)
-    counted = subject.count(variables, features, inputs, keep, fill)
+    counted = subject.count(variables, features, inputs["labels"])
     at = {name: i for i, name in enumerate(measured_boxes(subject.boxes))}
     for counts in map(np.asarray, counted.values()):
         for region in ("left", "top"):

@@ -6,9 +6,9 @@ import pytest
 from gpool_jax.config import AttackConfig
 from gpool_jax.experiments.channels import plan
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.subject import Quantity
 from gpool_jax.experiments.channels.summary import Summary
-from gpool_jax.experiments.channels.sweep import Swept
+from gpool_jax.experiments.channels.sweep import SweepCounts
+from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.report.channel_result import NONE
 
 IMAGES, REGIONS = 40, 3  # overall, left, outside left
@@ -33,7 +33,7 @@ def _summary(bootstrap=400):
     right = rng.integers(0, 11, (len(laid.keep), IMAGES, REGIONS))
     counts = np.stack([right, np.full_like(right, 10)], axis=-1)
     quantities = {"head": Quantity("head", "head", _ratio, chance=0.1)}
-    swept = Swept({"head": counts}, 1.0, 1.0, IMAGES)
+    swept = SweepCounts({"head": counts}, 1.0, 1.0, IMAGES)
     return laid, right / 10, Summary(quantities, BOXES, laid, swept, bootstrap=bootstrap)
 
 

@@ -13,14 +13,24 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.config.sections import Method
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.channels import attack, files, plan, rank, scoring, subjects, sweep
+from gpool_jax.experiments.channels import (
+    attack,
+    files,
+    images,
+    plan,
+    rank,
+    subjects,
+    sweep,
+    write,
+)
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.subject import measured_boxes
-from gpool_jax.experiments.channels.subjects import Opened
+from gpool_jax.experiments.channels.subject import gated, measured_boxes
+from gpool_jax.experiments.channels.subjects import Target
+from gpool_jax.experiments.experiment import Measured
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import measure as segmentation_measure
 from gpool_jax.experiments.segmentation import training as segmentation
-from gpool_jax.report import read_result
+from gpool_jax.report import Result, read_result
 from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
 METHODS = typing.get_args(Method)
@@ -28,18 +38,18 @@ RANK = {"regions": ("overall", "left", "right"), "num_images": 8, "grid": 2, "bo
 ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1}
 
 
-def _opened(setup):
+def _target(setup):
     variables = setup.init_state().variables
     # Kernels of He's size: PyTorch's default lets an untrained network fall silent, and
     # what is removed from a silent network moves no answer.
     params = jax.tree.map(lambda p: p * 6**0.5 if p.ndim > 1 else p, variables["params"])
     variables = {**variables, "params": params}
-    return Opened(subjects.make_subject(setup), variables, "tiny", ["A note."])
+    return Target(subjects.make_subject(setup), variables, ["A note."])
 
 
 @pytest.fixture(scope="module")
 def pixels():
-    return _opened(
+    return _target(
         segmentation.prepare(tiny_pixels(rank=RANK, attack=ATTACK), dataset=pixel_dataset())
     )
 
@@ -47,57 +57,52 @@ def pixels():
 @pytest.fixture(scope="module")
 def canvas():
     config = tiny(rank=RANK, attack=ATTACK, n=2, model={"width": 1 / 16})
-    return _opened(position.prepare(config))
+    return _target(position.prepare(config))
 
 
 @pytest.fixture(params=["pixels", "canvas"])
-def opened(request):
+def target(request):
     return request.getfixturevalue(request.param)
 
 
-def _images(opened, names=("test",), count=8):
-    return subjects.images_of(opened.subject.setup, names, count, 4)
+def _images(target, names=("test",), count=8):
+    return images.images_of(target.subject.setup, names, count, 4)
 
 
-def _run_with_channels_zeroed(opened, inputs, keep, fill):
+def _run_with_channels_zeroed(target, inputs, keep, fill):
     """The same counts by the plainest way: hook the map inside a whole pass of the network."""
-    subject, setup = opened.subject, opened.subject.setup
+    subject, setup = target.subject, target.subject.setup
     x = subject.stimulus(inputs["images"])
-    _, features = setup.model.apply(opened.variables, x)
+    _, features = setup.model.apply(target.variables, x)
     altered = np.array(features[subject.feature])
     altered[..., ~keep] = fill[~keep]
-    return subject.count(
-        opened.variables,
-        {**features, subject.feature: jnp.asarray(altered)},
-        inputs,
-        jnp.ones(len(keep), bool),
-        jnp.zeros(len(keep)),
-    )
+    altered = {**features, subject.feature: jnp.asarray(altered)}
+    return subject.count(target.variables, altered, inputs["labels"])
 
 
-def test_a_sweep_counts_what_running_the_network_again_would(opened):
-    channels = _channels(opened)
+def test_a_sweep_counts_what_running_the_network_again_would(target):
+    channels = _channels(target)
     order = np.random.default_rng(0).permutation(channels)
     rankings = [Ranking("one", "left", order), Ranking("two", "overall", order[::-1])]
     laid = plan.make_plan(
         AttackConfig(counts=(1, 3, channels), random_draws=2, matched_draws=1),
         rankings,
-        _activation(opened),
+        _activation(target),
         seed=0,
     )
     swept = sweep.sweep(
-        opened.subject,
-        opened.variables,
-        _images(opened),
+        target.subject,
+        target.variables,
+        _images(target),
         laid,
-        _activation(opened),
+        _activation(target)[0],
         masks_per_pass=5,
     )
-    inputs = _images(opened).get(np.arange(8))
-    mean = _activation(opened)[0].astype(np.float32)
+    inputs = _images(target).get(np.arange(8))
+    mean = _activation(target)[0].astype(np.float32)
     for row in np.random.default_rng(1).choice(len(laid.keep), 6, replace=False):
         fill = mean if laid.use_mean[row] else np.zeros_like(mean)
-        expected = _run_with_channels_zeroed(opened, inputs, laid.keep[row], fill)
+        expected = _run_with_channels_zeroed(target, inputs, laid.keep[row], fill)
         for name, counts in swept.counts.items():
             np.testing.assert_array_equal(counts[row], expected[name])
     for counts in swept.counts.values():
@@ -105,17 +110,17 @@ def test_a_sweep_counts_what_running_the_network_again_would(opened):
         assert (counts != counts[:1]).any()  # what is removed does move answers
 
 
-def _activation(opened):
+def _activation(target):
     rng = np.random.default_rng(2)
-    channels = _channels(opened)
+    channels = _channels(target)
     return rng.random(channels) + 0.1, rng.random(channels) + 0.1
 
 
-def _channels(opened):
-    setup = opened.subject.setup
+def _channels(target):
+    setup = target.subject.setup
     x = jax.ShapeDtypeStruct(setup.input_shape, jnp.float32)
-    _, features = jax.eval_shape(setup.model.apply, opened.variables, x)
-    return features[opened.subject.feature].shape[-1]
+    _, features = jax.eval_shape(setup.model.apply, target.variables, x)
+    return features[target.subject.feature].shape[-1]
 
 
 def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixels):
@@ -149,18 +154,18 @@ def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixel
     )
 
 
-def test_counts_do_not_depend_on_chunks_and_batches(opened):
+def test_counts_do_not_depend_on_chunks_and_batches(target):
     """One image a device and pass, or two; masks two by two, or all at once."""
     laid = plan.make_plan(
-        AttackConfig(counts=(2,), random_draws=3, matched_draws=0), [], _activation(opened), seed=0
+        AttackConfig(counts=(2,), random_draws=3, matched_draws=0), [], _activation(target), seed=0
     )
     found = [
         sweep.sweep(
-            opened.subject,
-            opened.variables,
-            subjects.images_of(opened.subject.setup, ("train",), 19, batch),
+            target.subject,
+            target.variables,
+            images.images_of(target.subject.setup, ("train",), 19, batch),
             laid,
-            _activation(opened),
+            _activation(target)[0],
             masks_per_pass=masks,
         ).counts
         for batch, masks in ((1, 2), (2, 100))
@@ -208,10 +213,10 @@ def test_default_counts_run_from_few_to_all():
             plan.resolve_counts(bad, 10)
 
 
-def test_every_method_scores_every_region_it_can(opened):
-    ranked = scoring.score_channels(opened.subject, opened.variables, _images(opened), METHODS)
+def test_every_method_scores_every_region_it_can(target):
+    ranked = rank.score_channels(target.subject, target.variables, _images(target), METHODS)
     assert set(ranked.scores) == {(m, r) for m in METHODS for r in RANK["regions"]}
-    channels = _channels(opened)
+    channels = _channels(target)
     for (method, _), found in ranked.scores.items():
         assert found.mean.shape == (channels,)
         assert np.isfinite(found.mean).all()
@@ -221,18 +226,19 @@ def test_every_method_scores_every_region_it_can(opened):
     assert any("completeness gap" in note for note in ranked.notes)
 
 
-def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(opened):
+def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(target):
     """To first order: so close one channel a little, and run the network again."""
-    images = _images(opened)
-    ranked = scoring.score_channels(opened.subject, opened.variables, images, ("gate",))
-    inputs = images.get(np.arange(8))
-    subject, channels = opened.subject, _channels(opened)
-    features = subject.setup.model.apply(opened.variables, subject.stimulus(inputs["images"]))[1]
+    chosen = _images(target)
+    ranked = rank.score_channels(target.subject, target.variables, chosen, ("gate",))
+    inputs = chosen.get(np.arange(8))
+    subject, channels = target.subject, _channels(target)
+    features = subject.setup.model.apply(target.variables, subject.stimulus(inputs["images"]))[1]
     names = measured_boxes(subject.boxes)
 
     @jax.jit
     def losses(gate):
-        values, weights = subject.region_losses(opened.variables, features, inputs, gate)
+        closed = gated(subject, features, gate)
+        values, weights = subject.region_losses(target.variables, closed, inputs["labels"])
         return (values * weights).sum(axis=1) / weights.sum(axis=1)
 
     step, ones = 0.02, np.ones((8, channels), np.float32)
@@ -256,7 +262,7 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
         pixels.subject.setup, config=dataclasses.replace(pixels.subject.setup.config, rank=config)
     )
     subject = subjects.make_subject(setup)
-    ranked = scoring.score_channels(
+    ranked = rank.score_channels(
         subject, pixels.variables, _images(pixels), ("flip", "translation")
     )
     assert ("flip", "centre") not in ranked.scores
@@ -266,8 +272,8 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
 
 
 def test_an_image_without_labels_moves_no_gate_score(pixels):
-    images = _images(pixels, count=8)
-    with_one = scoring.score_channels(pixels.subject, pixels.variables, images, ("gate",))
+    chosen = _images(pixels, count=8)
+    with_one = rank.score_channels(pixels.subject, pixels.variables, chosen, ("gate",))
     data = pixel_dataset()
     labels = data.test.labels.copy()
     rows = (np.arange(8) * len(labels)) // 8
@@ -277,8 +283,8 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
         dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
     )
     subject = subjects.make_subject(setup)
-    images = subjects.images_of(setup, ("test",), 8, 4)
-    without = scoring.score_channels(subject, pixels.variables, images, ("gate",)).scores[
+    chosen = images.images_of(setup, ("test",), 8, 4)
+    without = rank.score_channels(subject, pixels.variables, chosen, ("gate",)).scores[
         "gate", "left"
     ]
     full = with_one.scores["gate", "left"]
@@ -286,41 +292,70 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
     np.testing.assert_allclose(without.mean, full.per_image[rest].mean(axis=0), atol=1e-6)
 
 
-def test_rank_and_attack_write_what_they_say(opened, tmp_path):
-    ranked = rank.run(opened, tmp_path / "rank", warn=pytest.fail)
-    again = files.read_all((str(tmp_path / "rank"),))
-    assert {(r.method, r.region) for r in again} >= {("gate", "left"), ("flip", "overall")}
-    for ranking in again:
+def test_rank_and_attack_measure_and_write_nothing(target, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ranked, attacked = rank.measure(target), attack.measure(target, [])
+    assert not list(tmp_path.iterdir())
+    _write_files(ranked.files, tmp_path)
+    rankings = files.read_all((str(tmp_path),))
+    assert {(r.method, r.region) for r in rankings} >= {("gate", "left"), ("flip", "overall")}
+    for ranking in rankings:
         assert ranking.splits == ("train", "val")
         np.testing.assert_array_equal(ranking.order, ops.rank_channels(ranking.scores))
-    assert {a.region for a in ranked.agreements} == {"", *RANK["regions"]}
-    result = attack.run(opened, [], tmp_path / "attack", warn=pytest.fail)
-    assert read_result(tmp_path / "attack") == result
-    page = (tmp_path / "attack" / "report.html").read_text()
-    assert "Region selectivity" in page
-    assert "http" not in page.replace("http-equiv", "")
-    _check_numbers(result)
+    assert {a.region for a in ranked.result.agreements} == {"", *RANK["regions"]}
+    # An attack ranks in the same way, by its own methods.
+    own = target.subject.setup.config.attack.methods
+    assert {name.split("_")[1] for name in attacked.files} == set(own)
+    assert attacked.files.items() <= ranked.files.items()
+    # One class for a whole image cannot be laid over it.
+    assert len(attacked.overlays) == (1 if target.subject.class_names else 0)
+    _check_numbers(attacked.result)
     # What is measured is measured on the evaluation images, and on no others.
-    inputs = _images(opened).get(np.arange(8))
-    channels = _channels(opened)
-    nothing = _run_with_channels_zeroed(opened, inputs, np.ones(channels, bool), np.zeros(channels))
-    stored = np.load(tmp_path / "attack" / "per_image.npz")
-    name = opened.subject.quantities[result.removals[0].quantity].counts
-    assert stored["masks"][0] == "none"
-    np.testing.assert_array_equal(stored[name][0], nothing[name])
+    inputs = _images(target).get(np.arange(8))
+    channels = _channels(target)
+    nothing = _run_with_channels_zeroed(target, inputs, np.ones(channels, bool), np.zeros(channels))
+    name = target.subject.quantities[attacked.result.removals[0].quantity].counts
+    assert attacked.arrays["masks"][0] == "none"
+    np.testing.assert_array_equal(attacked.arrays[name][0], nothing[name])
 
 
-def test_ranking_again_replaces_what_was_ranked_before(pixels, tmp_path):
-    rank.run(pixels, tmp_path, warn=pytest.fail)
-    setup = pixels.subject.setup
-    fewer = dataclasses.replace(setup.config.rank, methods=("flip",), regions=("left",))
-    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, rank=fewer))
-    again = dataclasses.replace(pixels, subject=subjects.make_subject(setup))
-    rank.run(again, tmp_path, warn=pytest.fail)
-    assert [p.name for p in tmp_path.glob("ranking_*.json")] == ["ranking_flip_left.json"]
+def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
+    measured = attack.measure(pixels, [])
+    (overlay,) = measured.overlays
+    # Each method's ranking, and one set of random channels.
+    methods = (*AttackConfig().methods, "random")
+    assert [title.split(",")[0] for title in overlay.answers] == ["nothing removed", *methods]
+    counts = dict(zip(measured.arrays["masks"], measured.arrays["classes"], strict=True))
+    for title, predicted in overlay.answers.items():
+        name = "none"
+        if title != "nothing removed":
+            ranking, region, _ = title.split(", ")
+            name = f"{ranking}, {region}, draw 0"
+        labelled = overlay.labels != 255
+        hits = [((predicted == k) & (overlay.labels == k)).sum() for k in range(3)]
+        answered = [((predicted == k) & labelled).sum() for k in range(3)]
+        # The first image of the evaluation, the whole of it.
+        np.testing.assert_array_equal(counts[name][0, 0, 0], hits)
+        np.testing.assert_array_equal(counts[name][0, 0, 2], answered)
 
 
-def test_a_random_ranking_is_no_control(pixels, tmp_path):
+def test_writing_replaces_what_was_ranked_before(tmp_path):
+    (tmp_path / "ranking_gate_left.json").write_text("old")
+    result = Result(
+        title="tiny", config={}, rows=[], probes=[], maps={}, curves={}, environment={}, notes=[]
+    )
+    measured = Measured(result, {"counts": np.arange(3)}, files={"ranking_flip_left.json": "new"})
+    written = write.measure_and_write(lambda: measured, tmp_path, pytest.fail)
+    assert read_result(tmp_path) == written
+    assert written.environment["wall_seconds"] >= 0
+    assert dataclasses.replace(written, environment={}) == result
+    rankings = {path.name: path.read_text() for path in tmp_path.glob("ranking_*.json")}
+    assert rankings == {"ranking_flip_left.json": "new"}
+    assert np.load(tmp_path / "per_image.npz")["counts"].tolist() == [0, 1, 2]
+    assert "tiny" in (tmp_path / "report.html").read_text()
+
+
+def test_a_random_ranking_is_no_control(pixels):
     notes = []
     order = np.arange(_channels(pixels))
     rankings = [Ranking("random", "left", order), Ranking("gate", "left", order)]
@@ -339,8 +374,8 @@ def test_a_region_without_labels_has_no_gate_ranking(pixels):
         dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
     )
     subject = subjects.make_subject(setup)
-    images = subjects.images_of(setup, ("test",), 8, 4)
-    ranked = scoring.score_channels(subject, pixels.variables, images, ("gate",))
+    chosen = images.images_of(setup, ("test",), 8, 4)
+    ranked = rank.score_channels(subject, pixels.variables, chosen, ("gate",))
     assert set(ranked.scores) == {("gate", "overall")}
     assert sum("it has no ranking gate" in note for note in ranked.notes) == 2
 
@@ -375,15 +410,27 @@ def _check_numbers(result):
     assert {("drop", "random"), ("selectivity", "matched to gate")} <= seen
 
 
+def _write_files(texts, folder):
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+
+
+def _write_ranking(ranking, folder, **options):
+    texts = files.to_files([ranking], **options)
+    _write_files(texts, folder)
+    (name,) = texts
+    return folder / name
+
+
 def test_rankings_in_the_authors_format(tmp_path):
     ranking = Ranking("gate", "left", np.array([2, 0, 1]), np.array([0.5, -1.0, 2.0]), 7, ("val",))
-    path = files.write(ranking, tmp_path, authors_format=True)
+    path = _write_ranking(ranking, tmp_path, authors_format=True)
     assert json.loads(path.read_text()) == {"left": [2, 0, 1]}
     path = path.rename(tmp_path / "right_ordered_signed_difference.json")
     read = files.read(path)
     # As published, the file for the right half says "left" inside.
     assert (read.region, read.order.tolist(), read.scores) == ("right", [2, 0, 1], None)
-    own = files.read(files.write(ranking, tmp_path))
+    own = files.read(_write_ranking(ranking, tmp_path))
     assert (own.method, own.region, own.num_images, own.splits) == ("gate", "left", 7, ("val",))
     np.testing.assert_array_equal(own.scores, ranking.scores)
 
@@ -429,7 +476,7 @@ def test_rankings_that_cannot_be_used(tmp_path, content, message):
 def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):
     config = pixels.subject.setup.config
     order = np.arange(_channels(pixels))
-    files.write(Ranking("gate", "left", order, splits=("test",)), tmp_path)
+    _write_ranking(Ranking("gate", "left", order, splits=("test",)), tmp_path)
     with pytest.raises(InputError, match="was made on the split test, which `attack.splits`"):
         attack.with_rankings(config, (str(tmp_path),))
     path = tmp_path / "ranking_gate_left.json"
@@ -437,10 +484,12 @@ def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):
     path.write_text(json.dumps(content))  # one split, not in a list
     with pytest.raises(InputError, match="was made on the split test, which `attack.splits`"):
         attack.with_rankings(config, (str(tmp_path),))
-    path = files.write(Ranking("gate", "left", order, splits=("val",), feature="stage2"), tmp_path)
+    path = _write_ranking(
+        Ranking("gate", "left", order, splits=("val",), feature="stage2"), tmp_path
+    )
     with pytest.raises(InputError, match="ranks the channels of stage2; `rank.feature` is pre_gap"):
         attack.with_rankings(config, (str(path),))
-    path = files.write(Ranking("gate", "0,0,1,0.2", order, splits=("val",)), tmp_path)
+    path = _write_ranking(Ranking("gate", "0,0,1,0.2", order, splits=("val",)), tmp_path)
     changed, rankings = attack.with_rankings(config, (str(path),))
     assert changed.rank.regions == ("overall", "0,0,1,0.2")
     assert len(rankings) == 1
@@ -450,12 +499,12 @@ def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):
 
 def test_the_same_images_under_two_names_are_refused(pixels):
     setup, data = pixels.subject.setup, pixels.subject.setup.dataset
-    assert subjects.check_disjoint(setup, ("train", "val"), ("test",)) == []
+    assert images.check_disjoint(setup, ("train", "val"), ("test",)) == []
     with pytest.raises(InputError, match="both name val"):
-        subjects.check_disjoint(setup, ("train", "val"), ("val",))
+        images.check_disjoint(setup, ("train", "val"), ("val",))
     same = dataclasses.replace(setup, dataset=dataclasses.replace(data, test=data.train))
     with pytest.raises(InputError, match="are also among those of train, val"):
-        subjects.check_disjoint(same, ("train", "val"), ("test",))
+        images.check_disjoint(same, ("train", "val"), ("test",))
 
 
 @pytest.mark.parametrize(
@@ -470,8 +519,8 @@ def test_the_same_images_under_two_names_are_refused(pixels):
         ({"regions": ("0,0,1,1",)}, "say overall"),
     ],
 )
-def test_features_and_regions_that_are_not_there(opened, section, message):
-    setup = opened.subject.setup
+def test_features_and_regions_that_are_not_there(target, section, message):
+    setup = target.subject.setup
     config = dataclasses.replace(
         setup.config, rank=dataclasses.replace(setup.config.rank, **section)
     )
@@ -485,18 +534,15 @@ def test_a_network_trained_through_permutation_has_no_channels_to_rank():
         subjects.make_subject(setup)
 
 
-def test_read_outs_find_what_the_head_of_a_trained_network_finds(canvas):
+def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     subject = canvas.subject
-    subject.fit_read_outs(canvas.variables, _images(canvas, ("train",), 40))
+    subject.fit_probes(canvas.variables, _images(canvas, ("train",), 40))
     inputs = _images(canvas, ("train",), 40).get(np.arange(40))
     features = subject.setup.model.apply(canvas.variables, subject.stimulus(inputs["images"]))[1]
     channels = _channels(canvas)
-    whole = subject.count(
-        canvas.variables, features, inputs, jnp.ones(channels, bool), jnp.zeros(channels)
-    )
-    nothing = subject.count(
-        canvas.variables, features, inputs, jnp.zeros(channels, bool), jnp.zeros(channels)
-    )
+    removed = gated(subject, features, jnp.zeros(channels, bool))
+    whole = subject.count(canvas.variables, features, inputs["labels"])
+    nothing = subject.count(canvas.variables, removed, inputs["labels"])
     score = subject.quantities["location"].score
     # Fitted on these very images: far above chance; without any channel, at chance.
     assert score(np.asarray(whole["location"]).sum(axis=0))[0] > 0.5

@@ -59,8 +59,8 @@ def build_ours(network: Network, plan: Plan) -> Any:
         found = []
         for inputs, mask in batches:
             own = parallel.shard(inputs)
-            joined = sweep.join(encoder(variables, {}, own), own)
-            found.append(runner.counts(variables, joined)["classes"][mask])
+            counts = runner.counts(variables, encoder(variables, {}, own))
+            found.append(counts["classes"][mask])
         return np.concatenate(found)
 
     return call

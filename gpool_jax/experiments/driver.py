@@ -158,13 +158,27 @@ def write(measured: Measured, out: Path, started: float, warn: Warn) -> Result:
     """
     extra = measured.result.environment
     machine = environment(time.perf_counter() - started)
+    if measured.files:
+        extra = extra | {"files": sorted(measured.files)}
     result = dataclasses.replace(measured.result, environment=machine | extra)
     workdir.make(out)
+    stale = _listed_files(out) - set(measured.files)
     for name, content in measured.files.items():
         (out / name).write_text(content)
     write_result(result, out, measured.arrays)
     write_report(result, out, warn, overlays=measured.overlays)
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
     return result
+
+
+def _listed_files(out: Path) -> set[str]:
+    """Names of further files that an earlier result in a folder lists as its own."""
+    try:
+        listed = read_result(out).environment.get("files", [])
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+    return {name for name in listed if name == Path(name).name}
 
 
 def _run_one(

@@ -56,6 +56,7 @@ class Experiment:
       prepare: configuration to setup.
       recipe: setup to training recipe.
       measure: measures a trained or imported network; writes nothing.
+      make_subject: setup to a `channels.subject.Subject`, where channels can be ranked.
       load_weights: `(config, file, warn)`: reads PyTorch weights into the network that
         they belong to, or raises `InputError`.
     """
@@ -64,6 +65,7 @@ class Experiment:
     recipe: Callable[[Setup], Recipe]
     measure: Callable[[Setup, Snapshots], Measured]
     load_weights: Callable[[Any, Path, Warn], tuple[Setup, Snapshots]]
+    make_subject: Callable[[Setup], Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,8 @@ from typing import Any
 
 from gpool_jax import config as kinds
 from gpool_jax.experiments import weights
+from gpool_jax.experiments.channels.canvases import CanvasSubject
+from gpool_jax.experiments.channels.pixels import PixelSubject
 from gpool_jax.experiments.experiment import Comparison, Experiment
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
 from gpool_jax.experiments.invariance import measure as invariance_measure
@@ -20,6 +22,7 @@ EXPERIMENTS: dict[type, Experiment] = {
         recipe=position_training.recipe,
         measure=position_measure.measure,
         load_weights=position_measure.load_weights,
+        make_subject=CanvasSubject,
     ),
     kinds.InvarianceConfig: Experiment(
         prepare=invariance_training.prepare,
@@ -32,6 +35,7 @@ EXPERIMENTS: dict[type, Experiment] = {
         recipe=segmentation_training.recipe,
         measure=segmentation_measure.measure,
         load_weights=weights.load_segmenter,
+        make_subject=PixelSubject,
     ),
 }
 COMPARISONS: dict[type, Comparison] = {

@@ -1,44 +1,34 @@
 """`gpool attack`: remove the first channels of a ranking, and measure the harm where it is done."""
 
 import dataclasses
-import time
-from collections.abc import Callable
-from pathlib import Path
+import typing
 from typing import Any
 
 import jax
 import numpy as np
 
-from gpool_jax.config import SegmentationConfig
 from gpool_jax.config import checks as configs
+from gpool_jax.config.sections import DataSplit
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import workdir
-from gpool_jax.experiments.channels import files, rank, subjects
-from gpool_jax.experiments.channels.canvases import CanvasSubject
+from gpool_jax.experiments.channels import files, rank
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.images import Images
-from gpool_jax.experiments.channels.pixels import PixelSubject
+from gpool_jax.experiments.channels.images import Images, check_disjoint, images_of
 from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Plan, make_plan, resolve_counts
-from gpool_jax.experiments.channels.scoring import score_channels
-from gpool_jax.experiments.channels.subject import check_feature, encode
-from gpool_jax.experiments.channels.subjects import Opened
+from gpool_jax.experiments.channels.subject import Subject, Variables, encode, gated
+from gpool_jax.experiments.channels.subjects import Target
 from gpool_jax.experiments.channels.summary import Summary
-from gpool_jax.experiments.channels.sweep import Swept, sweep
-from gpool_jax.experiments.segmentation.measure import data_notes
-from gpool_jax.report import Result, write_report, write_result
-from gpool_jax.report.environment import environment
+from gpool_jax.experiments.channels.sweep import SweepCounts, sweep
+from gpool_jax.experiments.experiment import Measured
+from gpool_jax.report import Result
 from gpool_jax.report.overlays import Overlay
-
-# A linear read-out of so many images, each in every cell, is as good as one of more.
-_READ_OUT_IMAGES = 2000
 
 
 def with_rankings(config: Any, names: tuple[str, ...]) -> tuple[Any, list[Ranking]]:
-    """A config whose regions are those of ranking files, and the rankings.
+    """A configuration whose regions are those of ranking files, and the rankings.
 
     Args:
-      config: of the attack.
-      names: files or folders; none: the config stays, the rankings are computed later.
+      config: the attack's configuration.
+      names: files or folders; none: the configuration stays, rankings are computed later.
 
     Raises:
       InputError: if a file is no ranking, or one of another feature, or was made on
@@ -64,90 +54,64 @@ def with_rankings(config: Any, names: tuple[str, ...]) -> tuple[Any, list[Rankin
     return dataclasses.replace(config, rank=changed), rankings
 
 
-def run(
-    opened: Opened,
-    rankings: list[Ranking],
-    out: Path,
-    warn: Callable[[str], None] = print,
-) -> Result:
-    """Attack a network; write the report.
+def measure(target: Target, rankings: list[Ranking]) -> Measured:
+    """Attack a network.
 
     Args:
-      opened: from `subjects.open_run` or `open_weights`.
+      target: from `subjects.open_run` or `open_weights`.
       rankings: from `with_rankings`; none: they are computed.
-      out: gets results.json, per_image.npz and report.html; and the rankings that were
-        computed.
-      warn: receives warnings.
 
     Raises:
       InputError: for splits that overlap, or counts beyond the channels.
     """
-    started = time.perf_counter()
-    subject, setup = opened.subject, opened.subject.setup
-    config, ranking_config = setup.config.attack, setup.config.rank
-    workdir.check_writable(out)
-    ranked_on = dict.fromkeys((*ranking_config.splits, *_known_splits(rankings)))
-    notes = subjects.check_disjoint(setup, tuple(ranked_on), config.splits)
-    channels = check_feature(setup, ranking_config.feature)
-    resolve_counts(config, channels)
+    subject, variables = target.subject, target.variables
+    setup = subject.setup
+    config, ranked = setup.config.attack, setup.config.rank
+    known = _known_splits(rankings)
+    notes = check_disjoint(setup, tuple(dict.fromkeys((*ranked.splits, *known))), config.splits)
+    resolve_counts(config, subject.num_channels)
     for ranking in rankings:
-        files.check_channels(ranking, channels)
-    ranked = score_channels(
-        subject,
-        opened.variables,
-        subjects.images_of(
-            setup, ranking_config.splits, ranking_config.num_images, ranking_config.batch_size
-        ),
-        () if rankings else config.methods,
-    )
-    computed = rank.make_rankings(ranked, ranking_config)
-    attacked = _without_random(rankings or computed, notes)
-    plan = make_plan(config, attacked, ranked.activation, seed=setup.config.seed)
-    if isinstance(subject, CanvasSubject):
-        notes += _fit_read_outs(subject, opened)
-    images = subjects.images_of(setup, config.splits, config.num_images, config.batch_size)
-    swept = sweep(
-        subject,
-        opened.variables,
-        images,
-        plan,
-        ranked.activation,
-        masks_per_pass=config.masks_per_pass,
-    )
+        files.check_channels(ranking, subject.num_channels)
+    images = images_of(setup, ranked.splits, ranked.num_images, ranked.batch_size)
+    scored = rank.score_channels(subject, variables, images, () if rankings else config.methods)
+    computed = rank.make_rankings(scored, ranked)
+    attacking = _without_random(rankings or computed, notes)
+    plan = make_plan(config, attacking, scored.activation, seed=setup.config.seed)
+    notes += subject.prepare_attack(variables)
+    images = images_of(setup, config.splits, config.num_images, config.batch_size)
+    mean = scored.activation[0]
+    swept = sweep(subject, variables, images, plan, mean, masks_per_pass=config.masks_per_pass)
     summary = Summary(subject.quantities, subject.boxes, plan, swept, bootstrap=config.bootstrap)
     result = Result(
-        title=f"Channels of {ranking_config.feature}, removed: {opened.name} on "
-        f"{setup.dataset.name}",
+        title=f"Channels of {ranked.feature}, removed: {subject.name} on {setup.dataset.name}",
         config=configs.to_dict(setup.config),
-        rows=[],
-        probes=[],
         maps={
             "table_count": plan.table_count,
             "table_action": plan.table_action,
-            "num_channels": plan.keep.shape[1],
-            "classes": list(getattr(setup.dataset, "class_names", ())),
+            "num_channels": subject.num_channels,
+            "classes": list(subject.class_names),
         },
-        curves={},
-        environment=environment(time.perf_counter() - started),
         notes=[
-            *opened.notes,
-            *_notes(opened, plan, swept, rankings),
-            *ranked.notes,
+            *target.notes,
+            _describe_rankings(subject, rankings, swept.num_images),
+            _describe_sweep(plan, swept),
+            *scored.notes,
             *notes,
         ],
         removals=summary.removals(),
     )
-    workdir.make(out)
-    files.write_all(computed, out)
-    write_result(result, out, _per_image(swept, plan))
-    write_report(result, out, warn, overlays=_overlays(opened, plan, ranked.activation[0], images))
-    return result
+    return Measured(
+        result,
+        arrays=_per_image(swept, plan),
+        overlays=_overlays(target, images, plan, mean),
+        files=files.to_files(computed),
+    )
 
 
 def _known_splits(rankings: list[Ranking]) -> list[str]:
     """Splits that rankings of files were made on, where they are splits of the data."""
-    named = [name for ranking in rankings for name in ranking.splits]
-    return [name for name in named if name in ("train", "val", "test")]
+    splits = typing.get_args(DataSplit)
+    return [name for ranking in rankings for name in ranking.splits if name in splits]
 
 
 def _without_random(rankings: list[Ranking], notes: list[str]) -> list[Ranking]:
@@ -169,89 +133,73 @@ def _without_random(rankings: list[Ranking], notes: list[str]) -> list[Ranking]:
     return kept
 
 
-def _notes(opened: Opened, plan: Plan, swept: Swept, rankings: list[Ranking]) -> list[str]:
-    setup = opened.subject.setup
-    config, ranking = setup.config.attack, setup.config.rank
-    source = f"made on {' and '.join(ranking.splits)}"
+def _describe_rankings(subject: Subject, rankings: list[Ranking], num_images: int) -> str:
+    config = subject.setup.config
+    known = sorted(set(_known_splits(rankings))) if rankings else config.rank.splits
+    source = f"made on {' and '.join(known)}"
     if rankings:
-        named = sorted(set(_known_splits(rankings)))
-        source = f"read from files (made on {' and '.join(named)})" if named else "read from files"
-    unknown = [r.method for r in rankings if not r.splits]
+        source = f"read from files ({source})" if known else "read from files"
+    unknown = [ranking.method for ranking in rankings if not ranking.splits]
     if unknown:
         source += (
             f"; {', '.join(unknown)} does not say which images it was made on, perhaps those that "
             "are evaluated here"
         )
-    notes = [
-        f"Rankings {source}; evaluated on {swept.num_images:,} images of "
-        f"{' and '.join(config.splits)}.",
+    return (
+        f"Rankings {source}; evaluated on {num_images:,} images of "
+        f"{' and '.join(config.attack.splits)}."
+    )
+
+
+def _describe_sweep(plan: Plan, swept: SweepCounts) -> str:
+    return (
         f"The sweep of {len(plan.keep):,} sets of channels took {swept.seconds:.1f} s, "
         f"{swept.seconds / max(swept.plain_seconds, 1e-9):.1f} times one plain evaluation of the "
         f"same images ({swept.plain_seconds:.1f} s); running the network again for each set would "
-        f"take {len(plan.keep):,} times.",
-    ]
-    if isinstance(setup.config, SegmentationConfig):
-        notes += data_notes(setup)
-    return notes
+        f"take {len(plan.keep):,} times."
+    )
 
 
-def _fit_read_outs(subject: CanvasSubject, opened: Opened) -> list[str]:
-    """Fit linear read-outs of cell and class on the ranking images; see `CanvasSubject`."""
-    setup, config = subject.setup, subject.setup.config.rank
-    count = min(config.num_images or _READ_OUT_IMAGES, _READ_OUT_IMAGES)
-    images = subjects.images_of(setup, config.splits, count, config.batch_size)
-    subject.fit_read_outs(opened.variables, images)
-    return [
-        f"Linear read-outs of the pooled latent, of cell and class, were fitted on {len(images):,} "
-        "ranking images with every channel in place."
-    ]
-
-
-def _per_image(swept: Swept, plan: Plan) -> dict[str, np.ndarray]:
+def _per_image(swept: SweepCounts, plan: Plan) -> dict[str, np.ndarray]:
     """Counts [masks, N, R', ...] of the masks that tables are made of, and whose they are."""
-    chosen = {
-        int(row): f"{arm.ranking}, {arm.region}, draw {arm.draw}"
-        for arm, row in zip(plan.arms, plan.row, strict=True)
-        if arm.count == plan.table_count and arm.action == plan.table_action
-    }
-    rows = {0: "none"} | chosen
+    rows = {0: "none"}
+    for arm, row in plan.table_rows().items():
+        rows[row] = f"{arm.ranking}, {arm.region}, draw {arm.draw}"
     counts = {name: counts[list(rows)] for name, counts in swept.counts.items()}
     return counts | {"masks": np.array(list(rows.values()))}
 
 
-def _overlays(opened: Opened, plan: Plan, mean: np.ndarray, images: Images) -> list[Overlay]:
-    """What is answered before and after each ranking's attack on one region."""
-    subject, config = opened.subject, opened.subject.setup.config.attack
-    number = min(config.overlays, len(images))
-    if not isinstance(subject, PixelSubject) or number == 0:
+def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> list[Overlay]:
+    """Predictions for a few images before and after each ranking's attack on one region."""
+    subject, classify = target.subject, target.subject.predict
+    number = min(subject.setup.config.attack.overlays, len(images))
+    if classify is None or number == 0:
         return []
-    regions = [name for name in subject.boxes if name != "overall"] or ["overall"]
-    region = regions[0]
-    arms = {
-        f"{arm.ranking}, {arm.region}, {arm.count} of {plan.keep.shape[1]}": int(row)
-        for arm, row in zip(plan.arms, plan.row, strict=True)
-        if arm.count == plan.table_count
-        and arm.action == plan.table_action
-        and arm.draw == 0
-        and arm.region == ("overall" if arm.ranking == RANDOM else region)
-        and not arm.ranking.startswith(MATCHED)
-    }
-    chosen = images.get((np.arange(number) * len(images)) // number)
+    region = next((name for name in subject.boxes if name != "overall"), "overall")
+    rows = {"nothing removed": 0}
+    for arm, row in plan.table_rows().items():
+        own = arm.region == ("overall" if arm.ranking == RANDOM else region)
+        if own and arm.draw == 0 and not arm.ranking.startswith(MATCHED):
+            rows[f"{arm.ranking}, {arm.region}, {arm.count} of {subject.num_channels}"] = row
 
     @jax.jit
-    def answers(variables: Any, pixels: jax.Array, keeps: jax.Array, fill: jax.Array):
+    def predict(variables: Variables, pixels: jax.Array, keeps: jax.Array, fill: jax.Array):
         features = encode(subject, variables, subject.stimulus(pixels))
-        return jax.vmap(lambda keep: subject.answers(variables, features, keep, fill))(keeps)
 
-    rows = [0, *arms.values()]
-    mean = plan.use_mean[rows[-1]] * mean
-    found = np.asarray(answers(opened.variables, chosen["images"], plan.keep[rows], mean))
-    titles = ["nothing removed", *arms]
+        def with_kept(keep: jax.Array) -> jax.Array:
+            return classify(variables, gated(subject, features, keep, fill))
+
+        return jax.vmap(with_kept)(keeps)
+
+    chosen = images.get((np.arange(number) * len(images)) // number)
+    fill = mean if plan.table_action == "mean" else np.zeros_like(mean)
+    keeps = plan.keep[list(rows.values())]
+    predictions = np.asarray(predict(target.variables, chosen["images"], keeps, fill))
     return [
         Overlay(
             chosen["images"][i],
             chosen["labels"][i],
-            dict(zip(titles, found[:, i], strict=True)),
+            dict(zip(rows, predictions[:, i], strict=True)),
             subject.boxes[region],
         )
         for i in range(number)

@@ -1,41 +1,43 @@
 """Classification networks as subjects: regions are cells of the canvas that an image stands in."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.channels.images import Images, map_images
+from gpool_jax.experiments.channels.images import Images, images_of, map_images
 from gpool_jax.experiments.channels.subject import (
-    OUTSIDE,
-    Quantity,
-    check_feature,
+    Arrays,
+    Variables,
+    count_channels,
     encode,
-    gated,
-    measured_boxes,
-    parse_regions,
+    open_regions,
 )
+from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
 from gpool_jax.train import parallel
+
+# A linear probe of so many images, each in every cell, is as good as one of more.
+_PROBE_IMAGES = 2000
 
 
 class CanvasSubject:
     """A GAPNet or one of its kin: every image in every cell; see `Subject`.
 
-    What is measured is the head's accuracy on its task and, for both tasks, that
-    of linear read-outs of the pooled latent (`read_outs`), which are fitted on
-    the ranking images with all channels in place and never again.
+    What is measured is the head's accuracy on its task and, for both tasks, that of
+    linear probes of the pooled latent, which are fitted on the ranking images with
+    all channels in place and never again.
 
     Attributes:
-      read_outs: "location" and "recognition" to (kernel [C, K], bias [K]).
+      probes: "location" and "recognition" to (kernel [C, K], bias [K]).
     """
 
     # The head is two matmuls; there is nothing to save.
-    linear = False
+    linear = None
+    predict = None
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):
         """Check what is asked of the network.
@@ -44,104 +46,100 @@ class CanvasSubject:
           InputError: for an unknown feature or region, or one without a cell.
         """
         config = setup.config
-        if config.model.head == "permutenet" or config.model.permute_at != "gap":
+        model, n, task = config.model, config.n, config.task
+        if model.head == "permutenet" or model.permute_at != "gap":
             raise InputError(
                 "`model.head`: a network trained through permutation has no channels of its own to "
                 "rank; got a permutenet, or one permuted before a stage."
             )
-        self.setup, self.feature = setup, config.rank.feature
-        check_feature(setup, config.rank.feature)
-        self.boxes = parse_regions(config.rank.regions)
-        self.views = config.n**2
-        self._cells = {name: ops.region_cells(box, config.n) for name, box in self.boxes.items()}
-        for name, cells in self._cells.items():
-            if not cells.any():
-                raise InputError(
-                    f"`rank.regions`: {name!r} holds the centre of no cell of a canvas of `n` = "
-                    f"{config.n}."
-                )
-            if cells.all() and name != "overall":
-                raise InputError(f"`rank.regions`: {name!r} is the whole canvas; say overall.")
-        self.read_outs: dict[str, tuple[jax.Array, jax.Array]] = {}
-        self.quantities = _quantities(setup)
+        self.setup, self.name = setup, f"{model.head} {model.name}, {task}"
+        self.feature = config.rank.feature
+        self.num_channels = count_channels(setup, self.feature)
+        self.needed: tuple[str, ...] = (self.feature,)
+        self.views, self.grid = n**2, n
+        self.boxes, self._cells = open_regions(
+            config.rank.regions,
+            lambda box: ops.region_cells(box, n),
+            empty=f"holds the centre of no cell of a canvas of `n` = {n}",
+            whole="canvas",
+        )
+        self._num_answers = {"location": n**2, "recognition": setup.dataset.num_classes}
+        self.probes: dict[str, tuple[jax.Array, jax.Array]] = {}
+        chance = {name: 1.0 / number for name, number in self._num_answers.items()}
+        self.quantities = {"head": Quantity(f"{task}, head", "head", _ratio, chance=chance[task])}
+        for name in chance:
+            title = f"{name}, linear probe"
+            self.quantities[name] = Quantity(title, name, _ratio, chance=chance[name])
 
-    def fit_read_outs(self, variables: Any, images: Images) -> None:
-        """Fit `read_outs` on images, every one in every cell, with all channels in place."""
+    def prepare_attack(self, variables: Variables) -> list[str]:
+        """Fit the probes on the ranking images."""
+        config = self.setup.config.rank
+        count = min(config.num_images or _PROBE_IMAGES, _PROBE_IMAGES)
+        images = images_of(self.setup, config.splits, count, config.batch_size)
+        self.fit_probes(variables, images)
+        return [
+            f"Linear probes of the pooled latent, for cell and class, were fitted on "
+            f"{len(images):,} ranking images with every channel in place."
+        ]
 
-        def look(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
+    def fit_probes(self, variables: Variables, images: Images) -> None:
+        """Fit `probes` on images, every one in every cell, with all channels in place."""
+
+        def pool(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
             features = encode(self, variables, self.stimulus(inputs["images"]))
             latent = features["gap"].reshape(-1, self.views, features["gap"].shape[-1])
-            targets = self._targets(inputs["labels"])
-            return {"latent": latent, **targets}
+            return {"latent": latent, **self._targets(inputs["labels"])}
 
-        found = map_images(parallel.map_batch(look), variables, {}, images, title="fit read-outs")
-        latent = jnp.asarray(found["latent"].reshape(-1, found["latent"].shape[-1]))
-        numbers = {"location": self.views, "recognition": self.setup.dataset.num_classes}
-        self.read_outs = {
-            name: probe.fit_logistic(
-                latent, jnp.asarray(found[name].reshape(-1)), num_classes=number
-            )
-            for name, number in numbers.items()
-        }
+        pooled = map_images(parallel.map_batch(pool), variables, {}, images, title="fit probes")
+        latent = jnp.asarray(pooled["latent"].reshape(-1, pooled["latent"].shape[-1]))
+        for name, number in self._num_answers.items():
+            targets = jnp.asarray(pooled[name].reshape(-1))
+            self.probes[name] = probe.fit_logistic(latent, targets, num_classes=number)
 
     def stimulus(self, images: jax.Array) -> jax.Array:
         """Each image in every cell."""
         images = ops.normalise(images, self.setup.dataset.mean, self.setup.dataset.std)
-        canvases = ops.place_everywhere(images, self.setup.config.n)
+        canvases = ops.place_everywhere(images, self.grid)
         return canvases.reshape(-1, *canvases.shape[2:])
 
-    def placed(self, images: jax.Array) -> jax.Array:
-        """The same: the stimulus is one crop at every place."""
-        return self.stimulus(images)
-
-    def places(self) -> int:
-        """Cells per side of a canvas."""
-        return self.setup.config.n
-
-    def needed(self) -> tuple[str, ...]:
-        """The map itself."""
-        return (self.feature,)
+    # The stimulus is one crop in every cell already.
+    tiled = stimulus
 
     def region_losses(
-        self, variables: Any, features: dict, inputs: dict, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss of the head over the cells of each measured region."""
-        logits, _ = self._answer(variables, gated(self, features, gate, None))
-        targets = self._targets(inputs["labels"])[self.setup.config.task]
+        logits, _ = self._resume(variables, features)
+        targets = self._targets(labels)[self.setup.config.task]
         losses = ops.cross_entropy(logits, targets.reshape(-1)).reshape(-1, self.views)
-        cells = jnp.asarray(self._measured(), jnp.float32)
+        cells = jnp.asarray(self._cells, jnp.float32)
         total = jnp.einsum("bc,rc->rb", losses, cells)
         return total / cells.sum(axis=1)[:, None], jnp.ones_like(total)
 
-    def count(
-        self, variables: Any, features: dict, inputs: dict, keep: jax.Array, fill: jax.Array
-    ) -> dict[str, jax.Array]:
-        """Right answers and answers, int32 [B, R', 2], of the head and of each read-out."""
-        logits, latent = self._answer(variables, gated(self, features, keep, fill))
-        targets = self._targets(inputs["labels"])
-        answers = {"head": (logits, targets[self.setup.config.task])}
-        for name, (kernel, bias) in self.read_outs.items():
-            answers[name] = (latent @ kernel + bias[None, :], targets[name])
-        cells = jnp.asarray(self._measured(), jnp.int32)
-        return {name: self._right(*pair, cells) for name, pair in answers.items()}
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
+        """Correct predictions and predictions, int32 [B, R', 2], of the head and each probe."""
+        logits, latent = self._resume(variables, features)
+        targets = self._targets(labels)
+        counts = {"head": self._count_correct(logits, targets[self.setup.config.task])}
+        for name, (kernel, bias) in self.probes.items():
+            counts[name] = self._count_correct(latent @ kernel + bias[None, :], targets[name])
+        return counts
 
-    def _right(self, logits: jax.Array, targets: jax.Array, cells: jax.Array) -> jax.Array:
-        right = (logits.argmax(-1).reshape(-1, self.views) == targets).astype(jnp.int32)
-        hits = right @ cells.T
+    def _count_correct(self, logits: jax.Array, targets: jax.Array) -> jax.Array:
+        cells = jnp.asarray(self._cells, jnp.int32)
+        correct = (logits.argmax(-1).reshape(-1, self.views) == targets).astype(jnp.int32)
+        hits = correct @ cells.T
         return jnp.stack([hits, jnp.broadcast_to(cells.sum(axis=1)[None], hits.shape)], axis=-1)
 
-    def _answer(self, variables: Any, features: dict) -> Any:
+    def _resume(self, variables: Variables, features: Arrays) -> tuple[jax.Array, jax.Array]:
         """Logits and latent, computed on from the subject's feature."""
+        logits, later = self.setup.model.apply(
+            variables, features, start=self.feature, method="resume"
+        )
+        return logits, later["gap"]
 
-        def go_on(model: Any, given: dict) -> tuple[jax.Array, jax.Array]:
-            later = model.backbone(given[self.feature], start=self.feature)
-            later["gap"] = ops.global_average_pool(later["pre_gap"])
-            return model.classify(later), later["gap"]
-
-        return self.setup.model.apply(variables, features, method=go_on)
-
-    def _targets(self, labels: jax.Array) -> dict[str, jax.Array]:
-        """Right answers [B, cells] of both tasks."""
+    def _targets(self, labels: jax.Array) -> Arrays:
+        """Correct answers [B, cells] of both tasks."""
         cell = jnp.arange(self.views, dtype=jnp.int32)
         shape = (len(labels), self.views)
         return {
@@ -149,28 +147,7 @@ class CanvasSubject:
             "recognition": jnp.broadcast_to(labels[:, None], shape),
         }
 
-    def _measured(self) -> np.ndarray:
-        """Cells [R', cells] of the measured regions."""
-        return np.stack([self._inside(name) for name in measured_boxes(self.boxes)])
-
-    def _inside(self, name: str) -> np.ndarray:
-        if name == "overall":
-            return np.ones(self.views, bool)
-        if name.startswith(OUTSIDE):
-            return ~self._cells[name.removeprefix(OUTSIDE)]
-        return self._cells[name]
-
-
-def _quantities(setup: Setup) -> dict[str, Quantity]:
-    task, cells = setup.config.task, setup.config.n**2
-    chance = {"location": 1.0 / cells, "recognition": 1.0 / setup.dataset.num_classes}
-    found = {"head": Quantity(f"{task}, head", "head", _ratio, chance=chance[task])}
-    for name in chance:
-        title = f"{name}, linear read-out"
-        found[name] = Quantity(title, name, _ratio, chance=chance[name])
-    return found
-
 
 def _ratio(counts: np.ndarray) -> np.ndarray:
-    right, answers = (counts[..., i].astype(np.float64) for i in (0, 1))
-    return np.divide(right, answers, out=np.full(right.shape, np.nan), where=answers > 0)
+    hits, total = (counts[..., i].astype(np.float64) for i in (0, 1))
+    return np.divide(hits, total, out=np.full(hits.shape, np.nan), where=total > 0)

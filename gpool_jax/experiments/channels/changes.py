@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.experiments.channels.plan import Plan
-from gpool_jax.experiments.channels.subject import LinearSubject, Responses
+from gpool_jax.experiments.channels.subject import Arrays, LinearSubject, Variables
+from gpool_jax.models.deeplab_linear import Responses
 from gpool_jax.train import parallel
 
+# `features`, by name, and `labels`; perhaps `responses`.
+Batch = dict[str, Any]
 FULL, EMPTY, PREVIOUS = "full", "empty", "previous"
 
 
@@ -65,47 +68,34 @@ class ChangeSweep:
     """Counts of every mask of a plan, batch by batch."""
 
     def __init__(self, subject: LinearSubject, plan: Plan, mean: np.ndarray):
-        """Lay out the changes, and put them on the devices.
-
-        Args:
-          subject: whose masks.
-          plan: the masks.
-          mean: [C], which removed channels may be put to.
-        """
+        """Put the changes on the devices; removed channels may be put to `mean` [C]."""
         self._subject, channels = subject, plan.keep.shape[1]
         fills = {False: np.zeros(channels, np.float32), True: mean.astype(np.float32)}
-        changes = make_changes(plan)
-        self._bases = [change.base for change in changes]
-        self._uses_mean = [bool(used) for used in plan.use_mean]
-        self._on_device = [
-            parallel.replicate(
-                {
-                    "channels": change.channels,
-                    "signs": change.signs,
-                    "fill": fills[used][change.channels],
-                }
-            )
-            for change, used in zip(changes, self._uses_mean, strict=True)
-        ]
+
+        def put(change: Change, uses_mean: bool) -> Arrays:
+            fill = fills[uses_mean][change.channels]
+            arrays = {"channels": change.channels, "signs": change.signs, "fill": fill}
+            return parallel.replicate(arrays)
+
         everything = np.arange(channels, dtype=np.int32)
-        self._all = {
-            used: parallel.replicate(
-                {"channels": everything, "signs": -np.ones(channels, np.float32), "fill": fill}
-            )
-            for used, fill in fills.items()
-        }
+        removal = Change(FULL, everything, -np.ones(channels, np.float32))
+        self._removals = {uses_mean: put(removal, uses_mean) for uses_mean in fills}
+        self._steps = [
+            (change.base, bool(uses_mean), put(change, bool(uses_mean)))
+            for change, uses_mean in zip(make_changes(plan), plan.use_mean, strict=True)
+        ]
         self._advance = parallel.map_batch(self._advance_share)
         self._start = parallel.map_batch(self._start_share)
         self._count = parallel.map_batch(self._count_share)
 
-    def _feature(self, inputs: dict) -> jax.Array:
+    def _feature(self, inputs: Batch) -> jax.Array:
         return inputs["features"][self._subject.feature][:, 0]
 
-    def _start_share(self, variables: Any, _data: Any, inputs: dict) -> Responses:
+    def _start_share(self, variables: Variables, _data: Arrays, inputs: Batch) -> Responses:
         x = self._feature(inputs)
         return self._subject.respond(variables, x, jnp.arange(x.shape[-1]))
 
-    def _advance_share(self, variables: Any, change: dict, inputs: dict) -> Responses:
+    def _advance_share(self, variables: Variables, change: Arrays, inputs: Batch) -> Responses:
         channels = change["channels"]
         x = jnp.take(self._feature(inputs), channels, axis=-1)
         over = (1,) * (x.ndim - 1) + (-1,)
@@ -113,40 +103,41 @@ class ChangeSweep:
         responses = self._subject.respond(variables, added, channels)
         return jax.tree.map(jnp.add, inputs["responses"], responses)
 
-    def _count_share(self, variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
+    def _count_share(self, variables: Variables, _data: Arrays, inputs: Batch) -> Arrays:
         features = {name: value[:, 0] for name, value in inputs["features"].items()}
-        return self._subject.count_responses(variables, features, inputs, inputs["responses"])
+        return self._subject.count_responses(
+            variables, features, inputs["labels"], inputs["responses"]
+        )
 
-    def counts(self, variables: Any, inputs: dict) -> dict[str, np.ndarray]:
+    def counts(self, variables: Variables, inputs: Batch) -> dict[str, np.ndarray]:
         """Counts [B, M, ...] of a batch, on the host.
 
         Args:
-          variables: of the network, replicated.
+          variables: the network's weights, replicated.
           inputs: `features` [devices, share, 1, ...] and `labels` of the batch.
         """
         full = self._start(variables, {}, inputs)
         empty: dict[bool, Responses] = {}
-        responses, found = full, []
-        for base, used, change in zip(self._bases, self._uses_mean, self._on_device, strict=True):
+        responses, counts = full, []
+        for base, uses_mean, change in self._steps:
             if base == FULL:
                 responses = full
             elif base == EMPTY:
-                if used not in empty:
+                if uses_mean not in empty:
                     start = {**inputs, "responses": full}
-                    empty[used] = self._advance(variables, self._all[used], start)
-                responses = empty[used]
-            state = {**inputs, "responses": responses}
-            responses = self._advance(variables, change, state)
-            found.append(self._count(variables, {}, {**inputs, "responses": responses}))
+                    empty[uses_mean] = self._advance(variables, self._removals[uses_mean], start)
+                responses = empty[uses_mean]
+            responses = self._advance(variables, change, {**inputs, "responses": responses})
+            counts.append(self._count(variables, {}, {**inputs, "responses": responses}))
         # One transfer at the end: the programs before it are only dispatched.
-        parts = [parallel.unshard(part) for part in jax.device_get(found)]
+        parts = [parallel.unshard(part) for part in jax.device_get(counts)]
         return {name: np.stack([part[name] for part in parts], axis=1) for name in parts[0]}
 
-    def warm_up(self, variables: Any, inputs: dict) -> None:
+    def warm_up(self, variables: Variables, inputs: Batch) -> None:
         """Compile what `counts` runs."""
         full = self._start(variables, {}, inputs)
         state = {**inputs, "responses": full}
-        by_size = {len(change["channels"]): change for change in self._on_device}
-        for change in (*by_size.values(), self._all[False]):
+        by_size = {len(change["channels"]): change for _, _, change in self._steps}
+        for change in (*by_size.values(), self._removals[False]):
             jax.block_until_ready(self._advance(variables, change, state))
         jax.block_until_ready(self._count(variables, {}, state))

@@ -20,9 +20,9 @@ class Ranking:
       region: what the ranking is for.
       order: int [C], every channel once.
       scores: float [C], of channel 0, 1, ...; None where a file holds none.
-      num_images: ranked on; 0 if not known.
-      splits: whose images; empty if not known.
-      feature: whose channels; None if not known.
+      num_images: images ranked on; 0 if not known.
+      splits: splits that they are from; empty if not known.
+      feature: the map whose channels are ranked; None if not known.
     """
 
     method: str
@@ -34,20 +34,8 @@ class Ranking:
     feature: str | None = None
 
 
-def file_name(ranking: Ranking) -> str:
-    """ranking_{method}_{region}.json, with what no file name takes written otherwise."""
-    region = ranking.region.replace("/", "of").replace(",", "_")
-    return f"ranking_{ranking.method}_{region}.json"
-
-
-def write(ranking: Ranking, folder: Path, *, authors_format: bool = False) -> Path:
-    """Write one ranking.
-
-    Args:
-      ranking: to write.
-      folder: gets the file.
-      authors_format: only the region and its channels, as the authors publish them.
-    """
+def to_text(ranking: Ranking, *, authors_format: bool = False) -> str:
+    """A ranking as JSON: in our format, or only its region and channels as the authors publish."""
     content: dict[str, Any] = {ranking.region: ranking.order.tolist()}
     if not authors_format:
         if ranking.scores is not None:
@@ -58,17 +46,18 @@ def write(ranking: Ranking, folder: Path, *, authors_format: bool = False) -> Pa
             "split": list(ranking.splits),
             "feature": ranking.feature,
         }
-    path = folder / file_name(ranking)
-    path.write_text(json.dumps(content) + "\n")
-    return path
+    return json.dumps(content) + "\n"
 
 
-def write_all(rankings: list[Ranking], folder: Path, *, authors_format: bool = False) -> None:
-    """Write rankings, instead of those that an earlier run left in the folder."""
-    for old in folder.glob("ranking_*.json"):
-        old.unlink()
-    for ranking in rankings:
-        write(ranking, folder, authors_format=authors_format)
+def to_files(rankings: list[Ranking], *, authors_format: bool = False) -> dict[str, str]:
+    """Rankings as text files: ranking_METHOD_REGION.json to its content."""
+    return {
+        # A region may hold what no file name takes.
+        f"ranking_{ranking.method}_{ranking.region.replace('/', 'of').replace(',', '_')}.json": (
+            to_text(ranking, authors_format=authors_format)
+        )
+        for ranking in rankings
+    }
 
 
 def read_all(names: tuple[str, ...]) -> list[Ranking]:
@@ -80,23 +69,20 @@ def read_all(names: tuple[str, ...]) -> list[Ranking]:
     Raises:
       InputError: naming the file that is missing or no ranking.
     """
-    paths: list[Path] = []
-    for name in names:
-        path = Path(name)
-        found = sorted(path.glob("ranking_*.json")) if path.is_dir() else [path]
-        if not found:
+    rankings: dict[tuple[str, str], Ranking] = {}
+    for path in map(Path, names):
+        paths = sorted(path.glob("ranking_*.json")) if path.is_dir() else [path]
+        if not paths:
             raise InputError(f"`ranking`: folder {path} holds no ranking_*.json.")
-        paths += found
-    rankings = [read(path) for path in paths]
-    seen: set[tuple[str, str]] = set()
-    for path, ranking in zip(paths, rankings, strict=True):
-        key = ranking.method, ranking.region
-        if key in seen:
-            raise InputError(
-                f"`ranking`: {path} is a second ranking {ranking.method} for {ranking.region}."
-            )
-        seen.add(key)
-    return rankings
+        for file in paths:
+            ranking = read(file)
+            key = ranking.method, ranking.region
+            if key in rankings:
+                raise InputError(
+                    f"`ranking`: {file} is a second ranking {ranking.method} for {ranking.region}."
+                )
+            rankings[key] = ranking
+    return list(rankings.values())
 
 
 def read(path: Path) -> Ranking:
@@ -115,53 +101,55 @@ def read(path: Path) -> Ranking:
     region = lists[0]
     order = _check_order(path, content[region])
     if "method" not in content:
-        return Ranking(method=path.stem, region=_region_of_file(path, region), order=order)
-    scores = content.get("scores")
-    if scores is not None:
-        numbers = isinstance(scores, list) and all(type(s) in (int, float) for s in scores)
-        if not numbers or not np.isfinite(scores).all():
-            raise InputError(f"`ranking`: {path} must hold a list of finite numbers as scores.")
-        if len(scores) != len(order):
-            raise InputError(
-                f"`ranking`: {path} holds {len(scores)} scores of {len(order)} channels."
-            )
+        # The authors' file for the right half says "left" inside: its name is right.
+        named = re.match(r"(left|right|top|bottom|centre)_", path.name)
+        return Ranking(method=path.stem, region=named[1] if named else region, order=order)
     splits = content.get("split") or []
     splits = [splits] if isinstance(splits, str) else splits
-    if not isinstance(splits, list) or not all(isinstance(name, str) for name in splits):
-        raise InputError(f"`ranking`: {path} must name its splits; got {content['split']!r}.")
+    named_splits = isinstance(splits, list) and all(isinstance(name, str) for name in splits)
+    _require(named_splits, path, f"must name its splits; got {splits!r}")
     number = content.get("n", 0)
-    if type(number) is not int:
-        raise InputError(f"`ranking`: {path} must hold a whole number as n; got {number!r}.")
+    _require(type(number) is int, path, f"must hold a whole number as n; got {number!r}")
     return Ranking(
         method=str(content["method"]),
         region=region,
         order=order,
-        scores=None if scores is None else np.asarray(scores, np.float64),
+        scores=_check_scores(path, content.get("scores"), len(order)),
         num_images=number,
         splits=tuple(splits),
         feature=content.get("feature"),
     )
 
 
-def _region_of_file(path: Path, key: str) -> str:
-    """The authors' file for the right half says "left" inside: its name is right."""
-    named = re.match(r"(left|right|top|bottom|centre)_", path.name)
-    return named[1] if named else key
+def _require(condition: bool, path: Path, what: str) -> None:
+    if not condition:
+        raise InputError(f"`ranking`: {path} {what}.")
 
 
-def _check_order(path: Path, channels: list) -> np.ndarray:
-    if not channels or not all(type(channel) is int for channel in channels):
-        raise InputError(f"`ranking`: {path} must hold whole numbers, channel indices.")
+def _check_scores(path: Path, scores: Any, num_channels: int) -> np.ndarray | None:
+    if scores is None:
+        return None
+    numbers = isinstance(scores, list) and all(type(score) in (int, float) for score in scores)
+    finite = numbers and bool(np.isfinite(scores).all())
+    _require(finite, path, "must hold a list of finite numbers as scores")
+    number = len(scores)
+    _require(number == num_channels, path, f"holds {number} scores of {num_channels} channels")
+    return np.asarray(scores, np.float64)
+
+
+def _check_order(path: Path, channels: list[Any]) -> np.ndarray:
+    whole = bool(channels) and all(type(channel) is int for channel in channels)
+    _require(whole, path, "must hold whole numbers, channel indices")
     order = np.asarray(channels, np.int64)
+    stray = next((channel for channel in channels if not 0 <= channel < len(channels)), None)
+    _require(
+        stray is None,
+        path,
+        f"names channel {stray} and ranks {len(order)} channels; each of 0 to {len(order) - 1} "
+        "must be there once",
+    )
     values, number = np.unique(order, return_counts=True)
-    if number.max() > 1:
-        raise InputError(f"`ranking`: {path} names channel {values[number > 1][0]} twice.")
-    outside = order[(order < 0) | (order >= len(order))]
-    if len(outside):
-        raise InputError(
-            f"`ranking`: {path} names channel {outside[0]} and ranks {len(order)} channels; each "
-            f"of 0 to {len(order) - 1} must be there once."
-        )
+    _require(number.max() == 1, path, f"names channel {values[number.argmax()]} twice")
     return order
 
 

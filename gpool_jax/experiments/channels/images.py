@@ -1,19 +1,31 @@
 """Images of a run's splits, in batches over devices, and programs run on all of them."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
 from gpool_jax.train.events import Progress
+
+# Share of the evaluation images that may by chance be among the ranking images too.
+_SHARED = 0.01
+
+
+class _Split(Protocol):
+    def __len__(self) -> int: ...
+
+    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
 class Images:
     """Images of some splits of a run, one after the other, in batches over devices."""
 
-    def __init__(self, splits: list[Any], count: int | None, batch_size: int):
+    def __init__(self, splits: list[_Split], count: int | None, batch_size: int):
         """Pick `count` images, evenly spread over the splits (all if None)."""
         self._splits = splits
         ends = np.cumsum([len(split) for split in splits])
@@ -32,13 +44,14 @@ class Images:
         """`images` and `labels` at places of this list."""
         rows = self._rows[places]
         which = np.searchsorted(self._starts, rows, side="right") - 1
-        parts = {i: self._splits[i].batch(rows[which == i] - self._starts[i]) for i in set(which)}
-        out = {}
-        for name in ("images", "labels"):
-            first = next(iter(parts.values()))[name]
-            out[name] = np.empty((len(rows), *first.shape[1:]), first.dtype)
-            for i, part in parts.items():
-                out[name][which == i] = part[name]
+        out: dict[str, np.ndarray] = {}
+        for i in np.unique(which):
+            own = which == i
+            part = self._splits[i].batch(rows[own] - self._starts[i])
+            for name in ("images", "labels"):
+                if name not in out:
+                    out[name] = np.empty((len(rows), *part[name].shape[1:]), part[name].dtype)
+                out[name][own] = part[name]
         return out
 
     def batches(self, title: str) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
@@ -58,17 +71,22 @@ class Images:
             progress.close()
 
 
+def images_of(setup: Setup, splits: tuple[str, ...], count: int | None, batch_size: int) -> Images:
+    """The images of named splits."""
+    return Images([getattr(setup.dataset, name) for name in splits], count, batch_size)
+
+
 def map_images(
-    run: Callable, variables: Any, data: Any, images: Images, *, title: str
+    run: Callable, variables: Mapping[str, Any], data: Any, images: Images, *, title: str
 ) -> dict[str, np.ndarray]:
     """Run a device program over all images.
 
     Args:
       run: from `parallel.map_batch`, so that it is compiled once for several calls.
-      variables: of the network.
-      data: for every batch the same.
+      variables: the network's weights.
+      data: what every batch shares.
       images: what it is run on.
-      title: of the progress bar.
+      title: heading of the progress bar.
 
     Returns:
       What the program returns, {name: [N, ...]}, on the host.
@@ -79,3 +97,35 @@ def map_images(
         outputs = parallel.unshard(run(variables, data, parallel.shard(inputs)))
         parts.append({name: value[mask] for name, value in outputs.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...]) -> list[str]:
+    """Compare the images of two groups of splits, where they are in memory.
+
+    Returns:
+      A note, if a few are the same.
+
+    Raises:
+      InputError: if the groups share a split, or more than a few images.
+    """
+    both = sorted(set(ranked) & set(judged))
+    if both:
+        raise InputError(
+            f"`attack.splits` must share none with the images that channels were ranked on; both "
+            f"name {', '.join(both)}."
+        )
+    splits = {name: getattr(setup.dataset, name) for name in (*ranked, *judged)}
+    if not all(hasattr(split, "images") for split in splits.values()):
+        return []
+    seen, asked = (
+        [zlib.crc32(np.ascontiguousarray(image).data) for n in names for image in splits[n].images]
+        for names in (ranked, judged)
+    )
+    shared = len(set(asked) & set(seen))
+    if shared > _SHARED * len(asked):
+        raise InputError(
+            f"`attack.splits`: {shared} of the {len(asked)} images of {', '.join(judged)} are also "
+            f"among those of {', '.join(ranked)}; the splits must be disjoint."
+        )
+    note = f"{shared} of the {len(asked)} evaluation images are also among the ranking images."
+    return [note] if shared else []

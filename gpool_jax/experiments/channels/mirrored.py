@@ -1,15 +1,13 @@
 """Plain and mirrored views: the flip difference, activations and their variance."""
 
 from collections.abc import Callable
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.experiments.channels.scores import average
-from gpool_jax.experiments.channels.subject import Subject, encode
+from gpool_jax.experiments.channels.scores import ScoreTable, average
+from gpool_jax.experiments.channels.subject import Arrays, Subject, Variables, encode
 
 
 def make_look(subject: Subject) -> Callable:
@@ -18,7 +16,7 @@ def make_look(subject: Subject) -> Callable:
     axes = {name: ops.mirror_axis(box) for name, box in boxes.items()}
     mirrored = [axis for axis in (2, 1) if axis == 2 or axis in axes.values()]
 
-    def look(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
+    def look(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
         x = subject.stimulus(inputs["images"])
         views = jnp.concatenate([x, *(jnp.flip(x, axis) for axis in mirrored)])
         features = encode(subject, variables, views)[subject.feature]
@@ -58,35 +56,34 @@ def activation_of(seen: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.maximum(square - mean**2, 0.0)
 
 
-def score_flip(subject: Subject, seen: dict[str, np.ndarray], notes: list[str]) -> dict:
-    """The flip difference, of the regions that have one."""
-    found = {}
-    for name in subject.boxes:
-        if name == "overall":
-            found["flip", name] = average(seen["absolute"])
-        elif f"signed {name}" in seen:
-            found["flip", name] = average(seen[f"signed {name}"])
+def score_views(
+    subject: Subject, seen: dict[str, np.ndarray], methods: tuple[str, ...], notes: list[str]
+) -> ScoreTable:
+    """Flip difference, mean and variance (about the mean over all pixels and images).
+
+    A region's mean or variance is the value inside it minus the value outside; overall, the
+    value.
+    """
+    scores: ScoreTable = {}
+    for name in subject.boxes if "flip" in methods else ():
+        key = "absolute" if name == "overall" else f"signed {name}"
+        if key in seen:
+            scores["flip", name] = average(seen[key])
         else:
             notes.append(
                 f"The flip difference says nothing of {name}: it is its own mirror image. It has "
                 "no such ranking."
             )
-    return found
-
-
-def score_variance(subject: Subject, seen: dict[str, np.ndarray]) -> dict:
-    """Variance of each channel over the pixels and images, about its mean over all of them."""
-    centre = activation_of(seen)[0][None, None]
-    inside, outside = (
-        seen[f"{part}_square"] - 2 * centre * seen[part] + centre**2
-        for part in ("inside", "outside")
-    )
-    return compare(subject, "variance", inside, outside)
-
-
-def compare(subject: Subject, method: str, inside: np.ndarray, outside: np.ndarray) -> dict:
-    """A region's score is the value inside it less the value outside; overall, the value."""
-    return {
-        (method, name): average(inside[:, i] if name == "overall" else inside[:, i] - outside[:, i])
-        for i, name in enumerate(subject.boxes)
-    }
+    sides, parts = ("inside", "outside"), {}
+    if "mean" in methods:
+        parts["mean"] = [seen[side] for side in sides]
+    if "variance" in methods:
+        centre = activation_of(seen)[0][None, None]
+        parts["variance"] = [
+            seen[f"{side}_square"] - 2 * centre * seen[side] + centre**2 for side in sides
+        ]
+    for method, (inside, outside) in parts.items():
+        for i, name in enumerate(subject.boxes):
+            difference = inside[:, i] if name == "overall" else inside[:, i] - outside[:, i]
+            scores[method, name] = average(difference)
+    return scores

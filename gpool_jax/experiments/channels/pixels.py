@@ -1,28 +1,27 @@
 """Segmentation networks as subjects: regions are parts of the image."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels.subject import (
-    OUTSIDE,
-    Quantity,
-    check_feature,
-    gated,
-    measured_boxes,
-    parse_regions,
+    Arrays,
+    LinearSubject,
+    Variables,
+    count_channels,
+    open_regions,
 )
 from gpool_jax.experiments.segmentation import training as segmentation
+from gpool_jax.experiments.segmentation.measure import data_notes
+from gpool_jax.experiments.segmentation.quantities import make_quantities
 from gpool_jax.experiments.training import Setup
-from gpool_jax.models.deeplab_linear import respond
+from gpool_jax.models import deeplab_linear
+from gpool_jax.models.deeplab_linear import Responses
 
 
 class PixelSubject:
-    """A network that answers with a class for every pixel; see `Subject`."""
+    """A network that predicts a class for every pixel; see `Subject`."""
 
     views = 1
 
@@ -33,136 +32,93 @@ class PixelSubject:
           InputError: for an unknown feature or region, or one without pixels.
         """
         config = setup.config.rank
-        self.setup, self.feature = setup, config.feature
-        check_feature(setup, config.feature)
-        self.boxes = parse_regions(config.regions)
+        self.setup, self.name = setup, setup.config.model.name
+        self.feature, self.grid = config.feature, config.grid
+        self.num_channels = count_channels(setup, config.feature)
+        # What the decoder of DeepLabv3+ takes from before the feature.
+        low = setup.model.head.low_features is not None and config.feature != "stage1"
+        self.needed: tuple[str, ...] = (config.feature, "stage1") if low else (config.feature,)
         # The size of the images measured, not of training crops.
-        self._size = setup.dataset.test.image_shape[:2]
-        self._masks = {name: ops.region_mask(box, *self._size) for name, box in self.boxes.items()}
-        for name, mask in self._masks.items():
-            if not mask.any():
-                raise InputError(
-                    f"`rank.regions`: {name!r} holds no pixel of images of {self._size[0]} by "
-                    f"{self._size[1]}."
-                )
-            if mask.all() and name != "overall":
-                raise InputError(f"`rank.regions`: {name!r} is the whole image; say overall.")
-        self.quantities = make_quantities(setup)
+        self._size = height, width = setup.dataset.test.image_shape[:2]
+        self.boxes, self._masks = open_regions(
+            config.regions,
+            lambda box: ops.region_mask(box, height, width),
+            empty=f"holds no pixel of images of {height} by {width}",
+            whole="image",
+        )
+        self.class_names = setup.dataset.class_names
+        self.quantities = make_quantities(self.class_names)
+
+    def prepare_attack(self, variables: Variables) -> list[str]:
+        """Describe what the numbers are means over; there is nothing to fit."""
+        return data_notes(self.setup)
 
     def stimulus(self, images: jax.Array) -> jax.Array:
         """The images, normalised."""
         return ops.normalise(images, self.setup.dataset.mean, self.setup.dataset.std)
 
-    def places(self) -> int:
-        """Cells per side of the canvases of `placed`."""
-        return self.setup.config.rank.grid
-
-    def _cell_size(self) -> tuple[int, int]:
-        """Whole strides, so that a network that knows no position answers alike in all cells."""
-        stride, grid = self.setup.model.backbone.total_stride, self.places()
-        height, width = (side // (grid * stride) * stride for side in self._size)
+    def tiled(self, images: jax.Array) -> jax.Array:
+        """The centre of each image in every cell of a canvas of the mean colour."""
+        # Whole strides: a network that knows no position then answers alike in all cells.
+        stride = self.setup.model.backbone.total_stride
+        height, width = (side // (self.grid * stride) * stride for side in self._size)
         if not (height and width):
             raise InputError(
-                f"`rank.grid`: a cell of a {grid} x {grid} grid on images of {self._size[0]} by "
-                f"{self._size[1]} is smaller than the network's stride of {stride} pixels."
+                f"`rank.grid`: a cell of a {self.grid} x {self.grid} grid on images of "
+                f"{self._size[0]} by {self._size[1]} is smaller than the network's stride of "
+                f"{stride} pixels."
             )
-        return height, width
-
-    def placed(self, images: jax.Array) -> jax.Array:
-        """The centre of each image in every cell of a canvas of the mean colour."""
-        height, width = self._cell_size()
         top, left = (self._size[0] - height) // 2, (self._size[1] - width) // 2
         crop = self.stimulus(images[:, top : top + height, left : left + width])
-        canvases = ops.place_everywhere(crop, self.places())
+        canvases = ops.place_everywhere(crop, self.grid)
         return canvases.reshape(-1, *canvases.shape[2:])
 
-    def needed(self) -> tuple[str, ...]:
-        """The map itself, and what the decoder of DeepLabv3+ takes from before it."""
-        low = self.setup.model.head.low_features is not None and self.feature != "stage1"
-        return (self.feature, "stage1") if low else (self.feature,)
-
     def region_losses(
-        self, variables: Any, features: dict, inputs: dict, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss over the labelled pixels of each measured region."""
-        logits = self._logits(variables, gated(self, features, gate, None))
-        losses, weights = segmentation.pixel_losses(
-            self.setup.config.loss, logits, inputs["labels"]
-        )
-        masks = jnp.asarray(self._measured(), jnp.float32)
+        logits = self._logits(variables, features)
+        losses, weights = segmentation.pixel_losses(self.setup.config.loss, logits, labels)
+        masks = jnp.asarray(self._masks, jnp.float32)
         total = jnp.einsum("bhw,rhw->rb", losses * weights, masks)
         weight = jnp.einsum("bhw,rhw->rb", weights, masks)
         return total / jnp.maximum(weight, 1e-6), (weight > 0).astype(jnp.float32)
 
-    def count(
-        self, variables: Any, features: dict, inputs: dict, keep: jax.Array, fill: jax.Array
-    ) -> dict[str, jax.Array]:
-        """`classes` int32 [B, R', 3, K]: hits, true and answered pixels of each class."""
-        return self._count(
-            self._logits(variables, gated(self, features, keep, fill)), inputs["labels"]
-        )
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
+        """`classes` int32 [B, R', 3, K]: hits, true and predicted pixels of each class."""
+        return self._count_classes(self._logits(variables, features), labels)
 
-    def _count(self, logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    def _count_classes(self, logits: jax.Array, labels: jax.Array) -> Arrays:
         confusion = ops.confusion_matrix(
-            logits.argmax(-1), labels, self._measured(), num_classes=self.setup.num_outputs
+            logits.argmax(-1), labels, self._masks, num_classes=self.setup.num_outputs
         )
         return {"classes": ops.class_counts(confusion)}
 
     @property
-    def linear(self) -> bool:
-        """Whether the head reads these channels through convolutions alone."""
-        return self.feature == "pre_gap"
+    def linear(self) -> LinearSubject | None:
+        """Itself, where the head reads the feature through convolutions alone."""
+        return self if self.feature == "pre_gap" else None
 
-    def respond(self, variables: Any, x: jax.Array, channels: jax.Array) -> dict[str, jax.Array]:
-        """What values [B, H, W, n] of channels [n] add to the head's first convolutions."""
-        return respond(self.setup.model.head, variables["params"]["head"], x, channels)
+    def respond(self, variables: Variables, x: jax.Array, channels: jax.Array) -> Responses:
+        """Contribution of values [B, H, W, n] of channels [n] to the head's first convolutions."""
+        params = variables["params"]["head"]
+        return deeplab_linear.respond(self.setup.model.head, params, x, channels)
 
     def count_responses(
-        self, variables: Any, features: dict, inputs: dict, responses: dict
-    ) -> dict[str, jax.Array]:
+        self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
+    ) -> Arrays:
         """`count`, from what the head's first convolutions give."""
         logits = self.setup.model.apply(
             variables, features, responses, size=self._size, method="resume_from_responses"
         )
-        return self._count(logits, inputs["labels"])
+        return self._count_classes(logits, labels)
 
-    def answers(self, variables: Any, features: dict, keep: jax.Array, fill: jax.Array):
-        """Class of every pixel, int [B, H, W], with channels removed."""
-        return self._logits(variables, gated(self, features, keep, fill)).argmax(-1)
-
-    def _measured(self) -> np.ndarray:
-        """Masks [R', H, W] of the measured regions."""
-        return np.stack([self._mask(name) for name in measured_boxes(self.boxes)])
-
-    def _mask(self, name: str) -> np.ndarray:
-        if name == "overall":
-            return np.ones(self._size, bool)
-        if name.startswith(OUTSIDE):
-            return ~self._masks[name.removeprefix(OUTSIDE)]
-        return self._masks[name]
-
-    def _logits(self, variables: Any, features: dict) -> Any:
+    def _logits(self, variables: Variables, features: Arrays) -> jax.Array:
         logits, _ = self.setup.model.apply(
             variables, features, start=self.feature, size=self._size, method="resume"
         )
         return logits
 
-
-def make_quantities(setup: Setup) -> dict[str, Quantity]:
-    """Mean IoU, pixel accuracy, and the IoU of each class."""
-
-    def classes(counts: np.ndarray) -> np.ndarray:
-        return (~np.isnan(ops.class_iou(counts))).sum(axis=-1)
-
-    found = {
-        "miou": Quantity("mean IoU", "classes", ops.mean_iou, classes),
-        "pixel_accuracy": Quantity("pixel accuracy", "classes", ops.pixel_accuracy, detail=True),
-    }
-    for i, name in enumerate(setup.dataset.class_names):
-        score = _of_class(i)
-        found[f"iou_{name}"] = Quantity(f"IoU {name}", "classes", score, detail=True)
-    return found
-
-
-def _of_class(index: int):
-    return lambda counts: ops.class_iou(counts[..., index : index + 1])[..., 0]
+    def predict(self, variables: Variables, features: Arrays) -> jax.Array:
+        """Class of every pixel, int [B, H, W]."""
+        return self._logits(variables, features).argmax(-1)

@@ -1,6 +1,7 @@
 """Which channels are removed: every ranking, its controls, and how many channels."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -21,11 +22,11 @@ class Arm:
 
     Attributes:
       ranking: whose first channels go: a method, "random", or "matched to METHOD".
-      region: that the ranking is for; overall for random.
+      region: what the ranking is for; "overall" for random.
       action: "zero" or "mean" (what the removed channels are put to), or "keep":
         the first channels are kept, and the rest put to zero.
       count: how many channels are the first.
-      draw: of a control; 0 for a ranking.
+      draw: number of a control's draw; 0 for a ranking.
     """
 
     ranking: str
@@ -44,8 +45,7 @@ class Plan:
       row: int [arms], the mask of each: arms that are the same set share one.
       keep: bool [M, C]; the first removes nothing.
       use_mean: bool [M], whether removed channels are put to their mean.
-      counts: numbers of channels.
-      table_count: the one that tables are made for.
+      table_count: the number of channels that tables are made for.
       table_action: the action that they are made for.
     """
 
@@ -53,9 +53,16 @@ class Plan:
     row: np.ndarray
     keep: np.ndarray
     use_mean: np.ndarray
-    counts: tuple[int, ...]
     table_count: int
     table_action: str
+
+    def table_rows(self) -> dict[Arm, int]:
+        """The arms that tables are made for, and their masks."""
+        return {
+            arm: int(row)
+            for arm, row in zip(self.arms, self.row, strict=True)
+            if arm.count == self.table_count and arm.action == self.table_action
+        }
 
 
 def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, ...], int]:
@@ -64,20 +71,18 @@ def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, 
     Raises:
       InputError: for a number above the channel count.
     """
-    given = [("counts", count) for count in config.counts]
-    given += [("table_count", config.table_count)] if config.table_count is not None else []
-    for name, count in given:
-        if not 1 <= count <= num_channels:
-            raise InputError(
-                f"`attack.{name}` must be in [1, {num_channels}], the channels of the feature; "
-                f"got {count}."
-            )
+    own = () if config.table_count is None else (config.table_count,)
+    for name, given in (("counts", config.counts), ("table_count", own)):
+        for count in given:
+            if not 1 <= count <= num_channels:
+                raise InputError(
+                    f"`attack.{name}` must be in [1, {num_channels}], the channels of the feature; "
+                    f"got {count}."
+                )
     shares = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
     chosen = config.counts or tuple(max(1, round(num_channels * share)) for share in shares)
-    counts = tuple(sorted(set(chosen)))
-    if config.table_count is not None:
-        return tuple(sorted({*counts, config.table_count})), config.table_count
-    return counts, min(counts, key=lambda count: abs(count - num_channels / 8))
+    counts = tuple(sorted({*chosen, *own}))
+    return counts, min(own or counts, key=lambda count: abs(count - num_channels / 8))
 
 
 def make_plan(
@@ -90,43 +95,48 @@ def make_plan(
     """Lay out every set of channels.
 
     Args:
-      config: how many, and how.
-      rankings: to attack with.
+      config: how many channels, and what they are put to.
+      rankings: rankings to attack with.
       activation: mean [C] and variance [C], for matched controls.
-      seed: of the controls.
+      seed: seed of the controls.
     """
     channels = len(activation[0])
     counts, table_count = resolve_counts(config, channels)
     actions = (*config.fills, *(("keep",) if config.keep_only else ()))
     random_key, matched_key = jax.random.split(jax.random.key(seed ^ _KEY))
-    arms: list[Arm] = []
-    keeps: list[np.ndarray] = []
-
-    def add(name, region, draw, some, masks, actions=actions) -> None:
-        for action in actions:
-            arms.extend(Arm(name, region, action, count, draw) for count in some)
-            keeps.extend(~masks if action == "keep" else masks)
-
+    sets: list[tuple[Arm, np.ndarray]] = []
     for ranking in rankings:
         masks = ops.removal_masks(ranking.order, counts)
-        add(ranking.method, ranking.region, 0, counts, masks)
+        sets += _make_arms(Arm(ranking.method, ranking.region, "", 0), counts, masks, actions)
     orders = ops.random_orders(random_key, max(1, config.random_draws), channels)
     for draw, order in enumerate(orders[: config.random_draws]):
-        add(RANDOM, "overall", draw, counts, ops.removal_masks(order, counts))
+        masks = ops.removal_masks(order, counts)
+        sets += _make_arms(Arm(RANDOM, "overall", "", 0, draw), counts, masks, actions)
     half = tuple(count for count in counts if 2 * count <= channels)
-    for place, ranking in enumerate(rankings):
-        if not half or not config.matched_draws:
-            continue
+    for place, ranking in enumerate(rankings if config.matched_draws else ()):
         key = jax.random.fold_in(matched_key, place)
         for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
-            # Of matched channels only the removal is asked: there are many of them.
-            add(MATCHED + ranking.method, ranking.region, draw, half, masks, config.fills[:1])
-    use_mean = np.array([arm.action == "mean" for arm in arms])
-    masks = np.stack(keeps) if keeps else np.ones((0, channels), bool)
-    rows = np.concatenate([masks, use_mean.astype(bool)[:, None]], axis=1)
-    nothing = np.concatenate([np.ones((1, channels), bool), np.zeros((1, 1), bool)], axis=1)
-    unique, row = _unique_rows(np.concatenate([nothing, rows]))
-    return Plan(arms, row[1:], unique[:, :-1], unique[:, -1], counts, table_count, config.fills[0])
+            arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
+            # Matched channels are only removed: there are many sets of them.
+            sets += _make_arms(arm, half, masks, config.fills[:1])
+    # A mask and what its removed channels are put to; the first removes nothing.
+    rows = np.zeros((1 + len(sets), channels + 1), bool)
+    rows[0, :-1] = True
+    for row, (arm, keep) in zip(rows[1:], sets, strict=True):
+        row[:-1], row[-1] = keep, arm.action == "mean"
+    unique, which = _unique_rows(rows)
+    arms = [arm for arm, _ in sets]
+    return Plan(arms, which[1:], unique[:, :-1], unique[:, -1], table_count, config.fills[0])
+
+
+def _make_arms(
+    arm: Arm, counts: tuple[int, ...], masks: np.ndarray, actions: tuple[str, ...]
+) -> Iterator[tuple[Arm, np.ndarray]]:
+    """An arm with every action and count, and the channels [C] that it keeps."""
+    for action in actions:
+        for count, keep in zip(counts, masks, strict=True):
+            filled = dataclasses.replace(arm, action=action, count=count)
+            yield filled, ~keep if action == "keep" else keep
 
 
 def _matched(
@@ -137,11 +147,9 @@ def _matched(
     activation: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
     """Keep masks [D, len(counts), C] of channels matched to each number of first channels."""
-    channels = len(ranking.order)
-    masks = np.ones((config.matched_draws, len(counts), channels), bool)
+    masks = np.ones((config.matched_draws, len(counts), len(ranking.order)), bool)
     for i, count in enumerate(counts):
-        own = jax.random.fold_in(key, count)
-        removed = ranking.order[:count]
+        own, removed = jax.random.fold_in(key, count), ranking.order[:count]
         drawn = ops.matched_channels(own, removed, *activation, num_draws=config.matched_draws)
         np.put_along_axis(masks[:, i], drawn, False, axis=1)
     return masks
@@ -151,6 +159,4 @@ def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Different rows in the order of their first appearance, and which one each row is."""
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    place = np.empty(len(order), int)
-    place[order] = np.arange(len(order))
-    return rows[first[order]], place[inverse.reshape(-1)]
+    return rows[first[order]], np.argsort(order)[inverse.reshape(-1)]

@@ -1,109 +1,117 @@
 """`gpool rank`: score every channel by every method, and compare the rankings."""
 
 import itertools
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import RankConfig
 from gpool_jax.config import checks as configs
-from gpool_jax.experiments import workdir
-from gpool_jax.experiments.channels import files
+from gpool_jax.experiments.channels import files, gates, mirrored, tiled
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.scoring import Ranked, score_channels
-from gpool_jax.experiments.channels.subjects import Opened, images_of
-from gpool_jax.report import Result, write_report, write_result
+from gpool_jax.experiments.channels.images import Images, images_of, map_images
+from gpool_jax.experiments.channels.scores import ChannelScores, Scores, ScoreTable
+from gpool_jax.experiments.channels.subject import Subject, Variables
+from gpool_jax.experiments.channels.subjects import Target
+from gpool_jax.experiments.experiment import Measured
+from gpool_jax.report import Result
 from gpool_jax.report.channel_result import Agreement, Stability
-from gpool_jax.report.environment import environment
+from gpool_jax.train import parallel
+
+# Seed of the random ranking.
+_SEED = 0
 
 
-def run(
-    opened: Opened,
-    out: Path,
-    *,
-    authors_format: bool = False,
-    warn: Callable[[str], None] = print,
-) -> Result:
-    """Rank the channels of a network; write rankings and report.
+def measure(target: Target, *, authors_format: bool = False) -> Measured:
+    """Rank the channels of a network.
 
     Args:
-      opened: from `subjects.open_run` or `open_weights`.
-      out: gets ranking_METHOD_REGION.json, instead of those that are there, results.json
-        and report.html.
-      authors_format: write the rankings as the authors publish theirs.
-      warn: receives warnings.
+      target: from `subjects.open_run` or `open_weights`.
+      authors_format: give the rankings as the authors publish theirs.
     """
-    started = time.perf_counter()
-    setup, config = opened.subject.setup, opened.subject.setup.config.rank
-    workdir.check_writable(out)
+    subject = target.subject
+    setup, config = subject.setup, subject.setup.config.rank
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
-    ranked = score_channels(opened.subject, opened.variables, images, config.methods)
-    rankings = make_rankings(ranked, config)
+    scored = score_channels(subject, target.variables, images, config.methods)
+    rankings = make_rankings(scored, config)
     result = Result(
-        title=f"Channels of {config.feature}, ranked: {opened.name} on {setup.dataset.name}",
+        title=f"Channels of {config.feature}, ranked: {subject.name} on {setup.dataset.name}",
         config=configs.to_dict(setup.config),
-        rows=[],
-        probes=[],
-        maps={"scores": _score_maps(rankings)},
-        curves={},
-        environment=environment(time.perf_counter() - started),
+        maps={"scores": _falling_scores(rankings)},
         notes=[
-            *opened.notes,
-            f"Ranked on {ranked.num_images:,} images of {' and '.join(config.splits)}.",
-            *ranked.notes,
+            *target.notes,
+            f"Ranked on {scored.num_images:,} images of {' and '.join(config.splits)}.",
+            *scored.notes,
         ],
         agreements=compare(rankings, config.overlap),
-        stability=stability(ranked, config),
+        stability=stability(scored, config),
     )
-    workdir.make(out)
-    files.write_all(rankings, out, authors_format=authors_format)
-    write_result(result, out)
-    write_report(result, out, warn)
-    return result
+    return Measured(result, files=files.to_files(rankings, authors_format=authors_format))
 
 
-def make_rankings(ranked: Ranked, config: RankConfig) -> list[Ranking]:
-    """Best first, by every method, for every region."""
+def score_channels(
+    subject: Subject, variables: Variables, images: Images, methods: tuple[str, ...]
+) -> ChannelScores:
+    """Score the channels of a network.
+
+    Args:
+      subject: the network.
+      variables: its weights.
+      images: to rank on.
+      methods: among `ops.METHODS`.
+    """
+    look = parallel.map_batch(mirrored.make_look(subject))
+    seen = map_images(look, variables, {}, images, title="plain and mirrored")
+    notes: list[str] = []
+    scores: ScoreTable = mirrored.score_views(subject, seen, methods, notes)
+    if {"translation", "probe"} & set(methods):
+        scores |= tiled.score_cells(subject, variables, images, methods, notes)
+    if {"gate", "integrated"} & set(methods):
+        scores |= gates.score_gates(subject, variables, images, methods, notes)
+    if "random" in methods:
+        drawn = np.random.default_rng(_SEED).random((len(subject.boxes), subject.num_channels))
+        for name, row in zip(subject.boxes, drawn, strict=True):
+            scores["random", name] = Scores(row)
+    keys = [(method, region) for method in methods for region in subject.boxes]
+    ordered = {key: scores[key] for key in keys if key in scores}
+    return ChannelScores(ordered, mirrored.activation_of(seen), len(images), notes)
+
+
+def make_rankings(scored: ChannelScores, config: RankConfig) -> list[Ranking]:
+    """Channels best first, by every method, for every region."""
     return [
         Ranking(
             method=method,
             region=region,
-            order=ops.rank_channels(found.mean),
-            scores=found.mean,
-            num_images=found.num_images or ranked.num_images,
+            order=ops.rank_channels(scores.mean),
+            scores=scores.mean,
+            num_images=scores.num_images or scored.num_images,
             splits=config.splits,
             feature=config.feature,
         )
-        for (method, region), found in ranked.scores.items()
+        for (method, region), scores in scored.scores.items()
     ]
 
 
 def compare(rankings: list[Ranking], overlap: tuple[int, ...]) -> list[Agreement]:
     """Every two rankings for the same region; and each method's regions among themselves."""
-    return [
-        Agreement(
-            region=first.region if first.region == second.region else "",
-            first=_label(first, second),
-            second=_label(second, first),
-            correlation=_correlation(first, second),
-            overlap={
-                str(count): ops.overlap_at(first.order, second.order, count)
-                for count in overlap
-                if count <= len(first.order)
-            },
-            num_channels=len(first.order),
+    agreements = []
+    for first, second in itertools.combinations(rankings, 2):
+        same_region = first.region == second.region
+        if not same_region and first.method != second.method:
+            continue
+        labels = [r.method if same_region else f"{r.method} {r.region}" for r in (first, second)]
+        agreements.append(
+            Agreement(
+                region=first.region if same_region else "",
+                first=labels[0],
+                second=labels[1],
+                correlation=_correlation(first, second),
+                overlap=_overlap(first.order, second.order[None], overlap),
+                num_channels=len(first.order),
+            )
         )
-        for first, second in itertools.combinations(rankings, 2)
-        if first.region == second.region or first.method == second.method
-    ]
-
-
-def _label(ranking: Ranking, other: Ranking) -> str:
-    same_region = ranking.region == other.region
-    return ranking.method if same_region else f"{ranking.method} {ranking.region}"
+    return agreements
 
 
 def _correlation(first: Ranking, second: Ranking) -> float | None:
@@ -113,46 +121,46 @@ def _correlation(first: Ranking, second: Ranking) -> float | None:
     return None if np.isnan(value) else value
 
 
-def stability(ranked: Ranked, config: RankConfig) -> list[Stability]:
+def _overlap(order: np.ndarray, others: np.ndarray, counts: tuple[int, ...]) -> dict[str, float]:
+    """Mean share of the best channels of an order [C] that other orders [D, C] have as well."""
+    return {
+        str(count): float(np.mean([ops.overlap_at(order, other, count) for other in others]))
+        for count in counts
+        if count <= len(order)
+    }
+
+
+def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
     """Each ranking against those of resampled images."""
-    return [
-        _stability(key, found.mean, found.per_image, found.weights, config)
-        for key, found in ranked.scores.items()
-        if found.per_image is not None and found.weights is not None
-    ]
+    found = []
+    for (method, region), scores in scored.scores.items():
+        if scores.per_image is None or scores.weights is None:
+            continue
+        again = ops.resampled_means(
+            scores.per_image, scores.weights, num_draws=config.bootstrap, seed=0
+        )
+        correlation = np.array([ops.rank_correlation(scores.mean, row) for row in again])
+        low, high = np.quantile(correlation, [0.025, 0.975])
+        found.append(
+            Stability(
+                method=method,
+                region=region,
+                correlation=float(correlation.mean()),
+                low=float(low),
+                high=float(high),
+                overlap=_overlap(
+                    ops.rank_channels(scores.mean), ops.rank_channels(again), config.overlap
+                ),
+                num_images=scores.num_images,
+            )
+        )
+    return found
 
 
-def _stability(
-    key: tuple[str, str],
-    mean: np.ndarray,
-    per_image: np.ndarray,
-    weights: np.ndarray,
-    config: RankConfig,
-) -> Stability:
-    again = ops.resampled_means(per_image, weights, num_draws=config.bootstrap, seed=0)
-    order = ops.rank_channels(mean)
-    orders = ops.rank_channels(again)
-    correlation = np.array([ops.rank_correlation(mean, row) for row in again])
-    low, high = np.quantile(correlation, [0.025, 0.975])
-    counts = [count for count in config.overlap if count <= len(order)]
-    return Stability(
-        method=key[0],
-        region=key[1],
-        correlation=float(correlation.mean()),
-        low=float(low),
-        high=float(high),
-        overlap={
-            str(c): float(np.mean([ops.overlap_at(order, row, c) for row in orders]))
-            for c in counts
-        },
-        num_images=int((weights > 0).sum()),
-    )
-
-
-def _score_maps(rankings: list[Ranking]) -> dict[str, list[float]]:
+def _falling_scores(rankings: list[Ranking]) -> dict[str, list[float]]:
     """Scores of each ranking, best first: how fast they fall."""
     return {
-        f"{r.method} {r.region}": [float(v) for v in r.scores[r.order]]
+        f"{r.method} {r.region}": [float(score) for score in r.scores[r.order]]
         for r in rankings
         if r.scores is not None
     }

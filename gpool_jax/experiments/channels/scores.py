@@ -1,4 +1,4 @@
-"""Scores of channels by one method, for one region, with the images behind them."""
+"""Scores of channels, with the images behind them."""
 
 import dataclasses
 
@@ -23,6 +23,27 @@ class Scores:
     def num_images(self) -> int:
         """Images that say something."""
         return 0 if self.weights is None else int((self.weights > 0).sum())
+
+
+# By (method, region).
+ScoreTable = dict[tuple[str, str], Scores]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelScores:
+    """Scores of a network's channels by every method, for every region.
+
+    Attributes:
+      scores: by (method, region).
+      activation: mean [C] and variance [C] of the channels over images and space.
+      num_images: images ranked on.
+      notes: what could not be scored, and how exact the integration is.
+    """
+
+    scores: ScoreTable
+    activation: tuple[np.ndarray, np.ndarray]
+    num_images: int
+    notes: list[str]
 
 
 def average(per_image: np.ndarray, weights: np.ndarray | None = None) -> Scores:

@@ -1,7 +1,6 @@
-"""What ranking and attacking channels need of a network, whatever its task."""
+"""The side of a network that ranking and attacking channels see, whatever its task."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -10,92 +9,81 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
+from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
+from gpool_jax.models.deeplab_linear import Responses
 from gpool_jax.ops.regions import Box
 
 OUTSIDE = "outside "
-Responses = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantity:
-    """A number that is made from counts summed over images.
-
-    Attributes:
-      title: as in a table; measured in percent.
-      counts: name of the counts it is made from.
-      score: counts [..., *tail] summed over images to values [...] in 0..1; NaN
-        where nothing was counted.
-      classes: the same counts to the number of classes in the mean; None where
-        there is no mean over classes.
-      chance: value of a guess, where there is one.
-      detail: reported of the whole image only, with the rankings for it, put to zero.
-    """
-
-    title: str
-    counts: str
-    score: Callable[[np.ndarray], np.ndarray]
-    classes: Callable[[np.ndarray], np.ndarray] | None = None
-    chance: float | None = None
-    detail: bool = False
+Arrays = dict[str, jax.Array]
+Variables = Mapping[str, Any]
 
 
 class Subject(Protocol):
     """A frozen network, its stimuli and its task.
 
     Attributes:
-      setup: of the run.
+      setup: the run's setup.
+      name: the network's name, for titles.
       feature: the map whose channels are ranked and removed.
-      boxes: of the regions that are ranked, attacked and measured, by name.
+      num_channels: C, its channels.
+      needed: features that `region_losses` and `count` read: they compute the rest anew.
+      boxes: regions that are ranked, attacked and measured, by name.
       views: inputs made of one image: 1, or a canvas for each cell.
+      grid: cells per side of the canvases of `tiled`.
       quantities: what is measured, the most important first.
+      class_names: names of the classes of pixels; none for a network of whole images.
     """
 
     setup: Setup
+    name: str
     feature: str
+    num_channels: int
+    needed: tuple[str, ...]
     boxes: dict[str, Box]
     views: int
+    grid: int
     quantities: dict[str, Quantity]
+    class_names: tuple[str, ...]
 
     def stimulus(self, images: jax.Array) -> jax.Array:
         """uint8 [B, H, W, C] -> the network's inputs [B * views, h, w, C], normalised."""
 
-    def placed(self, images: jax.Array) -> jax.Array:
-        """uint8 [B, H, W, C] -> one crop of each at every place [B * P, h, w, C]."""
-
-    def places(self) -> int:
-        """Cells per side of the canvases of `placed`; P is its square."""
+    def tiled(self, images: jax.Array) -> jax.Array:
+        """uint8 [B, H, W, C] -> one crop of each in every cell [B * grid**2, h, w, C]."""
 
     def region_losses(
-        self, variables: Any, features: dict, inputs: dict, gate: jax.Array
+        self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Loss [R', B] of each measured region and image, its channels gated by [B, C]; weights.
+        """Loss [R', B] of each measured region and image; weights [R', B].
 
-        A weight [R', B] is 1, or 0 where the region of an image has nothing to answer.
+        A weight is 1, or 0 where the region of an image has no label.
         """
 
-    def count(
-        self, variables: Any, features: dict, inputs: dict, keep: jax.Array, fill: jax.Array
-    ) -> dict[str, jax.Array]:
-        """Counts int32 [B, R', ...] of measured regions with channels [C] removed."""
+    def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
+        """Counts int32 [B, R', ...] of each measured region and image."""
 
     @property
-    def linear(self) -> bool:
-        """Whether what follows the feature begins with a linear map: a `LinearSubject`."""
+    def linear(self) -> "LinearSubject | None":
+        """The subject itself, if what follows the feature begins with a linear map."""
 
-    def needed(self) -> tuple[str, ...]:
-        """Features that `region_losses` and `count` are computed from."""
+    def prepare_attack(self, variables: Variables) -> list[str]:
+        """Fit what `count` needs beside the network; returns notes on what is measured."""
+
+    @property
+    def predict(self) -> Callable[[Variables, Arrays], jax.Array] | None:
+        """From features to the class of every pixel, int [B, H, W]; None where images have one."""
 
 
 class LinearSubject(Subject, Protocol):
-    """A subject whose masks cost the channels that they change; see `linear`."""
+    """A subject whose masks cost the channels that they change; see `Subject.linear`."""
 
-    def respond(self, variables: Any, x: jax.Array, channels: jax.Array) -> Responses:
-        """What the values [B, H, W, n] of some channels [n] add to the linear maps."""
+    def respond(self, variables: Variables, x: jax.Array, channels: jax.Array) -> Responses:
+        """Contribution of the values [B, H, W, n] of some channels [n] to the linear maps."""
 
     def count_responses(
-        self, variables: Any, features: dict, inputs: dict, responses: Responses
-    ) -> dict[str, jax.Array]:
+        self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
+    ) -> Arrays:
         """`count`, from what the linear maps give."""
 
 
@@ -109,54 +97,62 @@ def measured_boxes(boxes: dict[str, Box]) -> list[str]:
     return ["overall", *(f"{prefix}{name}" for name in parts for prefix in ("", OUTSIDE))]
 
 
-def parse_regions(names: tuple[str, ...]) -> dict[str, Box]:
-    """The boxes of named regions.
+def open_regions(
+    names: tuple[str, ...], mask_of: Callable[[Box], np.ndarray], *, empty: str, whole: str
+) -> tuple[dict[str, Box], np.ndarray]:
+    """The boxes of named regions, and the masks of `measured_boxes`: bool [R', ...].
+
+    Args:
+      names: see `ops.region_box`.
+      mask_of: a box to the pixels or cells in it.
+      empty: what is wrong with a region without any, in words.
+      whole: the name of all of them together.
 
     Raises:
-      InputError: for a name that stands for none, an empty one, or one outside the image.
+      InputError: for a name that stands for no region, for an empty region, and for one
+        that is everything, or reaches outside the image.
     """
     try:
-        return {name: ops.region_box(name) for name in names}
+        boxes = {name: ops.region_box(name) for name in names}
     except ValueError as error:
         raise InputError(str(error).replace("`regions`", "`rank.regions`")) from None
+    masks = [np.ones_like(mask_of((0.0, 0.0, 1.0, 1.0)))]
+    for name, box in boxes.items():
+        mask = mask_of(box)
+        if not mask.any():
+            raise InputError(f"`rank.regions`: {name!r} {empty}.")
+        if name != "overall":
+            if mask.all():
+                raise InputError(f"`rank.regions`: {name!r} is the whole {whole}; say overall.")
+            masks += [mask, ~mask]
+    return boxes, np.stack(masks)
 
 
-def check_feature(setup: Setup, feature: str) -> int:
+def count_channels(setup: Setup, feature: str) -> int:
     """Channels of a named feature map.
 
     Raises:
       InputError: naming the feature maps that there are.
     """
-    shapes = feature_shapes(setup)
-    maps = [name for name, shape in shapes.items() if len(shape) == 4]
-    maps.sort(key=lambda name: (name == "pre_gap", name != "stem", name))
-    if feature not in maps:
-        raise InputError(f"`rank.feature` must be one of {', '.join(maps)}; got {feature!r}.")
-    return shapes[feature][-1]
-
-
-def feature_shapes(setup: Setup) -> dict[str, tuple[int, ...]]:
-    """Shapes of the network's features for one input."""
     x = jax.ShapeDtypeStruct(setup.input_shape, jnp.float32)
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
     _, features = jax.eval_shape(setup.model.apply, variables, x)
-    return {name: value.shape for name, value in features.items()}
+    maps = {name: value.shape[-1] for name, value in features.items() if len(value.shape) == 4}
+    if feature not in maps:
+        names = sorted(maps, key=lambda name: (name == "pre_gap", name != "stem", name))
+        raise InputError(f"`rank.feature` must be one of {', '.join(names)}; got {feature!r}.")
+    return maps[feature]
 
 
-def encode(subject: Subject, variables: Any, inputs: jax.Array) -> Any:
+def encode(subject: Subject, variables: Variables, inputs: jax.Array) -> Arrays:
     """The features of inputs; what is not used of them, and the head, is not computed."""
     return subject.setup.model.apply(variables, inputs)[1]
 
 
-def gated(subject: Subject, features: dict, gate: jax.Array, fill: jax.Array | None) -> dict:
-    """The needed features, the subject's own with channels gated.
-
-    Args:
-      subject: whose.
-      features: [B * views, ...] each.
-      gate: [C], or [B, C] for each image.
-      fill: [C] or None, see `ops.ablate`.
-    """
+def gated(
+    subject: Subject, features: Arrays, gate: jax.Array, fill: jax.Array | None = None
+) -> Arrays:
+    """Features [B * views, ...] with the subject's own gated by [C] or [B, C]; see `ops.ablate`."""
     if gate.ndim == 2:
         gate = jnp.repeat(gate, subject.views, axis=0)
     own = ops.ablate(features[subject.feature], gate, fill=fill)

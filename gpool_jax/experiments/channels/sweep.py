@@ -3,27 +3,25 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.experiments.channels.changes import ChangeSweep
+from gpool_jax.experiments.channels.changes import Batch, ChangeSweep
 from gpool_jax.experiments.channels.images import Images
 from gpool_jax.experiments.channels.plan import Plan
-from gpool_jax.experiments.channels.subject import LinearSubject, Subject, encode
+from gpool_jax.experiments.channels.subject import Arrays, Subject, Variables, encode, gated
 from gpool_jax.train import parallel
 
 
 @dataclasses.dataclass(frozen=True)
-class Swept:
-    """What a sweep counted.
+class SweepCounts:
+    """Counts of a sweep, and how long it took.
 
     Attributes:
       counts: name to int [M, N, R', ...]: each mask, image and measured region.
-      seconds: of the sweep, without the compilation.
-      plain_seconds: of one evaluation of the same images with nothing removed.
+      seconds: duration of the sweep, without the compilation.
+      plain_seconds: duration of one evaluation of the same images, nothing removed.
       num_images: N.
     """
 
@@ -35,78 +33,70 @@ class Swept:
 
 def sweep(
     subject: Subject,
-    variables: Any,
+    variables: Variables,
     images: Images,
     plan: Plan,
-    activation: tuple[np.ndarray, np.ndarray],
+    mean: np.ndarray,
     *,
     masks_per_pass: int,
-) -> Swept:
+) -> SweepCounts:
     """Measure every mask of a plan on every image.
 
     Args:
       subject: the network.
       variables: its weights.
       images: to measure on.
-      plan: whose masks.
-      activation: mean [C], which removed channels may be put to, and variance.
+      plan: the masks.
+      mean: [C], which removed channels may be put to.
       masks_per_pass: masks that are held in memory at once, where the head is run
         for many side by side.
     """
     encoder, plain = make_programs(subject)
-    runner = make_runner(subject, plan, activation[0], masks_per_pass)
+    runner = make_runner(subject, plan, mean, masks_per_pass)
     variables = parallel.replicate(variables)
     total, plain_total, parts = 0.0, 0.0, []
     for number, (inputs, mask) in enumerate(images.batches(f"{len(plan.keep)} sets")):
         inputs = parallel.shard(inputs)
         if number == 0:  # compile outside the clock
             jax.block_until_ready(plain(variables, {}, inputs))
-            runner.warm_up(variables, join(encoder(variables, {}, inputs), inputs))
+            runner.warm_up(variables, encoder(variables, {}, inputs))
         started = time.perf_counter()
         jax.block_until_ready(plain(variables, {}, inputs))
         plain_total += time.perf_counter() - started
         started = time.perf_counter()
-        joined = join(encoder(variables, {}, inputs), inputs)
-        found = runner.counts(variables, joined)
+        batch = runner.counts(variables, encoder(variables, {}, inputs))
         total += time.perf_counter() - started
-        parts.append({name: value[mask].swapaxes(0, 1) for name, value in found.items()})
+        parts.append({name: value[mask].swapaxes(0, 1) for name, value in batch.items()})
     counts = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
-    return Swept(counts, total, plain_total, len(images))
+    return SweepCounts(counts, total, plain_total, len(images))
 
 
 def make_runner(
     subject: Subject, plan: Plan, mean: np.ndarray, masks_per_pass: int
 ) -> "ChangeSweep | MaskSweep":
-    """What counts the masks of a plan: by their changes, where the head begins linearly."""
-    if subject.linear:
-        return ChangeSweep(cast(LinearSubject, subject), plan, mean)
+    """The sweep of a plan's masks: by their changes, where the head begins linearly."""
+    if subject.linear is not None:
+        return ChangeSweep(subject.linear, plan, mean)
     return MaskSweep(subject, plan, mean, masks_per_pass)
 
 
 def make_programs(subject: Subject) -> tuple[Callable, Callable]:
     """The device programs of a sweep: the encoder, and the whole network without a mask."""
 
-    def run_encoder(variables: Any, _data: Any, inputs: dict) -> dict[str, jax.Array]:
+    def run_encoder(variables: Variables, inputs: Arrays) -> Arrays:
         features = encode(subject, variables, subject.stimulus(inputs["images"]))
-        return {name: features[name] for name in subject.needed()}
+        return {name: features[name] for name in subject.needed}
 
-    def encoder(variables: Any, data: Any, inputs: dict) -> dict[str, jax.Array]:
+    def encoder(variables: Variables, _data: Arrays, inputs: Arrays) -> Batch:
         # One row for each image, so that batches are cut over devices by image.
-        features = run_encoder(variables, data, inputs)
-        return {k: v.reshape(-1, subject.views, *v.shape[1:]) for k, v in features.items()}
+        features = run_encoder(variables, inputs)
+        features = {k: v.reshape(-1, subject.views, *v.shape[1:]) for k, v in features.items()}
+        return {"features": features, "labels": inputs["labels"]}
 
-    def plain(variables: Any, data: Any, inputs: dict) -> dict[str, jax.Array]:
-        features = run_encoder(variables, data, inputs)
-        channels = features[subject.feature].shape[-1]
-        keep, fill = jnp.ones(channels, bool), jnp.zeros(channels)
-        return subject.count(variables, features, inputs, keep, fill)
+    def plain(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
+        return subject.count(variables, run_encoder(variables, inputs), inputs["labels"])
 
     return parallel.map_batch(encoder), parallel.map_batch(plain)
-
-
-def join(features: dict, inputs: dict) -> dict:
-    """What is measured: the encoder's features, and the labels."""
-    return {"features": features, "labels": inputs["labels"]}
 
 
 class MaskSweep:
@@ -123,25 +113,27 @@ class MaskSweep:
             chunk = {"keep": plan.keep[rows], "fill": fill[rows]}
             self._chunks.append(parallel.replicate(chunk))
 
-        def head(variables: Any, chunk: dict, inputs: dict) -> dict[str, jax.Array]:
+        def head(variables: Variables, chunk: Arrays, inputs: Batch) -> Arrays:
             features = {k: v.reshape(-1, *v.shape[2:]) for k, v in inputs["features"].items()}
 
-            def one(keep: jax.Array, fill: jax.Array) -> dict[str, jax.Array]:
-                return subject.count(variables, features, inputs, keep, fill)
+            def one(keep: jax.Array, fill: jax.Array) -> Arrays:
+                return subject.count(
+                    variables, gated(subject, features, keep, fill), inputs["labels"]
+                )
 
             # Masks second: images come first, as everywhere.
             return jax.vmap(one, out_axes=1)(chunk["keep"], chunk["fill"])
 
         self._head = parallel.map_batch(head)
 
-    def warm_up(self, variables: Any, inputs: dict) -> None:
+    def warm_up(self, variables: Variables, inputs: Batch) -> None:
         """Compile what `counts` runs."""
         jax.block_until_ready(self._head(variables, self._chunks[0], inputs))
 
-    def counts(self, variables: Any, inputs: dict) -> dict[str, np.ndarray]:
+    def counts(self, variables: Variables, inputs: Batch) -> dict[str, np.ndarray]:
         """See `ChangeSweep.counts`."""
-        found = [parallel.unshard(self._head(variables, c, inputs)) for c in self._chunks]
+        parts = [parallel.unshard(self._head(variables, c, inputs)) for c in self._chunks]
         return {
-            name: np.concatenate([part[name] for part in found], axis=1)[:, : self._num_masks]
-            for name in found[0]
+            name: np.concatenate([part[name] for part in parts], axis=1)[:, : self._num_masks]
+            for name in parts[0]
         }

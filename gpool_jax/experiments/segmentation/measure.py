@@ -6,17 +6,16 @@ import jax
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import AttackConfig, SegmentationConfig
+from gpool_jax.config import SegmentationConfig
 from gpool_jax.config import checks as configs
-from gpool_jax.experiments.channels.pixels import make_quantities
-from gpool_jax.experiments.channels.plan import make_plan
-from gpool_jax.experiments.channels.summary import Summary
-from gpool_jax.experiments.channels.sweep import Swept
 from gpool_jax.experiments.experiment import Measured
+from gpool_jax.experiments.measures import intervals
 from gpool_jax.experiments.saved import Snapshots
 from gpool_jax.experiments.segmentation import training
+from gpool_jax.experiments.segmentation.quantities import make_quantities
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Result
+from gpool_jax.report.channel_result import NONE, Removal
 from gpool_jax.report.overlays import Overlay
 
 
@@ -27,14 +26,6 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     test = setup.dataset.test
     counted = training.make_count(setup, test, config.eval.batch_size)(variables)
     counts = np.asarray(ops.class_counts(counted["confusion"]))
-    # The same tables as an attack's, with nothing removed and one region: everything.
-    swept = Swept({"classes": counts[None, :, None]}, 0.0, 0.0, len(test))
-    nothing = AttackConfig(random_draws=0, matched_draws=0, counts=(1,))
-    plan = make_plan(nothing, [], (np.ones(1), np.ones(1)), seed=config.seed)
-    quantities = make_quantities(setup)
-    summary = Summary(
-        quantities, {"overall": (0, 0, 1, 1)}, plan, swept, bootstrap=config.eval.bootstrap
-    )
     confusion = counted["confusion"].sum(axis=0).astype(np.float64)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1.0)
     result = Result(
@@ -47,10 +38,34 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
         },
         curves=snapshots.curves(config.model.name),
         notes=snapshots.notes + data_notes(setup),
-        removals=summary.removals(),
+        removals=_removals(setup, counts),
     )
     overlays = _overlays(setup, variables, config.eval.overlays)
     return Measured(result, {"class_counts": counts}, overlays)
+
+
+def _removals(setup: Setup, counts: np.ndarray) -> list[Removal]:
+    """Every quantity, in the form of an attack that removes nothing."""
+    draws = setup.config.eval.bootstrap
+    resamples = intervals.draw_resamples(len(counts), num_draws=draws, seed=0)
+    return [
+        Removal(
+            ranking=NONE,
+            region="overall",
+            action=NONE,
+            count=0,
+            measured="overall",
+            measure="value",
+            versus=None,
+            quantity=name,
+            title=quantity.title,
+            chance=quantity.chance,
+            num_images=len(counts),
+            num_draws=1,
+            **intervals.estimate(quantity, counts, resamples)._asdict(),
+        )
+        for name, quantity in make_quantities(setup.dataset.class_names).items()
+    ]
 
 
 def data_notes(setup: Setup) -> list[str]:

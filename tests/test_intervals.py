@@ -1,0 +1,62 @@
+"""Values and intervals of quantities, against loops over images."""
+
+import numpy as np
+import pytest
+
+from gpool_jax.experiments.measures import intervals
+from gpool_jax.experiments.measures.quantity import Quantity
+from gpool_jax.experiments.segmentation.quantities import make_quantities
+
+NUM_IMAGES, DRAWS = 30, 40
+
+
+def _ratio(counts):
+    counts = counts.astype(np.float64)
+    return counts[..., 0] / np.where(counts[..., 1] > 0, counts[..., 1], np.nan)
+
+
+def _counts(seed=0):
+    total = np.random.default_rng(seed).integers(1, 20, NUM_IMAGES)
+    return np.stack([np.random.default_rng(seed + 1).integers(0, total + 1), total], axis=-1)
+
+
+def test_an_estimate_is_total_over_total_of_images_and_of_resampled_images():
+    counts = _counts()
+    resamples = intervals.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=3)
+    found = intervals.estimate(Quantity("ratio", "r", _ratio), counts, resamples)
+    assert found.value == counts[:, 0].sum() / counts[:, 1].sum()
+    assert found.num_classes is None
+    generator, values = np.random.default_rng(3), []
+    for rows in generator.integers(0, NUM_IMAGES, (DRAWS, NUM_IMAGES)):
+        hits = sum(counts[row, 0] for row in rows)
+        values.append(hits / sum(counts[row, 1] for row in rows))
+    np.testing.assert_allclose([found.low, found.high], np.quantile(values, [0.025, 0.975]))
+
+
+def test_resamples_hold_as_many_images_as_there_are():
+    resamples = intervals.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=0)
+    assert resamples.shape == (DRAWS, NUM_IMAGES)
+    assert (resamples.sum(axis=1) == NUM_IMAGES).all()
+    assert len(np.unique(resamples, axis=0)) == DRAWS
+
+
+def test_what_no_resampled_image_tells_is_left_out_of_an_interval():
+    assert intervals.percentile_interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
+    assert np.isnan(intervals.percentile_interval(np.array([np.nan]))).all()
+
+
+def test_the_quantities_of_a_segmentation():
+    # Two images of three classes, of which the last is nowhere: hits, labels, predictions.
+    counts = np.array([[[3, 1, 0], [4, 6, 0], [8, 2, 0]], [[2, 2, 0], [5, 5, 0], [4, 6, 0]]])
+    quantities = make_quantities(("sky", "ground", "box"))
+    resamples = intervals.draw_resamples(2, num_draws=DRAWS, seed=0)
+    found = {k: intervals.estimate(q, counts, resamples) for k, q in quantities.items()}
+    assert list(found) == ["miou", "pixel_accuracy", "iou_sky", "iou_ground", "iou_box"]
+    sky, ground = 5 / (9 + 12 - 5), 3 / (11 + 8 - 3)
+    assert found["iou_sky"].value == pytest.approx(sky)
+    assert found["iou_ground"].value == pytest.approx(ground)
+    assert np.isnan(found["iou_box"].value)
+    assert found["miou"].value == pytest.approx((sky + ground) / 2)
+    assert found["miou"].num_classes == 2
+    assert found["pixel_accuracy"].value == pytest.approx(8 / 20)
+    assert found["miou"].low < found["miou"].value < found["miou"].high

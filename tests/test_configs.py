@@ -20,8 +20,9 @@ from gpool_jax.config import (
     PositionConfig,
     RankConfig,
     SegmentationConfig,
+    checks,
+    plain,
 )
-from gpool_jax.config import checks as configs
 from gpool_jax.data.images.load import Dataset
 from gpool_jax.data.images.splits import Split
 from gpool_jax.errors import InputError
@@ -241,9 +242,9 @@ def test_takes_one_real_step(config, tmp_path, monkeypatch):
 def test_plain_dicts_and_back():
     for path in FILES:
         config = cli_options.load_config(path, tuple(KINDS.values()))
-        assert configs.from_dict(configs.to_dict(config)) == config
+        assert plain.from_dict(plain.to_dict(config)) == config
     with pytest.raises(InputError, match="unknown config field colour of PositionConfig"):
-        configs.from_dict({"kind": "PositionConfig", "colour": 1})
+        plain.from_dict({"kind": "PositionConfig", "colour": 1})
 
 
 @pytest.mark.parametrize(
@@ -286,14 +287,14 @@ def test_values_are_checked(changes, message):
             value = dataclasses.replace(getattr(config, name), **value)
         config = dataclasses.replace(config, **{name: value})
     with pytest.raises(InputError, match=message):
-        configs.check(config)
+        checks.check(config)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"data": {"size": (180,)}}, "`data.size` must be 2 of int or None; got"),
-        ({"data": {"crop": (0, 24)}}, "`data.crop` must be at least 1 pixel; got 0"),
+        ({"data": {"crop": (0, 24)}}, "`data.crop` must be at least 1; got 0"),
         ({"data": {"min_scale": 3.0}}, "`data.min_scale` must be positive and at most"),
         ({"data": {"jitter": 1.0}}, r"`data.jitter` must be in \[0, 1\); got 1.0"),
         ({"loss": {"focal_gamma": -1.0}}, "`loss.focal_gamma` must be at least 0"),
@@ -307,7 +308,7 @@ def test_values_of_segmentation_are_checked(changes, message):
         section = dataclasses.replace(getattr(config, name), **values)
         config = dataclasses.replace(config, **{name: section})
     with pytest.raises(InputError, match=message):
-        configs.check(config)
+        checks.check(config)
 
 
 def test_class_weights_must_be_as_many_as_the_classes():
@@ -319,5 +320,5 @@ def test_class_weights_must_be_as_many_as_the_classes():
 
 def test_differences_are_named_by_their_dotted_field():
     other = dataclasses.replace(TINY, n=5, model=dataclasses.replace(TINY.model, head="linear"))
-    found = configs.differences(configs.to_dict(TINY), configs.to_dict(other))
+    found = plain.differences(plain.to_dict(TINY), plain.to_dict(other))
     assert found == ["model.head: 'gapnet' -> 'linear'", "n: 3 -> 5"]

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 # By name: `ops.shift` is a function as well as a module.
-MODULES = ["config.checks", "ops.canvas", "ops.permute", "ops.probe", "ops.shift"]
+MODULES = ["config.plain", "ops.canvas", "ops.permute", "ops.probe", "ops.shift"]
 
 
 @pytest.mark.parametrize("name", MODULES)

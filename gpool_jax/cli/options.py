@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gpool_jax.config import checks as configs
+from gpool_jax.config import plain as configs
 from gpool_jax.errors import InputError
 
 COMMON_HELP = """\

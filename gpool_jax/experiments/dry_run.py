@@ -15,8 +15,8 @@ from gpool_jax.config import (
     InvarianceConfig,
     PositionConfig,
     SegmentationConfig,
+    plain,
 )
-from gpool_jax.config import checks as configs
 from gpool_jax.errors import RunError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
@@ -61,7 +61,7 @@ def run(
     alike: dict[str, list[tuple[str, Setup, Recipe]]] = {}
     for name, (setup, recipe) in _prepare(config, warn).items():
         training.check_alike(setup)
-        program = configs.to_dict(dataclasses.replace(setup.config, seed=0))
+        program = plain.to_dict(dataclasses.replace(setup.config, seed=0))
         alike.setdefault(repr(program), []).append((name, setup, recipe))
     # What was compiled before would not say how long compiling takes.
     cached = jax.config.values["jax_enable_compilation_cache"]

@@ -12,8 +12,7 @@ import numpy as np
 import optax
 
 from gpool_jax import models
-from gpool_jax.config import ModelConfig, TrainConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import ModelConfig, TrainConfig, plain
 from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.data.images import splits
@@ -141,8 +140,8 @@ def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.MappedS
 
 def check_alike(setup: Setup) -> None:
     """Raise in a process that was started with another config or other data than process 0."""
-    processes.check_same("config", configs.to_dict(setup.config), workdir.differences)
-    processes.check_same("data", setup.dataset.fingerprint, configs.differences)
+    processes.check_same("config", plain.to_dict(setup.config), workdir.differences)
+    processes.check_same("data", setup.dataset.fingerprint, plain.differences)
 
 
 ValidateBatch = Callable[[Any, dict, dict], dict[str, jax.Array]]

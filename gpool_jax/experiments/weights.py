@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax import models
-from gpool_jax.config import InvarianceConfig, ModelConfig, PositionConfig, SegmentationConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import (
+    InvarianceConfig,
+    ModelConfig,
+    PositionConfig,
+    SegmentationConfig,
+    checks,
+)
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training, workdir
@@ -43,7 +48,7 @@ def evaluate(
     Raises:
       InputError: if the weights do not fit, before anything is written.
     """
-    configs.check(config)
+    checks.check(config)
     workdir.check_writable(out)
     if isinstance(config, SegmentationConfig):
         started = time.perf_counter()

@@ -9,8 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.config import SegmentationConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import SegmentationConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.channels import files, rank, subjects
@@ -118,7 +117,7 @@ def run(
     result = Result(
         title=f"Channels of {ranking_config.feature}, removed: {opened.name} on "
         f"{setup.dataset.name}",
-        config=configs.to_dict(setup.config),
+        config=plain.to_dict(setup.config),
         rows=[],
         probes=[],
         maps={

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import RankConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import RankConfig, plain
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.channels import files
 from gpool_jax.experiments.channels.files import Ranking
@@ -44,7 +43,7 @@ def run(
     rankings = make_rankings(ranked, config)
     result = Result(
         title=f"Channels of {config.feature}, ranked: {opened.name} on {setup.dataset.name}",
-        config=configs.to_dict(setup.config),
+        config=plain.to_dict(setup.config),
         rows=[],
         probes=[],
         maps={"scores": _score_maps(rankings)},

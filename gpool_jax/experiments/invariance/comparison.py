@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.config import InvarianceComparisonConfig, InvarianceConfig, ShiftConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import (
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    ShiftConfig,
+    checks,
+    plain,
+)
 from gpool_jax.data.images import load as sources
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.invariance import measure as invariance_measure
@@ -85,7 +90,7 @@ def run(
       InputError: before anything is written, for anything that cannot be used.
     """
     started = time.perf_counter()
-    configs.check(config)
+    checks.check(config)
     workdir.check_run(folder, config)
     setups = prepare_all(config, warn)
     processes.alone(workdir.open_run, folder, config)
@@ -113,7 +118,7 @@ def evaluate(
 ) -> Result:
     """Measure every run of a comparison again; see `measure.evaluate`."""
     started = time.perf_counter()
-    configs.check(config)
+    checks.check(config)
     measure.check_overrides(trained, config)
     results = {
         name: invariance_measure.evaluate_run(setup, folder / name, out / name, warn=warn)
@@ -164,7 +169,7 @@ def combine(
     name = first.title.split(" on ")[-1]
     return Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=[],
         probes=comparison.combine_probes(results, out, config.n, bootstrap),
         maps={},

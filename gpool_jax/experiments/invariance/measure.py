@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.config import InvarianceConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import InvarianceConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.invariance import decoding
@@ -131,7 +130,7 @@ def _finish(setup, variables, out, name, curves, notes, started, warn) -> Result
         tallies |= decoding.shift_tallies(setup, variables)
     result = Result(
         title=f"{name}: shift consistency on {setup.dataset.name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=[],
         probes=probes,
         maps={},

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.config import ComparisonConfig, PositionConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import ComparisonConfig, PositionConfig, checks, plain
 from gpool_jax.data.images import load as sources
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.measures import probing
@@ -58,7 +57,7 @@ def run(
       InputError: before anything is written, for anything that cannot be used.
     """
     started = time.perf_counter()
-    configs.check(config)
+    checks.check(config)
     workdir.check_run(folder, config)
     setups = prepare_all(config, warn)
     processes.alone(workdir.open_run, folder, config)
@@ -91,7 +90,7 @@ def evaluate(
 ) -> Result:
     """Measure every run of a comparison again; see `measure.evaluate`."""
     started = time.perf_counter()
-    configs.check(config)
+    checks.check(config)
     measure.check_overrides(trained, config)
     results = {}
     for name, setup in prepare_all(config, warn).items():
@@ -122,11 +121,11 @@ def read_finished(folder: Path, config: PositionConfig) -> Result | None:
     try:
         result = read_result(folder)
         # Through the dataclass: a field added since then has its default.
-        measured = configs.to_dict(configs.from_dict(result.config))
+        measured = plain.to_dict(plain.from_dict(result.config))
     except (OSError, ValueError, TypeError, KeyError):
         return None  # not there, or cut short: measured again
     complete = all((folder / name).exists() for name in ("per_image.npz", "report.html"))
-    same = not workdir.differences(measured, configs.to_dict(config))
+    same = not workdir.differences(measured, plain.to_dict(config))
     return result if complete and same else None
 
 
@@ -144,7 +143,7 @@ def combine(
     name = first.title.split(" on ")[-1]
     return Result(
         title=f"Does the order of the pooled channels carry position? {name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=rows,
         probes=probes,
         maps=_pick_maps(config, results),

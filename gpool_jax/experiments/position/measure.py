@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.config import PositionConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import PositionConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.measures import consistency, probing
@@ -135,7 +134,7 @@ def _finish(setup, variables, rows, answers, curves, notes, out, started, warn) 
     name = summary.network_name(config)
     result = Result(
         title=f"{name}: {config.task} on {setup.dataset.name}, n = {config.n}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=[row for row, _ in rows],
         probes=probes,
         maps={} if answers is None else summary.make_maps(setup, answers),
@@ -186,7 +185,7 @@ def evaluate(
 
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configs differ in more than how a run is measured."""
-    found = workdir.differences(configs.to_dict(trained), configs.to_dict(config))
+    found = workdir.differences(plain.to_dict(trained), plain.to_dict(config))
     refused = [d for d in found if not d.startswith(("eval.", "probe.", "consistency."))]
     if refused:
         raise InputError(

@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import AttackConfig, SegmentationConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import AttackConfig, SegmentationConfig, plain
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.channels.pixels import make_quantities
 from gpool_jax.experiments.channels.plan import make_plan
@@ -106,7 +105,7 @@ def measure_variables(setup, variables, out, curves, notes, started, warn) -> Re
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1.0)
     result = Result(
         title=f"{config.model.name} on {setup.dataset.name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=[],
         probes=[],
         maps={

@@ -159,7 +159,7 @@ BAD = {
     ),
     "stage": (["--probe.stages", "stage9"], r"`probe.stages` must be among stem"),
     "folds": (["--probe.folds", "40"], r"`probe.folds` must be at most the 24 probed images"),
-    "missing value": (["--workdir"], r"--workdir.*expected one argument"),
+    "missing value": (["--workdir"], r"Missing value for argument '--workdir'"),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gpool_jax import models
 from gpool_jax.cli import main as cli
-from gpool_jax.cli import options
+from gpool_jax.cli import options, parse
 from gpool_jax.cli import train as cli_train
 from gpool_jax.config import (
     DEMO,
@@ -168,7 +168,7 @@ def test_a_comparison_has_no_consistency_of_its_own(capsys, tmp_path):
 def test_fields_and_short_names_reach_the_config():
     words = ["--parallel", "shard_map", "--tensorboard", "--n=5", "--model.permute_at", "stage2"]
     words += ["--data.no-flip", "--train.milestones", "3", "4", "--train.ema-decay", "None"]
-    read = options.read("train", [*words, "--dry-run"], TINY, target="file.py")
+    read = parse.read("train", [*words, "--dry-run"], TINY, target="file.py")
     assert (read.dry_run, read.distributed, read.target) == (True, False, "file.py")
     assert type(read.config) is PositionConfig
     changed = plain.differences(plain.to_dict(TINY), plain.to_dict(read.config))
@@ -180,8 +180,8 @@ def test_fields_and_short_names_reach_the_config():
         "train.parallel",
         "train.tensorboard",
     ]
-    assert options.read("train", [], TINY).config == TINY
-    assert options.read("attack", ["--ranking", "a", "b", "--seed", "3"], TINY).ranking == (
+    assert parse.read("train", [], TINY).config == TINY
+    assert parse.read("attack", ["--ranking", "a", "b", "--seed", "3"], TINY).ranking == (
         "a",
         "b",
     )
@@ -190,7 +190,7 @@ def test_fields_and_short_names_reach_the_config():
 def test_milestones_beyond_a_shorter_training_are_dropped_with_a_note():
     def shortened(*words):
         said = []
-        config = options.read("train", words, default).config
+        config = parse.read("train", words, default).config
         return cli_train._without_late_milestones(config, default, said.append), said
 
     train = dataclasses.replace(TINY.train, steps=900, milestones=(20, 300, 900))

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli.options import Attack, Rank, read_measuring, value_of
+from gpool_jax.cli.options import Attack, Rank
+from gpool_jax.cli.parse import read_measuring, value_of
 from gpool_jax.cli.session import show, start, warner
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
@@ -41,7 +42,7 @@ def attack(words: list[str]) -> int:
 
 
 def _read(command: str, words: list[str]) -> tuple[Any, Any]:
-    segments = (value_of(words, "--model") or "").startswith("deeplab")
+    segments = value_of(words, "--model").startswith("deeplab")
     imported = SegmentationConfig() if segments else PositionConfig()
     return read_measuring(command, words, imported, folder=command)
 

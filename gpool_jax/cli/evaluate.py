@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli.options import Evaluate, read_measuring, value_of
+from gpool_jax.cli.options import Evaluate
+from gpool_jax.cli.parse import read_measuring, value_of
 from gpool_jax.cli.session import show, start, warner
 from gpool_jax.config import (
     ComparisonConfig,
@@ -22,7 +23,7 @@ def evaluate(words: list[str]) -> int:
     asked = any(word.startswith("--consistency") for word in words)
     # Consistency is a question about whole images, the others about canvases.
     imported: Any = InvarianceConfig() if asked else PositionConfig()
-    if (value_of(words, "--model") or "").startswith("deeplab"):
+    if value_of(words, "--model").startswith("deeplab"):
         imported = SegmentationConfig()
     elif asked and value_of(words, "--weights") and value_of(words, "--task"):
         raise InputError(

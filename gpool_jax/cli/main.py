@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from gpool_jax import __version__
 from gpool_jax.cli import channels, evaluate, train
-from gpool_jax.cli.options import COMMANDS, nearest, print_completion
+from gpool_jax.cli.options import COMMANDS
+from gpool_jax.cli.parse import print_completion
 from gpool_jax.config import files
-from gpool_jax.errors import InputError, RunError
+from gpool_jax.errors import InputError, RunError, nearest
 
 _HELP = """\
 usage: gpool COMMAND ...

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax.cli import distributed
-from gpool_jax.cli.options import Demo, Options, Train, read, split_target
+from gpool_jax.cli.options import Demo, Options, Train
+from gpool_jax.cli.parse import read, split_target
 from gpool_jax.cli.session import show, start, warn, warner
 from gpool_jax.config import (
     DEMO,

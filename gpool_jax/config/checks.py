@@ -17,67 +17,44 @@ from gpool_jax.config.sections import (
 )
 from gpool_jax.errors import InputError
 
-# Whether a value fits, and what is allowed, in words.
-_Rule = tuple[Callable[[Any], bool], str]
-
-
-def _at_least(least: int) -> _Rule:
-    return lambda value: value >= least, f"at least {least}"
-
-
-_SHARE: _Rule = (lambda value: 0 <= value < 1, "in [0, 1)")
-_NOT_NEGATIVE: _Rule = (lambda value: 0 <= value < float("inf"), "at least 0 and finite")
 _PROBES = ("ridge", "logistic", "mlp")
-
-# Of each value, or of each item where a field holds several.
-_RULES: dict[str, _Rule] = {
-    "seed": (lambda value: 0 <= value < 2**31, "in [0, 2**31)"),
-    "n": _at_least(2),
-    "weights": _NOT_NEGATIVE,
-    "data.std": (lambda value: value > 0, "positive"),
-    "data.workers": _at_least(0),
-    "data.jitter": _SHARE,
-    "model.antialias": _at_least(0),
-    "loss.focal_gamma": _NOT_NEGATIVE,
-    "loss.class_weights": _NOT_NEGATIVE,
-    "train.learning_rate": (lambda value: 0 < value < float("inf"), "positive and finite"),
-    "train.warmup_steps": _at_least(0),
-    "train.momentum": _SHARE,
-    "train.backbone_rate": _NOT_NEGATIVE,
-    "train.weight_decay": _NOT_NEGATIVE,
-    "train.label_smoothing": _SHARE,
-    "train.ema_decay": _SHARE,
-    "train.b1": _SHARE,
-    "train.b2": _SHARE,
-    "train.steps_per_dispatch": _at_least(0),
-    "eval.overlays": _at_least(0),
-    "probe.folds": _at_least(3),
-    "probe.kinds": (lambda value: value in _PROBES, f"among {', '.join(_PROBES)}"),
-    "shift.max_shift": _at_least(0),
-    "shift.weight": _NOT_NEGATIVE,
-    "shift.warmup_steps": _at_least(0),
-    "consistency.num_pairs": _at_least(0),
-    "rank.grid": _at_least(2),
-    "attack.random_draws": _at_least(0),
-    "attack.matched_draws": _at_least(0),
-    "attack.overlays": _at_least(0),
+# What each value of a field may be, or each item where it holds several: a test, and words.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    name: (fits, allowed)
+    for names, fits, allowed in (
+        ("seed", lambda v: 0 <= v < 2**31, "in [0, 2**31)"),
+        ("data.std", lambda v: v > 0, "positive"),
+        ("n rank.grid", lambda v: v >= 2, "at least 2"),
+        ("probe.folds", lambda v: v >= 3, "at least 3"),
+        ("probe.kinds", lambda v: v in _PROBES, f"among {', '.join(_PROBES)}"),
+        ("train.learning_rate", lambda v: 0 < v < float("inf"), "positive and finite"),
+        (
+            "weights loss.focal_gamma loss.class_weights train.backbone_rate train.weight_decay "
+            "shift.weight",
+            lambda v: 0 <= v < float("inf"),
+            "at least 0 and finite",
+        ),
+        (
+            "data.jitter train.momentum train.label_smoothing train.ema_decay train.b1 train.b2",
+            lambda v: 0 <= v < 1,
+            "in [0, 1)",
+        ),
+        (
+            "data.workers model.antialias train.warmup_steps train.steps_per_dispatch "
+            "eval.overlays shift.max_shift shift.warmup_steps consistency.num_pairs "
+            "attack.random_draws attack.matched_draws attack.overlays",
+            lambda v: v >= 0,
+            "at least 0",
+        ),
+    )
+    for name in names.split()
 }
-# Every other whole number.
-_COUNT = _at_least(1)
 
 # Fields that name at least one thing, and none twice.
 _LISTS = (
-    "heads",
-    "tasks",
-    "arms",
-    "rank.methods",
-    "rank.regions",
-    "rank.splits",
-    "rank.overlap",
-    "attack.methods",
-    "attack.fills",
-    "attack.splits",
-)
+    "heads tasks arms rank.methods rank.regions rank.splits rank.overlap attack.methods "
+    "attack.fills attack.splits"
+).split()
 
 
 def check(config: AnyConfig) -> None:
@@ -89,11 +66,10 @@ def check(config: AnyConfig) -> None:
     _check_types(config, "")
     for name, value in leaves(config):
         _check_field(name, value)
-    for section in vars(config).values():
-        if type(section) in _SECTION_CHECKS:
-            _SECTION_CHECKS[type(section)](section)
-    if type(config) in CROSS_CHECKS:
-        CROSS_CHECKS[type(config)](config)
+    cross_checks = _SECTION_CHECKS | CROSS_CHECKS
+    for part in (*vars(config).values(), config):
+        if type(part) in cross_checks:
+            cross_checks[type(part)](part)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -106,10 +82,11 @@ def _check_field(name: str, value: Any) -> None:
         _require(len(value) > 0, f"`{name}` must name at least one; got none.")
         _require(len(set(value)) == len(value), f"`{name}` names one twice: {value}.")
     for item in value if isinstance(value, tuple) else (value,):
-        rule = _RULES.get(name, _COUNT if type(item) is int else None)
-        if rule is not None and item is not None:
-            fits, allowed = rule
+        if name in _RULES and item is not None:
+            fits, allowed = _RULES[name]
             _require(fits(item), f"`{name}` must be {allowed}; got {item!r}.")
+        elif type(item) is int:
+            _require(item >= 1, f"`{name}` must be at least 1; got {item}.")
 
 
 def _check_data(data: DataConfig) -> None:

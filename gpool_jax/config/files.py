@@ -1,12 +1,11 @@
 """Config files: found by path or by name, loaded, and listed."""
 
-import difflib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, nearest
 
 # Those that come with the package.
 _FOLDER = Path(__file__).parent.parent / "configs"
@@ -34,9 +33,8 @@ def load(name: str | Path, kinds: tuple[type, ...]) -> Any:
     else:
         known = catalog() if path.parent.name in ("", "configs") else {}
         if path.stem not in known:
-            near = difflib.get_close_matches(path.stem, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else "`gpool configs` lists those by name."
-            raise InputError(f"`config`: there is no file {path}. {hint}")
+            hint = nearest(path.stem, known) or " `gpool configs` lists those that have a name."
+            raise InputError(f"`config`: there is no file {path}.{hint}")
         config = known[path.stem][1]
     if type(config) not in kinds:
         raise InputError(

@@ -104,7 +104,7 @@ class TrainConfig:
     num_val: int | None = None
     """Validation images that pick the best checkpoint; None: the whole split."""
     milestones: tuple[int, ...] = ()
-    """Steps whose checkpoints are kept and evaluated beside the last; those beyond --train.steps are dropped."""
+    """Steps whose checkpoints are kept and evaluated beside the last; those that a shorter --train.steps never reaches are dropped."""
     keep: int = 2
     """Number of latest checkpoints to keep, beside the best one and the milestones."""
     log_every: int = 20
@@ -243,7 +243,7 @@ class RankConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AttackConfig:
-    """Which channels are removed, and where the loss is measured."""
+    """Which channels are removed, and where the effect is measured."""
 
     methods: tuple[Method, ...] = ("flip", "translation", "gate")
     """Methods whose rankings choose the channels, for each of rank.regions (unless --ranking is given)."""
@@ -260,7 +260,7 @@ class AttackConfig:
     matched_draws: int = 20
     """Number of sets matched to those of each ranking in mean and variance."""
     splits: tuple[DataSplit, ...] = ("test",)
-    """Splits that the loss is measured on; none of the ranking splits."""
+    """Splits that the effect is measured on; none of the ranking splits."""
     num_images: int | None = None
     """Number of images measured; None: all of those splits."""
     batch_size: int = 8

@@ -27,7 +27,7 @@ options:
   -V, --version      Print the version.
   --list-models      List the networks that --model.name and --model take.
   --tyro-print-completion SHELL
-                     Print the completion script of bash, zsh, tcsh or fish.
+                     Print the completion script of bash, zsh or fish.
 """
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -83,12 +83,17 @@ def _dispatch(words: list[str]) -> int:
             found = files.catalog()
             width = max(map(len, found))
             print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in found.items()))
-        case ["--tyro-print-completion", _]:
+        case ["--tyro-print-completion", "bash" | "zsh" | "fish"]:
             print_completion(words)
+        case ["--tyro-print-completion", *rest]:
+            shell = rest[0] if rest else "none"
+            raise InputError(f"`--tyro-print-completion` must be bash, zsh or fish; got {shell}.")
         case ["help", command]:
             return _dispatch([command, "--help"])
         case [command, *rest] if command in _COMMANDS:
             return _COMMANDS[command](rest)
+        case ["configs" | "help" | "-h" | "--help" | "-V" | "--version" | "--list-models", *rest]:
+            raise InputError(f"unexpected word {rest[-1]!r} after gpool {words[0]}.")
         case [command, *_]:
             known = (*_COMMANDS, "configs", "help")
             raise InputError(

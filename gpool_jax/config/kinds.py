@@ -5,7 +5,7 @@ Imports nothing heavy, so that `gpool --help` answers at once.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gpool_jax.config.sections import (
     AttackConfig,
@@ -154,16 +154,6 @@ def _check_arms(config: InvarianceComparisonConfig) -> None:
 # Checks of fields of a kind against each other; those within one section are in `checks`.
 CROSS_CHECKS: dict[type, Callable[[Any], None]] = {InvarianceComparisonConfig: _check_arms}
 
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        PositionConfig,
-        ComparisonConfig,
-        InvarianceConfig,
-        InvarianceComparisonConfig,
-        SegmentationConfig,
-    )
-}
 AnyConfig = (
     PositionConfig
     | ComparisonConfig
@@ -171,6 +161,7 @@ AnyConfig = (
     | InvarianceComparisonConfig
     | SegmentationConfig
 )
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(AnyConfig)}
 
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(

@@ -152,6 +152,7 @@ def test_what_is_refused(capsys, words, message):
         (["--train.steps", "9"], "a finished run can be measured with other .* got --train.steps"),
         (["--n", "5"], "a finished run can be measured with other .* got --n"),
         (["--data.side", "8"], "got --data.side"),
+        (["--model", "vgg5"], "`--model` names the network of --weights"),
         (["--rank.grid", "5"], "does not belong to this command, but to .* rank, attack"),
         (["--eval.permutation", "5"], "Did you mean --eval.permutations?"),
     ],

@@ -117,6 +117,8 @@ def read_measuring(
 
     trained = workdir.read_config(Path(target))
     options = read(command, rest, adjust(trained), target=target)
+    if options.model is not None:
+        raise InputError("`--model` names the network of --weights; a run knows its own.")
     out = options.workdir or str(Path(target) / folder)
     workdir.check_writable(Path(out))
     return dataclasses.replace(options, workdir=out), trained

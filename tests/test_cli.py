@@ -263,7 +263,13 @@ def test_help_names_every_field_with_its_default(gpool, capsys):
         cli.main(["train", "--help"])
     assert stopped.value.code == 0
     out = capsys.readouterr().out
-    for text in ("--train.steps", "--data.source", "--seed", "(default: 1000)", "Optimiser steps"):
+    for text in (
+        "--train.steps",
+        "--data.source",
+        "--seed",
+        "(default: 1000)",
+        "Number of optimiser steps",
+    ):
         assert text in out
 
 

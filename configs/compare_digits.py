@@ -3,7 +3,7 @@
     gpool train configs/compare_digits.py --workdir RUN
 
 Shows: GAPNet; a linear head; that head permuted at test only; PermuteNet; for
-location and recognition, after 300 and 900 steps, with read-outs of each
+location and recognition, after 300 and 900 steps, with probes of each
 frozen network from its latent, permuted latent and sorted latent.
 Expected time: 45 minutes on two busy AMD EPYC cores (18 networks of 900 steps).
 Measured: compare_digits in benchmarks/results/, and the README's table.

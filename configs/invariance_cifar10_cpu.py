@@ -2,7 +2,7 @@
 
     gpool invariance configs/invariance_cifar10_cpu.py --data.dir TFDS_DIR --workdir RUN
 
-Shows: accuracy, consistency under shift and what can still be read of position,
+Shows: accuracy, consistency under shift and how well position can still be decoded,
 for a baseline, shift augmentation, AugShift, BlurPool, and the last two together;
 a thin ResNet-18 on 5,000 training images, two views of each.
 Expected time: 52 minutes on two busy AMD EPYC cores (15 networks of 600 steps).

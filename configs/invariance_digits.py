@@ -2,7 +2,7 @@
 
     gpool invariance configs/invariance_digits.py --workdir RUN
 
-Shows: accuracy, consistency under shift and what can still be read of position,
+Shows: accuracy, consistency under shift and how well position can still be decoded,
 for a baseline, shift augmentation, AugShift, BlurPool, and the last two together.
 Expected time: 6 minutes on two AMD EPYC cores (15 networks of 300 steps).
 """

@@ -1,5 +1,8 @@
 """The two exceptions that the command line turns into one line and exit code 2."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A value, file or folder from outside that cannot be used.
@@ -14,3 +17,9 @@ class RunError(RuntimeError):
 
     The message is one line and says what is safe and how to go on.
     """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A "did you mean" hint for a message, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

@@ -39,7 +39,7 @@ def gpool(capsys, tmp_path):
     return run
 
 
-def test_train_evaluate_and_what_they_leave(gpool, tmp_path):
+def test_train_evaluate_and_what_they_leave(gpool, tmp_path, monkeypatch):
     run = tmp_path / "run"
     code, out, errors = gpool(
         "train", tmp_path / "config.py", "--workdir", run, "--train.steps", "3", "--seed", "4"
@@ -59,12 +59,17 @@ def test_train_evaluate_and_what_they_leave(gpool, tmp_path):
     assert "<script" not in page
 
     before = (run / "results.json").read_bytes()
-    code, out, errors = gpool("evaluate", run, "--eval.num-images", "12")
+    code, out, errors = gpool("evaluate", run, "--eval.num-images", "12", "--json")
     assert (code, errors) == (0, [])
     evaluation = json.loads((run / "evaluation" / "results.json").read_text())
+    assert json.loads(out) == evaluation
     assert {r["num_images"] for r in evaluation["rows"]} == {12}
     assert (run / "results.json").read_bytes() == before
-    code, _, _ = gpool("evaluate", run, "--workdir", tmp_path / "out", "--probe.stages", "all")
+    words = ["--workdir", tmp_path / "out", "--probe.stages", "all", "--quiet"]
+    monkeypatch.setenv("TQDM_DISABLE", "")  # what --quiet sets goes with the test
+    code, out, errors = gpool("evaluate", run, *words)
+    assert out.split() == [str(tmp_path / "out" / f"{n}") for n in ("results.json", "report.html")]
+    assert errors == []
     stages = {
         p["stage"] for p in json.loads((tmp_path / "out" / "results.json").read_text())["probes"]
     }
@@ -76,7 +81,8 @@ def test_train_evaluate_and_what_they_leave(gpool, tmp_path):
     assert "seed: 4 -> 5" in errors[0]
     code, _, errors = gpool("evaluate", run, "--train.steps", "9")
     assert code == 2
-    assert "train.steps: 3 -> 9" in errors[0]
+    assert "a finished run can be measured with other" in errors[0]
+    assert "got --train.steps" in errors[0]
 
 
 def test_evaluate_imported_weights(gpool, tmp_path):
@@ -159,7 +165,7 @@ BAD = {
     ),
     "stage": (["--probe.stages", "stage9"], r"`probe.stages` must be among stem"),
     "folds": (["--probe.folds", "40"], r"`probe.folds` must be at most the 24 probed images"),
-    "missing value": (["--workdir"], r"--workdir.*expected one argument"),
+    "missing value": (["--workdir"], r"Missing value for argument '--workdir'"),
 }
 
 
@@ -257,7 +263,13 @@ def test_help_names_every_field_with_its_default(gpool, capsys):
         cli.main(["train", "--help"])
     assert stopped.value.code == 0
     out = capsys.readouterr().out
-    for text in ("--train.steps", "--data.source", "--seed", "(default: 1000)", "Optimiser steps"):
+    for text in (
+        "--train.steps",
+        "--data.source",
+        "--seed",
+        "(default: 1000)",
+        "Number of optimiser steps",
+    ):
         assert text in out
 
 

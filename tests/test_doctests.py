@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 OPS = ("ablation", "bootstrap", "canvas", "conv", "permute", "probe", "rank", "regions", "shifts")
-MODULES = ["config.checks", *(f"ops.{name}" for name in OPS)]
+MODULES = ["config.plain", *(f"ops.{name}" for name in OPS)]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -17,7 +17,7 @@ from gpool_jax.config import (
     PositionConfig,
     TrainConfig,
 )
-from gpool_jax.config.checks import to_dict
+from gpool_jax.config.plain import to_dict
 from gpool_jax.data.images.load import load
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, driver, programs, registry, training

@@ -327,10 +327,10 @@ def test_bad_input_is_refused_before_anything_is_written(changes, message, tmp_p
 def test_a_comparison_needs_seeds_and_arms(tmp_path):
     for changes, message in (
         ({"num_seeds": 0}, "`num_seeds` must be at least 1; got 0"),
-        ({"arms": ()}, "`arms` must name at least one arm"),
+        ({"arms": ()}, "`arms` must name at least one"),
         ({"weights": (-0.5,)}, "`weights` must be at least 0; got -0.5"),
-        ({"weights": (0.5, 0.5)}, "`weights` names a weight twice"),
-        ({"arms": ("shift", "shift")}, "`arms` names an arm twice"),
+        ({"weights": (0.5, 0.5)}, "`weights` names one twice"),
+        ({"arms": ("shift", "shift")}, "`arms` names one twice"),
         ({"arms": ("blurpool",)}, "`model.antialias` must be 3 or 5 for the blurpool arms"),
         ({"weights": (1.0,)}, "`weights` repeats the weight of the arm augshift: 1"),
         ({"shift": {"weight": 0.0}}, "`shift.weight` must be positive for the augshift arms"),

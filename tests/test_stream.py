@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from gpool_jax.cli import main as cli
-from gpool_jax.config import DataConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import DataConfig, checks, plain
 from gpool_jax.data import workers
 from gpool_jax.data.images import records
 from gpool_jax.data.stream import StreamFeed
@@ -240,10 +239,10 @@ def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
     probe = dataclasses.replace(config.probe, num_images=9)
     config = dataclasses.replace(config, probe=probe)
     path = tmp_path / "config.py"
-    text = json.dumps(configs.to_dict(config))
+    text = json.dumps(plain.to_dict(config))
     path.write_text(
-        "import json\nfrom gpool_jax.config import checks as config_values\n"
-        f"config = config_values.from_dict(json.loads({text!r}))\n"
+        "import json\nfrom gpool_jax.config import plain\n"
+        f"config = plain.from_dict(json.loads({text!r}))\n"
     )
     run = tmp_path / "run"
     assert cli.main(["train", str(path), "--workdir", str(run), "--data.workers", "0"]) in (None, 0)
@@ -281,8 +280,8 @@ def test_the_feed_of_a_run_follows_its_config(folder, monkeypatch):
 def test_bad_numbers_are_refused(folder):
     for name, value in (("min_scale", 0.0), ("min_scale", 1.5), ("workers", -1), ("resize", 0)):
         with pytest.raises(InputError, match=f"`data.{name}` must be .*got {value}"):
-            configs.check(streamed(folder, **{name: value}))
-    configs.check(streamed(folder, workers=0))
+            checks.check(streamed(folder, **{name: value}))
+    checks.check(streamed(folder, workers=0))
 
 
 def test_fewer_images_than_a_batch_are_refused_before_training(folder, train):

@@ -14,19 +14,16 @@ from pathlib import Path
 import jax
 
 from benchmarks.record import Row
-from gpool_jax.cli.options import load_config
-from gpool_jax.config import DataConfig, PositionConfig
+from gpool_jax.config import DataConfig, PositionConfig, files
 from gpool_jax.experiments import run
-
-_CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def rows(quick: bool) -> list[Row]:
     """Train by the committed config, evaluate every test image in every cell."""
     on_cpu = jax.default_backend() == "cpu"
     suffix = "_cpu" if on_cpu else ""
-    name = f"cifar10_resnet18_gapnet_location{suffix}.py"
-    config = load_config(str(_CONFIGS / name), (PositionConfig,))
+    name = f"cifar10_resnet18_gapnet_location{suffix}"
+    config = files.load(name, (PositionConfig,))
     folder = os.environ.get("GPOOL_DATA_DIR")
     probes = dataclasses.replace(config.probe, enabled=False)
     config = dataclasses.replace(config, probe=probes)

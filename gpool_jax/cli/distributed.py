@@ -1,55 +1,43 @@
 """`--distributed`: several processes run one command together."""
 
-import argparse
-import sys
 import traceback
 from collections.abc import Callable
 
+from gpool_jax.cli.options import Train
+from gpool_jax.cli.session import silent, warner
 from gpool_jax.errors import InputError, RunError
 
-# Options of the command line, with their defaults, as `split_options` takes them.
-OPTIONS: dict[str, str | None] = {
-    "--coordinator": None,
-    "--num-processes": None,
-    "--process-id": None,
-}
 
-
-def check(options: argparse.Namespace) -> tuple[str | None, int | None, int | None]:
-    """Who the processes are: coordinator, their number, which this is; all None: to be found.
+def check(options: Train) -> None:
+    """Check how the processes find each other.
 
     Raises:
       InputError: naming the option, the bad value and what is allowed.
     """
-    given = {name: getattr(options, name[2:].replace("-", "_")) for name in OPTIONS}
-    named = [name for name, value in given.items() if value is not None]
-    if named and not options.distributed:
-        raise InputError(f"`{named[0]}` goes with --distributed; give it too, or leave it out.")
-    if not named:
-        return None, None, None
-    missing = [name for name in OPTIONS if given[name] is None]
-    if missing:
+    coordinator, count, index = options.coordinator, options.num_processes, options.process_id
+    where = {"--coordinator": coordinator, "--num-processes": count, "--process-id": index}
+    given = [name for name, value in where.items() if value is not None]
+    if given and not options.distributed:
+        raise InputError(f"`{given[0]}` goes with --distributed; give it too, or leave it out.")
+    if not given:
+        return
+    if coordinator is None or count is None or index is None:
+        missing = next(name for name in where if name not in given)
         raise InputError(
-            f"`{missing[0]}` is missing: give {', '.join(OPTIONS)}, or none of them where JAX "
+            f"`{missing}` is missing: give {', '.join(where)}, or none of them where JAX "
             "finds the processes by itself (TPU VMs, Slurm)."
         )
-    count = _whole(given, "--num-processes", 1, None)
-    index = _whole(given, "--process-id", 0, count - 1)
-    host, _, port = options.coordinator.rpartition(":")
+    if count < 1:
+        raise InputError(f"`--num-processes` must be a whole number at least 1; got {count}.")
+    if not 0 <= index < count:
+        allowed = f"[0, {count - 1}]"
+        raise InputError(f"`--process-id` must be a whole number in {allowed}; got {index}.")
+    host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise InputError(f"`--coordinator` must be HOST:PORT; got {options.coordinator}.")
-    return options.coordinator, count, index
+        raise InputError(f"`--coordinator` must be HOST:PORT; got {coordinator}.")
 
 
-def _whole(given: dict[str, str | None], name: str, least: int, most: int | None) -> int:
-    text = given[name] or ""
-    allowed = f"at least {least}" if most is None else f"in [{least}, {most}]"
-    if not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
-        raise InputError(f"`{name}` must be a whole number {allowed}; got {text}.")
-    return int(text)
-
-
-def run(options: argparse.Namespace, command: Callable[[Callable[[str], None]], int]) -> int:
+def run(options: Train, command: Callable[[Callable[[str], None]], int]) -> int:
     """Run a command in this process, one of several; none outlives another's failure.
 
     Args:
@@ -64,9 +52,9 @@ def run(options: argparse.Namespace, command: Callable[[Callable[[str], None]], 
     """
     from gpool_jax.train import processes
 
-    watchdog = processes.join(*check(options))
+    watchdog = processes.join(options.coordinator, options.num_processes, options.process_id)
     try:
-        code = command(_warn if processes.is_first() else _silent)
+        code = command(warner(options) if processes.is_first() else silent)
         processes.part()
         watchdog.close()
         return code
@@ -80,11 +68,3 @@ def run(options: argparse.Namespace, command: Callable[[Callable[[str], None]], 
             watchdog.wait_for_verdict()
         traceback.print_exc()
         watchdog.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-
-
-def _warn(message: str) -> None:
-    print(f"gpool: {message}", file=sys.stderr)
-
-
-def _silent(_message: str) -> None:
-    """Process 0 says it."""

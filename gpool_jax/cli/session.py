@@ -1,20 +1,23 @@
 """What every command does around its work: start JAX, show the result, warn."""
 
-import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpool_jax.cli.options import Options
 from gpool_jax.train.allocator import keep_freed_memory
 
 
-def start_jax(options: argparse.Namespace) -> None:
-    """Load JAX once nothing cheap is left to check, with its cache of compiled programs."""
+def start(options: Options) -> None:
+    """Start JAX and its compilation cache; call after all cheap checks."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Orbax logs every save and load through absl.
     logging.getLogger("absl").setLevel(logging.ERROR)
+    if options.quiet:
+        os.environ["TQDM_DISABLE"] = "1"
     # Before JAX makes its threads.
     keep_freed_memory()
     import jax
@@ -25,13 +28,18 @@ def start_jax(options: argparse.Namespace) -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
 
 
-def show(result: Any, folder: Path) -> int:
-    """Print what was measured and where it is; the exit code."""
-    from gpool_jax.report.table import format_table
+def show(result: Any, options: Options) -> int:
+    """Print what was measured and where it is; return the exit code."""
+    folder = Path(options.workdir or "")
+    if options.json:
+        print((folder / "results.json").read_text(), end="")
+        return 0
+    if not options.quiet:
+        from gpool_jax.report.table import format_table
 
-    for note in result.notes:
-        print(note)
-    print(f"\n{format_table(result)}\n")
+        for note in result.notes:
+            print(note)
+        print(f"\n{format_table(result)}\n")
     for name in ("results.json", "report.html"):
         if (folder / name).exists():
             print(folder / name)
@@ -41,3 +49,12 @@ def show(result: Any, folder: Path) -> int:
 def warn(message: str) -> None:
     """Say something that does not stop the command."""
     print(f"gpool: {message}", file=sys.stderr)
+
+
+def warner(options: Options) -> Callable[[str], None]:
+    """`warn`, or with --quiet what says nothing."""
+    return silent if options.quiet else warn
+
+
+def silent(_message: str) -> None:
+    """Say nothing."""

@@ -1,85 +1,93 @@
 """`gpool demo`, `train` and `invariance`: from a config to a run; here, or in several processes."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli import distributed as cli_distributed
-from gpool_jax.cli.options import load_config, long_names, override, split_options
-from gpool_jax.cli.session import show, start_jax, warn
+from gpool_jax.cli import distributed
+from gpool_jax.cli.options import Demo, Options, Train
+from gpool_jax.cli.parse import read, split_target
+from gpool_jax.cli.session import show, start, warn, warner
 from gpool_jax.config import (
     DEMO,
     KINDS,
     InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
+    files,
 )
 from gpool_jax.errors import InputError
 
 
-def demo(arguments: list[str]) -> int:
-    """The main question on small real data."""
-    options, rest = split_options("demo", arguments, {"--workdir": "runs/demo"})
-    config = override(DEMO, rest, "gpool demo [--workdir runs/demo]", options.help)
-    start_jax(options)
-    return _run(config, Path(options.workdir), warn)
+def demo(words: list[str]) -> int:
+    """Answer the main question on small real data."""
+    options: Demo = read("demo", words, DEMO)
+    config = _without_late_milestones(options.config, DEMO, warner(options))
+    start(options)
+    return _run(config, options, warner(options))
 
 
-def train(arguments: list[str]) -> int:
-    """Train and evaluate what a config file asks for."""
-    return _train_config("train", arguments, PositionConfig(), tuple(KINDS.values()))
+def train(words: list[str]) -> int:
+    """Train and evaluate what a config asks for."""
+    return _train_config("train", words, PositionConfig(), tuple(KINDS.values()))
 
 
-def invariance(arguments: list[str]) -> int:
-    """The same for configs of the invariance question."""
+def invariance(words: list[str]) -> int:
+    """Do the same for configs of the invariance question."""
     kinds = (InvarianceComparisonConfig, InvarianceConfig)
-    return _train_config("invariance", arguments, InvarianceComparisonConfig(), kinds)
+    return _train_config("invariance", words, InvarianceComparisonConfig(), kinds)
 
 
-def _train_config(command: str, arguments: list[str], example: Any, kinds: tuple[type, ...]) -> int:
-    """Run a config file of one of these kinds; without a file, `--help` shows the example."""
-    options, rest = split_options(
-        command,
-        long_names(arguments),
-        {"--workdir": None, **cli_distributed.OPTIONS},
-        positional="config",
-        switches=("--distributed", "--dry-run"),
+def _train_config(command: str, words: list[str], example: Any, kinds: tuple[type, ...]) -> int:
+    """Run a config of one of these kinds; without one, `--help` shows the example."""
+    target, rest = split_target(words)
+    default = example if target is None else files.load(target, kinds)
+    options: Train = read(command, rest, default, target=target)
+    if target is None:
+        raise InputError(
+            f"`config`: {command} needs a config file, or a name that `gpool configs` lists."
+        )
+    distributed.check(options)
+    if options.dry_run and options.json:
+        raise InputError("`--json` prints results, and --dry-run has none; give one of them.")
+    if not options.dry_run and options.workdir is None:
+        raise InputError("`--workdir` must name the folder of the run; got none.")
+    config = _without_late_milestones(options.config, default, warner(options))
+
+    def work(say: Callable[[str], None]) -> int:
+        return _dry_run(config, say) if options.dry_run else _run(config, options, say)
+
+    start(options)
+    return distributed.run(options, work) if options.distributed else work(warner(options))
+
+
+def _without_late_milestones(config: Any, default: Any, say: Callable[[str], None]) -> Any:
+    """The config without milestones of the default that a shorter training never reaches."""
+    training = config.train
+    late = [step for step in training.milestones if step > training.steps]
+    if not late or training.milestones != default.train.milestones:
+        return config
+    say(
+        f"train.milestones {', '.join(map(str, late))} dropped: the training ends after "
+        f"{training.steps} steps."
     )
-    usage = f"gpool {command} CONFIG.py --workdir RUN"
-    default = example if options.config is None else load_config(options.config, kinds)
-    config = override(default, rest, usage, options.help)
-    if options.config is None:
-        raise InputError(f"`config`: {command} needs a config file; there are some in configs/.")
-    cli_distributed.check(options)
-    work: Callable[[Callable[[str], None]], int]
-    if options.dry_run:
-
-        def work(say: Callable[[str], None]) -> int:
-            return _dry_run(config, say)
-
-    else:
-        if options.workdir is None:
-            raise InputError("`--workdir` must name the folder of the run; got none.")
-
-        def work(say: Callable[[str], None]) -> int:
-            return _run(config, Path(options.workdir), say)
-
-    start_jax(options)
-    return cli_distributed.run(options, work) if options.distributed else work(warn)
+    kept = tuple(step for step in training.milestones if step <= training.steps)
+    return dataclasses.replace(config, train=dataclasses.replace(training, milestones=kept))
 
 
-def _run(config: Any, folder: Path, say: Callable[[str], None]) -> int:
+def _run(config: Any, options: Options, say: Callable[[str], None]) -> int:
     from gpool_jax.experiments import run
     from gpool_jax.train.loop import Stopped
     from gpool_jax.train.processes import is_first
 
     try:
-        result = run(config, folder, warn=say)
+        result = run(config, Path(options.workdir or ""), warn=say)
     except Stopped as stopped:
         if is_first():
             warn(str(stopped))
         return 128 + stopped.signal
-    return 0 if result is None else show(result, folder)
+    return 0 if result is None else show(result, options)
 
 
 def _dry_run(config: Any, say: Callable[[str], None]) -> int:

@@ -1,11 +1,11 @@
-"""Frozen dataclasses: everything a run depends on, one class per experiment.
+"""The kinds of configuration: one frozen dataclass per experiment, made of sections.
 
-Their sections are in `config_sections` and can be imported from here too. Imports
-nothing heavy, so that `gpool --help` answers at once.
+Imports nothing heavy, so that `gpool --help` answers at once.
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 from gpool_jax.config.sections import (
     AttackConfig,
@@ -22,6 +22,7 @@ from gpool_jax.config.sections import (
     ShiftConfig,
     TrainConfig,
 )
+from gpool_jax.errors import InputError
 
 Task = Literal["location", "recognition"]
 
@@ -31,11 +32,11 @@ class PositionConfig:
     """Train and evaluate one network on one task: where is the image, or what is it?"""
 
     task: Task = "location"
-    """location (n*n cells) or recognition (the data set's classes)."""
+    """What the network is asked: location (n x n cells) or recognition (the classes of the data set)."""
     n: int = 3
     """Cells per side of the canvas."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -51,15 +52,15 @@ class ComparisonConfig:
     """Train every head on every task for several seeds, and put them in one table."""
 
     heads: tuple[str, ...] = ("gapnet", "linear", "permutenet")
-    """Heads compared; `linear` also gives the arm that is permuted at test only."""
+    """Heads to compare; linear also gives the arm that is permuted at test time only."""
     tasks: tuple[Task, ...] = ("location", "recognition")
-    """Tasks compared."""
+    """Tasks to compare the heads on."""
     num_seeds: int = 1
-    """Training seeds: seed, seed + 1, ..."""
+    """Number of training seeds: seed, seed + 1, ..."""
     n: int = 3
     """Cells per side of the canvas."""
     seed: int = 0
-    """The first seed."""
+    """First random seed."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -72,12 +73,12 @@ Arm = Literal["baseline", "shift", "augshift", "blurpool", "augshift_blurpool"]
 
 @dataclasses.dataclass(frozen=True)
 class InvarianceConfig:
-    """Train one network on whole images, and measure how much it minds where they are."""
+    """Train one network on whole images, and measure how sensitive it is to where they are."""
 
     n: int = 3
-    """Cells per side of the canvases on which position is decoded afterwards."""
+    """Cells per side of the canvases that position is decoded on afterwards."""
     seed: int = 0
-    """Of everything random."""
+    """Random seed."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig(name="cifar_resnet20", head="linear")
     train: TrainConfig = TrainConfig(b1=0.9)
@@ -88,24 +89,24 @@ class InvarianceConfig:
 
 @dataclasses.dataclass(frozen=True)
 class InvarianceComparisonConfig:
-    """Train the arms for several seeds, and put accuracy, consistency and position in one table."""
+    """Train every arm for several seeds, and put accuracy, consistency and position in one table."""
 
     arms: tuple[Arm, ...] = ("baseline", "shift", "augshift", "blurpool", "augshift_blurpool")
-    """baseline (mirrored views), shift (shifted views), augshift (and the loss), blurpool, augshift_blurpool."""
+    """Arms to compare: baseline (mirrored views), shift (shifted views), augshift (shifted views and the invariance loss), blurpool, augshift_blurpool."""
     weights: tuple[float, ...] = ()
-    """More augshift arms, one for each of these weights of the loss."""
+    """Further augshift arms, one for each of these weights of the invariance loss."""
     num_seeds: int = 3
-    """Training seeds: seed, seed + 1, ..."""
+    """Number of training seeds: seed, seed + 1, ..."""
     n: int = 3
-    """Cells per side of the canvases on which position is decoded afterwards."""
+    """Cells per side of the canvases that position is decoded on afterwards."""
     seed: int = 0
-    """The first seed."""
+    """First random seed."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig(name="cifar_resnet20", head="linear", antialias=3)
-    """Its antialias is that of the blurpool arms."""
+    """The network; its antialias is used in the blurpool arms only."""
     train: TrainConfig = TrainConfig(b1=0.9)
     shift: ShiftConfig = ShiftConfig()
-    """That of the augshift arms."""
+    """The views of the shift arms, and the loss of the augshift arms."""
     consistency: ConsistencyConfig = ConsistencyConfig()
     probe: ProbeConfig = ProbeConfig()
 
@@ -115,7 +116,7 @@ class SegmentationConfig:
     """Train a segmentation network and measure its mean intersection over union."""
 
     seed: int = 0
-    """Of everything random."""
+    """Random seed."""
     data: PixelDataConfig = PixelDataConfig()
     model: SegmenterConfig = SegmenterConfig()
     loss: PixelLossConfig = PixelLossConfig()
@@ -132,16 +133,27 @@ class SegmentationConfig:
     attack: AttackConfig = AttackConfig()
 
 
-KINDS = {
-    kind.__name__: kind
-    for kind in (
-        PositionConfig,
-        ComparisonConfig,
-        InvarianceConfig,
-        InvarianceComparisonConfig,
-        SegmentationConfig,
-    )
-}
+def _check_arms(config: InvarianceComparisonConfig) -> None:
+    if len(set(config.weights)) < len(config.weights):
+        raise InputError(f"`weights` names one twice: {config.weights}.")
+    if config.shift.weight == 0 and any("augshift" in arm for arm in config.arms):
+        raise InputError("`shift.weight` must be positive for the augshift arms; got 0.")
+    if config.model.antialias == 0 and any("blurpool" in arm for arm in config.arms):
+        raise InputError("`model.antialias` must be 3 or 5 for the blurpool arms; got 0.")
+    if "augshift" in config.arms and config.shift.weight in config.weights:
+        raise InputError(
+            f"`weights` must not repeat the weight of the augshift arm; got "
+            f"{config.shift.weight:g}."
+        )
+    if not config.consistency.enabled and not config.probe.enabled:
+        raise InputError(
+            "`consistency.enabled` and `probe.enabled` are both off: nothing would be measured."
+        )
+
+
+# Checks of fields of a kind against each other; those within one section are in `checks`.
+CROSS_CHECKS: dict[type, Callable[[Any], None]] = {InvarianceComparisonConfig: _check_arms}
+
 AnyConfig = (
     PositionConfig
     | ComparisonConfig
@@ -149,6 +161,7 @@ AnyConfig = (
     | InvarianceComparisonConfig
     | SegmentationConfig
 )
+KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(AnyConfig)}
 
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.config import checks as configs
+from gpool_jax.config import checks, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import registry, saved, training, workdir
 from gpool_jax.experiments.experiment import Comparison, Measured, Member, Warn
@@ -43,7 +43,7 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
         if comparison is None:
             setup = registry.experiment(config).prepare(config, warn=warn)
             return _run_one(setup, folder, started=started, warn=warn)
-        configs.check(config)
+        checks.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
         processes.on_first_process(workdir.open_run, folder, config)
@@ -71,7 +71,7 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
       InputError: if `config` differs in what the training depended on.
     """
     started = time.perf_counter()
-    configs.check(config)
+    checks.check(config)
     check_overrides(trained, config)
     with parallel.use(config.train.parallel):
         setups = prepare_all(config, warn=warn)
@@ -95,7 +95,7 @@ def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = prin
     Raises:
       InputError: if the weights do not fit, before anything is written.
     """
-    configs.check(config)
+    checks.check(config)
     experiment = registry.experiment(config)
 
     def work() -> Measured:
@@ -138,7 +138,7 @@ def load(setup: Setup, folder: Path, warn: Warn = print) -> saved.Snapshots:
 
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configurations differ in more than how a run is measured."""
-    changed = workdir.differences(configs.to_dict(trained), configs.to_dict(config))
+    changed = workdir.differences(plain.to_dict(trained), plain.to_dict(config))
     refused = [d for d in changed if not d.startswith(_MEASUREMENTS)]
     if refused:
         raise InputError(
@@ -199,11 +199,11 @@ def _is_finished(folder: Path, config: Any) -> bool:
     try:
         result = read_result(folder)
         # Through the dataclass: a field added since then has its default.
-        measured = configs.to_dict(configs.from_dict(result.config))
+        measured = plain.to_dict(plain.from_dict(result.config))
     except (OSError, ValueError, TypeError, KeyError):
         return False  # not there, or cut short: measured again
     complete = all((folder / name).exists() for name in ("per_image.npz", "report.html"))
-    return complete and not workdir.differences(measured, configs.to_dict(config))
+    return complete and not workdir.differences(measured, plain.to_dict(config))
 
 
 def _combine(

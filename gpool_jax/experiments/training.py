@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.config import TrainConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import TrainConfig, plain
 from gpool_jax.data import resident
 from gpool_jax.data.split import Split
 from gpool_jax.errors import InputError
@@ -145,8 +144,8 @@ def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> pa
 
 def check_alike(setup: Setup) -> None:
     """Raise in a process that was started with another config or other data than process 0."""
-    processes.check_same("config", configs.to_dict(setup.config), workdir.differences)
-    processes.check_same("data", setup.dataset.fingerprint, configs.differences)
+    processes.check_same("config", plain.to_dict(setup.config), workdir.differences)
+    processes.check_same("data", setup.dataset.fingerprint, plain.differences)
 
 
 def make_validate(

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.config import checks as configs
+from gpool_jax.config import plain
 from gpool_jax.errors import InputError
 
 # Fields that say where things lie and what is shown, not what the run computes.
@@ -56,14 +56,14 @@ def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> N
     """
     check_run(folder, config)
     if data is not None and (folder / "data.json").exists() and _has_results(folder):
-        changed = configs.differences(_read_json(folder / "data.json"), data)
+        changed = plain.differences(_read_json(folder / "data.json"), data)
         if changed:
             raise InputError(
                 f"`data`: {folder} was trained on other data ({'; '.join(changed)}); use another "
                 "folder, or the same data."
             )
     make(folder)
-    _write_json(folder / "config.json", configs.to_dict(config))
+    _write_json(folder / "config.json", plain.to_dict(config))
     if data is not None:
         _write_json(folder / "data.json", data)
 
@@ -82,7 +82,7 @@ def check_run(folder: Path, config: Any) -> None:
     check_writable(folder)
     if not (folder / "config.json").exists() or not _has_results(folder):
         return
-    changed = differences(configs.to_dict(read_config(folder)), configs.to_dict(config))
+    changed = differences(plain.to_dict(read_config(folder)), plain.to_dict(config))
     if changed:
         raise InputError(
             f"`workdir`: {folder} holds a run of another config ({'; '.join(changed)}); "
@@ -98,7 +98,7 @@ def _has_results(folder: Path) -> bool:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Fields in which two plain configs ask for different results."""
-    changed = configs.differences(old, new)
+    changed = plain.differences(old, new)
     return [
         d
         for d in changed
@@ -114,7 +114,7 @@ def read_config(folder: Path) -> Any:
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"`run`: {folder} is not the folder of a training run (no config.json).")
-    return configs.from_dict(_read_json(folder / "config.json"))
+    return plain.from_dict(_read_json(folder / "config.json"))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

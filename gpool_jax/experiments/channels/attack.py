@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.config import checks as configs
+from gpool_jax.config import plain
 from gpool_jax.config.sections import DataSplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels import files, rank
@@ -84,7 +84,7 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
     summary = Summary(subject.quantities, subject.boxes, plan, swept, bootstrap=config.bootstrap)
     result = Result(
         title=f"Channels of {ranked.feature}, removed: {subject.name} on {setup.dataset.name}",
-        config=configs.to_dict(setup.config),
+        config=plain.to_dict(setup.config),
         maps={
             "table_count": plan.table_count,
             "table_action": plan.table_action,

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import RankConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import RankConfig, plain
 from gpool_jax.experiments.channels import files, gates, mirrored, tiled
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, images_of, map_images
@@ -36,7 +35,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
     rankings = make_rankings(scored, config)
     result = Result(
         title=f"Channels of {config.feature}, ranked: {subject.name} on {setup.dataset.name}",
-        config=configs.to_dict(setup.config),
+        config=plain.to_dict(setup.config),
         maps={"scores": _falling_scores(rankings)},
         notes=[
             *target.notes,

@@ -3,8 +3,12 @@
 import dataclasses
 from typing import Any
 
-from gpool_jax.config import InvarianceComparisonConfig, InvarianceConfig, ShiftConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import (
+    InvarianceComparisonConfig,
+    InvarianceConfig,
+    ShiftConfig,
+    plain,
+)
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.invariance.training import network_name
 from gpool_jax.experiments.measures import consistency, tallies
@@ -71,7 +75,7 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         probes=combine_probes(members, config.n, bootstrap),
         curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
         notes=sentences(measurements) + consistency.caveats(config) + _few_seeds(config),

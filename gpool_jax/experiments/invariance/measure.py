@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpool_jax.config import InvarianceConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import InvarianceConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import weights
 from gpool_jax.experiments.experiment import Measured
@@ -49,7 +48,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
         shifted |= decoding.shift_tallies(setup, stimulus, best.variables)
     result = Result(
         title=f"{name}: shift consistency on {setup.dataset.name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         probes=probes,
         curves=snapshots.curves(name),
         notes=snapshots.notes + consistency.caveats(config),

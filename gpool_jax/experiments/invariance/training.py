@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gpool_jax import models, ops
-from gpool_jax.config import InvarianceConfig, ShiftConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import InvarianceConfig, ShiftConfig, checks
 from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
@@ -54,7 +53,7 @@ def prepare(
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
-    configs.check(config)
+    checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     classifier.create(config.model, 2)
     if config.model.head == "permutenet":

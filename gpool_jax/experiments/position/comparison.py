@@ -4,8 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from gpool_jax.config import ComparisonConfig, PositionConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import ComparisonConfig, PositionConfig, plain
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.measures.lines import combine_probes, group, make_row
 from gpool_jax.report import Probe, Result, Row
@@ -38,7 +37,7 @@ def combine(config: ComparisonConfig, members: dict[str, Member]) -> Measured:
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Does the order of the pooled channels carry position? {data}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=rows,
         probes=probes,
         maps=_pick_maps(members),

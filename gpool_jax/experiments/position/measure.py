@@ -4,8 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.config import PositionConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import PositionConfig, plain
 from gpool_jax.experiments import weights
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.experiments.measures import consistency, probing, tallies
@@ -75,7 +74,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     best = predictions.get(snapshots.best.step)
     result = Result(
         title=f"{name}: {config.task} on {setup.dataset.name}, n = {config.n}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         rows=[row for row, _ in lines],
         probes=probes,
         maps={} if best is None else rows.make_maps(setup, best),

@@ -10,8 +10,7 @@ from typing import Any
 import jax
 
 from gpool_jax import ops
-from gpool_jax.config import PositionConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import PositionConfig, checks
 from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
@@ -46,7 +45,7 @@ def prepare(
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
-    configs.check(config)
+    checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     classifier.create(config.model, config.n**2)
     if dataset is None:

@@ -6,8 +6,7 @@ import jax
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import SegmentationConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import SegmentationConfig, plain
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.experiments.measures import intervals
 from gpool_jax.experiments.saved import Snapshots
@@ -30,7 +29,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1.0)
     result = Result(
         title=f"{config.model.name} on {setup.dataset.name}",
-        config=configs.to_dict(config),
+        config=plain.to_dict(config),
         maps={
             "confusion": share.tolist(),
             "confusion_of": "pixels of the test images",

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import models, ops
-from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig
-from gpool_jax.config import checks as configs
+from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig, checks
 from gpool_jax.data import resident
 from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.data.pixels.files import IGNORE
@@ -63,7 +62,7 @@ def prepare(
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
-    configs.check(config)
+    checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     create_model(config.model, 2)
     if dataset is None:

@@ -1,0 +1,67 @@
+"""`gpool rank` and `gpool attack`: the channels of one network, ranked and removed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpool_jax.cli.options import Attack, Rank
+from gpool_jax.cli.parse import read_measuring, value_of
+from gpool_jax.cli.session import show, start, warner
+from gpool_jax.config import PositionConfig, SegmentationConfig
+from gpool_jax.errors import InputError
+
+
+def rank(words: list[str]) -> int:
+    """Score every channel by how much position it carries."""
+    options: Rank
+    options, trained = _read("rank", words)
+    start(options)
+    from gpool_jax.experiments.channels import rank as ranking
+
+    return _measure(
+        options,
+        trained,
+        options.config,
+        lambda target: ranking.measure(target, authors_format=options.authors_format),
+    )
+
+
+def attack(words: list[str]) -> int:
+    """Remove the first channels of each ranking."""
+    options: Attack
+    options, trained = _read("attack", words)
+    times = sum(word.partition("=")[0] == "--ranking" for word in words)
+    if times > 1:
+        raise InputError("`--ranking` stands twice; name all files after one.")
+    if times and not options.ranking:
+        raise InputError("`--ranking` must name files or folders; got none.")
+    start(options)
+    from gpool_jax.experiments.channels import attack as attacking
+
+    config, rankings = attacking.with_rankings(options.config, options.ranking)
+    return _measure(options, trained, config, lambda target: attacking.measure(target, rankings))
+
+
+def _read(command: str, words: list[str]) -> tuple[Any, Any]:
+    segments = value_of(words, "--model").startswith("deeplab")
+    imported = SegmentationConfig() if segments else PositionConfig()
+    return read_measuring(command, words, imported, folder=command)
+
+
+def _measure(
+    options: Rank | Attack, trained: Any, config: Any, measure: Callable[[Any], Any]
+) -> int:
+    """Open the network, measure it, write and show the result."""
+    from gpool_jax.experiments import driver
+    from gpool_jax.experiments.channels import subjects
+
+    say = warner(options)
+
+    def work() -> Any:
+        if trained is None:
+            target = subjects.open_weights(config, Path(options.weights or ""), say)
+        else:
+            target = subjects.open_run(trained, config, Path(options.target or ""), say)
+        return measure(target)
+
+    return show(driver.measure(config, Path(options.workdir or ""), work, warn=say), options)

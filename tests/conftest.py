@@ -1,19 +1,23 @@
-"""Eight virtual devices, strict shapes, a cache of their own: set before JAX starts."""
+"""How JAX runs in tests: eight devices, strict shapes and types, quickly compiled."""
 
 import os
 import tempfile
 from pathlib import Path
 
-import jax
 import pytest
+
+# Compilation is most of the suite's time: programs are compiled with few optimisations, and
+# shared between workers and runs. In the environment, for child processes too.
+CACHE = Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+
+import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiled programs are shared between tests and runs of the suite, most of whose time is
-# compilation; in the environment too, for the command line and child processes.
-CACHE = str(Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
-jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
@@ -21,6 +25,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 def eight_devices():
     """The suite means nothing on fewer devices: fail, do not skip."""
     assert jax.local_device_count() == 8
+
+
+@pytest.fixture
+def optimised():
+    """Compile as a user's program is compiled."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)

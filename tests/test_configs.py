@@ -26,7 +26,6 @@ from gpool_jax.data.images.load import Dataset
 from gpool_jax.data.images.splits import Split
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
-from gpool_jax.experiments.invariance import measure as invariance_measure
 from gpool_jax.experiments.invariance import training as invariance
 from gpool_jax.experiments.position import comparison
 from gpool_jax.experiments.position import training as position
@@ -140,8 +139,10 @@ def test_traces_at_full_size_for_every_n(path):
             assert names >= {"loss", "accuracy", "cross_entropy"}
             assert ("invariance" in names) == (config.shift.views > 1)
             continue
-        for n in (3, 5, 7):
-            bare = PositionConfig(task=config.task, n=n, model=config.model)
+        # The task chooses the labels; how canvases are put together does not mind the width.
+        wide = dataclasses.replace(config.model, width=1.0)
+        for n, model in ((3, config.model), (5, wide), (7, wide)):
+            bare = PositionConfig(n=n, model=model)
             assert set(trace(bare, side, channels)) == {"loss", "accuracy"}
 
 
@@ -198,36 +199,32 @@ def cut_down_pixels(config: SegmentationConfig) -> SegmentationConfig:
     )
 
 
-# One of each kind of program: the files of a kind differ in what is cut here, and beyond
-# GAPNet the task, which only chooses the labels (see test_position.py).
-PROGRAMS = {}
-for path, name in zip(FILES, IDS, strict=True):
-    for sub in single_configs(path):
-        if isinstance(sub, PositionConfig) and sub.model.head != "gapnet":
-            sub = dataclasses.replace(sub, task="location")
-        if isinstance(sub, InvarianceConfig):
-            # A weight is a number to the program, not another program.
-            one = dataclasses.replace(sub.shift, weight=float(sub.shift.weight > 0))
-            sub = dataclasses.replace(sub, shift=one)
-        small = cut_down(sub)
-        if isinstance(small, SegmentationConfig):
-            # The rate and the schedule's length are numbers too.
-            one = dataclasses.replace(small.train, learning_rate=0.1)
-            small = dataclasses.replace(small, train=one)
-        PROGRAMS.setdefault(small, name)
+def program_of(config) -> tuple:
+    """What the program of a step depends on, but for numbers in it and who is measured how.
 
-
-def program_name(config) -> str:
+    Of what remains, labels, augmentation and the weight of a loss, the last file of a kind
+    has most; all are traced above.
+    """
+    model = config.model
+    key = (type(config).__name__, model.name, model.stem, model.dtype, model.antialias)
     if isinstance(config, SegmentationConfig):
-        return config.model.name
-    last = (
-        config.task if isinstance(config, PositionConfig) else invariance_measure.arm_name(config)
-    )
-    return f"{config.model.name}-{config.model.head}-{last}"
+        return key
+    views = config.shift.views if isinstance(config, InvarianceConfig) else 1
+    return (*key, model.head, views)
 
 
-@pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
-def test_takes_one_real_step(config, tmp_path, monkeypatch):
+PROGRAMS = {
+    program_of(small): small for path in FILES for small in map(cut_down, single_configs(path))
+}
+
+
+def program_name(key: tuple) -> str:
+    return "-".join(str(part) for part in key[1:] if part is not None)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=program_name)
+def test_takes_one_real_step(program, tmp_path, monkeypatch):
+    config = PROGRAMS[program]
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.
     monkeypatch.setattr(placed, "LEAST_CANVAS_CPU", 64)
     experiment = experiment_of(config)
@@ -236,6 +233,13 @@ def test_takes_one_real_step(config, tmp_path, monkeypatch):
     state = experiment.train(setup, tmp_path / "run", warn=pytest.fail)
     assert int(state.step) == 1
     assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+
+
+def test_of_each_kind_of_program_the_fullest_is_stepped():
+    """A loss of invariance between augmented views, wherever a file has one."""
+    shifts = [c.shift for c in PROGRAMS.values() if isinstance(c, InvarianceConfig)]
+    assert len(shifts) >= 8
+    assert all(s.augment and s.weight > 0 for s in shifts if s.views > 1)
 
 
 def test_plain_dicts_and_back():

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Child processes find `tests`, and the package where this process has it: here or installed.
+PATHS = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATHS))
 # Compilation is most of the suite's time: programs are compiled with few optimisations, and
 # shared between workers and runs. In the environment, for child processes too.
 CACHE = Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache"
@@ -31,9 +34,9 @@ def eight_devices():
     assert jax.local_device_count() == 8
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def optimised():
-    """Compile as a user's program is compiled."""
+    """Compile a file's programs as a user's are: `pytestmark = pytest.mark.usefixtures(...)`."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

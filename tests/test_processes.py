@@ -112,6 +112,7 @@ def alone(tmp_path_factory) -> Path:
     return run
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("mapping", ["pmap", "shard_map"])
 def test_two_processes_with_two_devices_are_one_with_four(alone, tmp_path, mapping):
     run = tmp_path / "run"
@@ -126,6 +127,7 @@ def test_two_processes_with_two_devices_are_one_with_four(alone, tmp_path, mappi
     assert "gpool" not in other_err
 
 
+@pytest.mark.processes
 def test_a_run_of_one_process_is_gone_on_with_by_two(alone, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(alone, run)
@@ -154,6 +156,7 @@ def long_run(tmp_path_factory) -> Path:
     return run
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_ends_the_other_within_a_minute_and_the_run_goes_on(
     victim, long_run, tmp_path
@@ -175,6 +178,7 @@ def test_a_killed_process_ends_the_other_within_a_minute_and_the_run_goes_on(
     assert_same_run(run, long_run, rel=1e-3)
 
 
+@pytest.mark.processes
 def test_a_process_told_to_stop_stops_both_after_the_same_step(tmp_path):
     run = tmp_path / "run"
     started = pair("LONG", run)
@@ -213,6 +217,7 @@ def test_an_error_of_one_process_is_told_by_all(tmp_path):
     assert "seed" in ends[1][2]
 
 
+@pytest.mark.processes
 def test_processes_that_do_not_come_are_not_waited_for_in_silence(tmp_path):
     prelude = "from gpool_jax.train import processes\nprocesses.JOIN_SECONDS = 3"
     for index in ("0", "1"):

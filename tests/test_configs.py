@@ -25,12 +25,15 @@ from gpool_jax.config import checks as configs
 from gpool_jax.data.images.load import Dataset
 from gpool_jax.data.images.splits import Split
 from gpool_jax.errors import InputError
+from gpool_jax.experiments import training
 from gpool_jax.experiments.invariance import comparison as invariance_comparison
 from gpool_jax.experiments.invariance import training as invariance
 from gpool_jax.experiments.position import comparison
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import training as segmentation
+from gpool_jax.models import factory
 from gpool_jax.ops import placed
+from gpool_jax.train import parallel
 from tests.helpers import TINY, pixel_dataset
 
 FILES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
@@ -222,17 +225,44 @@ def program_name(key: tuple) -> str:
     return "-".join(str(part) for part in key[1:] if part is not None)
 
 
+def draw_state(setup):
+    """A state as it is after some training, which takes no program to be made."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        return rng.uniform(0.05, 0.15, leaf.shape).astype(leaf.dtype)
+
+    shapes = jax.eval_shape(setup.init_state)
+    params, stats = (jax.tree.map(draw, part) for part in (shapes.params, shapes.batch_stats))
+    return shapes.replace(
+        step=np.int32(0),
+        key=np.zeros(shapes.key.shape, shapes.key.dtype),
+        params=params,
+        batch_stats=stats,
+        opt_state=setup.optimizer.init(params),
+    )
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=program_name)
-def test_takes_one_real_step(program, tmp_path, monkeypatch):
+def test_takes_one_real_step(program, monkeypatch):
     config = PROGRAMS[program]
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.
     monkeypatch.setattr(placed, "LEAST_CANVAS_CPU", 64)
+    # Every kind of block once: a stage repeats its second, and was traced at full depth.
+    shallow = {name: (block, (1, 1, 1, 2)) for name, (block, _) in factory.RESNETS.items()}
+    monkeypatch.setattr(factory, "RESNETS", shallow)
     experiment = experiment_of(config)
     dataset = pixel_dataset() if isinstance(config, SegmentationConfig) else None
     setup = experiment.prepare(config, dataset=dataset)
-    state = experiment.train(setup, tmp_path / "run", warn=pytest.fail)
+    recipe = experiment.make_recipe(setup)
+    feed = recipe.make_feed(setup)
+    step = training.make_step(setup, recipe, feed)
+    inputs = parallel.shard(feed.inputs_at(0, 1), axis=1)
+    state = parallel.replicate(draw_state(setup))
+    state, metrics = step(state, parallel.replicate(feed.data), inputs)
+    feed.close()
     assert int(state.step) == 1
-    assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, metrics)))
 
 
 def test_of_each_kind_of_program_the_fullest_is_stepped():

@@ -70,7 +70,22 @@ def data_dir() -> Path:
 
 
 # Files that take longest, longest first: begun last, they would leave the other worker idle.
-LONGEST = ()
+LONGEST = (
+    "configs",
+    "channels",
+    "deeplab",
+    "torch_weights",
+    "invariance",
+    "loop",
+    "cli",
+    "channels_cli",
+    "exhaustive",
+    "segmentation",
+    "parallel",
+    "stream",
+    "processes",
+    "dry_run",
+)
 
 
 def pytest_collection_modifyitems(items):

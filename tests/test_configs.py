@@ -221,6 +221,11 @@ PROGRAMS = {
 }
 
 
+# One of each network and stem in the quick suite: they differ in the head, or in a blur.
+QUICK = {key[:3]: key for key in PROGRAMS}.values()
+STEPPED = [pytest.param(key, marks=() if key in QUICK else pytest.mark.slow) for key in PROGRAMS]
+
+
 def program_name(key: tuple) -> str:
     return "-".join(str(part) for part in key[1:] if part is not None)
 
@@ -243,7 +248,7 @@ def draw_state(setup):
     )
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=program_name)
+@pytest.mark.parametrize("program", STEPPED, ids=program_name)
 def test_takes_one_real_step(program, monkeypatch):
     config = PROGRAMS[program]
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.

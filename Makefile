@@ -1,8 +1,12 @@
 # Two commands on a fresh machine: make demo, make test. Both need Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+# Each worker takes whole files of tests (the longest first, see tests/conftest.py).
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+SLOW := slow or processes or data
 
-.PHONY: demo test bench bench-check format clean
+.PHONY: demo test test-slow test-all bench bench-check format clean
 
 demo: .venv/installed
 	$(BIN)/gpool demo --workdir runs/demo
@@ -11,7 +15,13 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not ($(SLOW))"
+
+# What takes long: real data, many processes, real lengths.
+test-slow: .venv/installed-test
+	$(PYTEST) -m "$(SLOW)"
+
+test-all: test test-slow
 
 # Where the committed results of this kind of machine are; SUITES and ONLY narrow a run.
 RESULTS ?= benchmarks/results/cpu.json

@@ -1,19 +1,27 @@
-"""Eight virtual devices, strict shapes, a cache of their own: set before JAX starts."""
+"""How JAX runs in tests: eight devices, strict shapes, quickly compiled."""
 
 import os
 import tempfile
 from pathlib import Path
 
-import jax
 import pytest
+
+# Child processes find `tests`, and the package where this process has it: here or installed.
+PATHS = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATHS))
+# Compilation is most of the suite's time: programs are compiled with few optimisations, and
+# shared between workers and runs. In the environment, for child processes too.
+CACHE = Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache"
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+
+import jax  # noqa: E402
+
+from gpool_jax.experiments import programs  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiled programs are shared between tests and runs of the suite, most of whose time is
-# compilation; in the environment too, for the command line and child processes.
-CACHE = str(Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
-jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
@@ -21,6 +29,21 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 def eight_devices():
     """The suite means nothing on fewer devices: fail, do not skip."""
     assert jax.local_device_count() == 8
+
+
+@pytest.fixture(scope="module")
+def strict_types():
+    """No type is promoted to another; Flax and Optax, which do so themselves, must not run."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Compile a file's programs as a user's are: `pytestmark = pytest.mark.usefixtures(...)`."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +56,7 @@ def few_programs():
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        programs.forget()
         jax.clear_caches()
 
 
@@ -48,8 +72,29 @@ def data_dir() -> Path:
     return Path(os.environ["GPOOL_DATA_DIR"])
 
 
+# Files that take longest, longest first: begun last, they would leave the other worker idle.
+LONGEST = (
+    "configs",
+    "channels",
+    "deeplab",
+    "torch_weights",
+    "invariance",
+    "loop",
+    "cli",
+    "channels_cli",
+    "exhaustive",
+    "segmentation",
+    "parallel",
+    "stream",
+    "processes",
+    "dry_run",
+)
+
+
 def pytest_collection_modifyitems(items):
-    """Without real data, their tests are skipped, and said so."""
+    """Begin with the longest files; skip what needs real data where there are none."""
+    order = {f"tests/test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.split("::")[0], len(order)))
     if os.environ.get("GPOOL_DATA_DIR"):
         return
     skip = pytest.mark.skip(reason="GPOOL_DATA_DIR is not set")

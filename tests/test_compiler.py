@@ -10,6 +10,7 @@ from gpool_jax.ops import conv2d
 from gpool_jax.train import compiler, parallel
 from gpool_jax.train.compiler import Program, compiler_options
 
+pytestmark = pytest.mark.usefixtures("optimised")
 YNNPACK = "__ynn_fusion"
 
 

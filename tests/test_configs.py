@@ -12,9 +12,7 @@ import pytest
 from gpool_jax.config import (
     KINDS,
     AttackConfig,
-    ComparisonConfig,
     DataConfig,
-    InvarianceComparisonConfig,
     InvarianceConfig,
     PositionConfig,
     RankConfig,
@@ -26,13 +24,12 @@ from gpool_jax.config import (
 from gpool_jax.data.images.load import Dataset
 from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.invariance import comparison as invariance_comparison
-from gpool_jax.experiments.invariance import measure as invariance_measure
-from gpool_jax.experiments.invariance import training as invariance
-from gpool_jax.experiments.position import comparison
-from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments import registry, training
 from gpool_jax.experiments.segmentation import training as segmentation
+from gpool_jax.models import factory
 from gpool_jax.ops import shared_background
+from gpool_jax.train import parallel
+from gpool_jax.train.optimizer import make_optimizer
 from tests.helpers import TINY, pixel_dataset
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -55,23 +52,15 @@ def synthetic(side: int, channels: int) -> Dataset:
 def single_configs(path) -> list[PositionConfig | InvarianceConfig]:
     """The networks that a file trains, at one seed."""
     config = files.load(path, tuple(KINDS.values()))
-    if isinstance(config, ComparisonConfig):
-        return list(comparison.sub_configs(dataclasses.replace(config, num_seeds=1)).values())
-    if isinstance(config, InvarianceComparisonConfig):
-        return list(invariance_comparison.arm_configs(config).values())
-    return [config]
-
-
-def experiment_of(config):
-    if isinstance(config, SegmentationConfig):
-        return segmentation
-    return invariance if isinstance(config, InvarianceConfig) else position
+    comparison = registry.comparison(config)
+    if comparison is None:
+        return [config]
+    return list(comparison.members(dataclasses.replace(config, num_seeds=1)).values())
 
 
 def loss_of(setup):
-    if isinstance(setup.config, InvarianceConfig):
-        return invariance.make_loss_fn(setup, None)
-    return position.make_loss_fn(setup, setup.model)
+    recipe = registry.experiment(setup.config).recipe(setup)
+    return recipe.make_loss_fn(setup.design, None)
 
 
 def test_there_are_configs():
@@ -90,13 +79,14 @@ def test_header_gives_command_purpose_and_time(path):
 @functools.cache
 def trace(config: PositionConfig | InvarianceConfig, side: int, channels: int) -> dict:
     """The loss of a full batch, traced: shapes only, and once for configs that agree."""
-    setup = experiment_of(config).prepare(config, dataset=synthetic(side, channels))
+    setup = registry.experiment(config).prepare(config, dataset=synthetic(side, channels))
     state = jax.eval_shape(setup.init_state)
     batch = {
         "images": jax.ShapeDtypeStruct((48, side, side, channels), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((48,), jnp.int32),
         "position": jax.ShapeDtypeStruct((48,), jnp.int32),
         "step": jax.ShapeDtypeStruct((), jnp.int32),
+        **setup.constants,
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
     loss, aux = jax.eval_shape(loss_of(setup), state.params, state.batch_stats, batch, key)
@@ -117,10 +107,10 @@ def trace_pixels(config: SegmentationConfig) -> None:
         "images": jax.ShapeDtypeStruct((8, *size, 3), jnp.uint8),
         "labels": jax.ShapeDtypeStruct((8, *size), jnp.uint8),
         "position": jax.ShapeDtypeStruct((8,), jnp.int32),
+        **setup.constants,
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
-    loss_fn = segmentation.make_loss_fn(setup, None)
-    loss, aux = jax.eval_shape(loss_fn, state.params, state.batch_stats, batch, key)
+    loss, aux = jax.eval_shape(loss_of(setup), state.params, state.batch_stats, batch, key)
     assert loss.shape == ()
     assert set(aux["metrics"]) == {"loss", "accuracy"}
 
@@ -142,8 +132,10 @@ def test_traces_at_full_size_for_every_n(path):
             assert names >= {"loss", "accuracy", "cross_entropy"}
             assert ("invariance" in names) == (config.shift.views > 1)
             continue
-        for n in (3, 5, 7):
-            bare = PositionConfig(task=config.task, n=n, model=config.model)
+        # The task chooses the labels; how canvases are put together does not mind the width.
+        wide = dataclasses.replace(config.model, width=1.0)
+        for n, model in ((3, config.model), (5, wide), (7, wide)):
+            bare = PositionConfig(n=n, model=model)
             assert set(trace(bare, side, channels)) == {"loss", "accuracy"}
 
 
@@ -200,44 +192,78 @@ def cut_down_pixels(config: SegmentationConfig) -> SegmentationConfig:
     )
 
 
-# One of each kind of program: the files of a kind differ in what is cut here, and beyond
-# GAPNet the task, which only chooses the labels (see test_position.py).
-PROGRAMS = {}
-for path, name in zip(FILES, IDS, strict=True):
-    for sub in single_configs(path):
-        if isinstance(sub, PositionConfig) and sub.model.head != "gapnet":
-            sub = dataclasses.replace(sub, task="location")
-        if isinstance(sub, InvarianceConfig):
-            # A weight is a number to the program, not another program.
-            one = dataclasses.replace(sub.shift, weight=float(sub.shift.weight > 0))
-            sub = dataclasses.replace(sub, shift=one)
-        small = cut_down(sub)
-        if isinstance(small, SegmentationConfig):
-            # The rate and the schedule's length are numbers too.
-            one = dataclasses.replace(small.train, learning_rate=0.1)
-            small = dataclasses.replace(small, train=one)
-        PROGRAMS.setdefault(small, name)
+def program_of(config) -> tuple:
+    """What the program of a step depends on, but for numbers in it and who is measured how.
 
-
-def program_name(config) -> str:
+    Of what remains, labels, augmentation and the weight of a loss, the last file of a kind
+    has most; all are traced above.
+    """
+    model = config.model
+    key = (type(config).__name__, model.name, model.stem, model.dtype, model.antialias)
     if isinstance(config, SegmentationConfig):
-        return config.model.name
-    last = (
-        config.task if isinstance(config, PositionConfig) else invariance_measure.arm_name(config)
+        return key
+    views = config.shift.views if isinstance(config, InvarianceConfig) else 1
+    return (*key, model.head, views)
+
+
+PROGRAMS = {
+    program_of(small): small for path in FILES for small in map(cut_down, single_configs(path))
+}
+
+
+# One of each network and stem in the quick suite: they differ in the head, or in a blur.
+QUICK = {key[:3]: key for key in PROGRAMS}.values()
+STEPPED = [pytest.param(key, marks=() if key in QUICK else pytest.mark.slow) for key in PROGRAMS]
+
+
+def program_name(key: tuple) -> str:
+    return "-".join(str(part) for part in key[1:] if part is not None)
+
+
+def draw_state(setup):
+    """A state as it is after some training, which takes no program to be made."""
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        return rng.uniform(0.05, 0.15, leaf.shape).astype(leaf.dtype)
+
+    shapes = jax.eval_shape(setup.init_state)
+    params, stats = (jax.tree.map(draw, part) for part in (shapes.params, shapes.batch_stats))
+    return shapes.replace(
+        step=np.int32(0),
+        key=np.zeros(shapes.key.shape, shapes.key.dtype),
+        params=params,
+        batch_stats=stats,
+        opt_state=make_optimizer(setup.config.train).init(params),
     )
-    return f"{config.model.name}-{config.model.head}-{last}"
 
 
-@pytest.mark.parametrize("config", PROGRAMS, ids=program_name)
-def test_takes_one_real_step(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("program", STEPPED, ids=program_name)
+def test_takes_one_real_step(program, monkeypatch):
+    config = PROGRAMS[program]
     # A shared background compiles three times as long; at n = 5 and 7 it is stepped here.
     monkeypatch.setattr(shared_background, "LEAST_CANVAS_CPU", 64)
-    experiment = experiment_of(config)
+    # Every kind of block once: a stage repeats its second, and was traced at full depth.
+    shallow = {name: (block, (1, 1, 1, 2)) for name, (block, _) in factory.RESNETS.items()}
+    monkeypatch.setattr(factory, "RESNETS", shallow)
+    experiment = registry.experiment(config)
     dataset = pixel_dataset() if isinstance(config, SegmentationConfig) else None
     setup = experiment.prepare(config, dataset=dataset)
-    state = experiment.train(setup, tmp_path / "run", warn=pytest.fail)
+    feed = training.make_feed(setup)
+    step = training.make_step(setup, experiment.recipe(setup), feed)
+    inputs = parallel.shard(feed.inputs_at(0, 1), axis=1)
+    state = parallel.replicate(draw_state(setup))
+    state, metrics = step(state, parallel.replicate(feed.data), inputs)
+    feed.close()
     assert int(state.step) == 1
-    assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, metrics)))
+
+
+def test_of_each_kind_of_program_the_fullest_is_stepped():
+    """A loss of invariance between augmented views, wherever a file has one."""
+    shifts = [c.shift for c in PROGRAMS.values() if isinstance(c, InvarianceConfig)]
+    assert len(shifts) >= 8
+    assert all(s.augment and s.weight > 0 for s in shifts if s.views > 1)
 
 
 def test_plain_dicts_and_back():

@@ -10,6 +10,8 @@ from gpool_jax.ops import conv_lowering
 from gpool_jax.ops.conv_lowering import convolve
 from gpool_jax.train.compiler import compiler_options
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 # (side, channels, features, size, stride, dilation, padding), and what a CPU takes.
 CASES = {
     "one product, map below the kernel": (2, 6, 5, 3, 1, 1, 1),

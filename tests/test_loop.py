@@ -114,7 +114,9 @@ def run_child(folder: Path, moment: str, number: int) -> subprocess.CompletedPro
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("moment", ["step", "save", "sums"])
+@pytest.mark.parametrize(
+    "moment", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("step", "sums")), "save"]
+)
 def test_killed_hard_and_run_again_ends_with_the_same_bits(tmp_path, finished, moment):
     folder = tmp_path / "run"
     child = run_child(folder, moment, signal.SIGKILL)

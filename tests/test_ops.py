@@ -12,6 +12,7 @@ from scipy import stats
 from gpool_jax import ops
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
 KEY = jax.random.key(0)
 
 

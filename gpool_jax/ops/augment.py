@@ -61,7 +61,7 @@ def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str
     """Source of each pixel of a window in one dimension of an image."""
     # Between flush with the image's start and flush with its end, whichever is larger.
     first = share * (side * scale - out)
-    source = (jnp.arange(out) + 0.5 + first) / scale
+    source = (jnp.arange(out, dtype=jnp.float32) + 0.5 + first) / scale
     centre = jnp.clip(source - 0.5, 0.0, side - 1.0)
     low = jnp.minimum(jnp.floor(centre), max(side - 2, 0))
     nearest = jnp.clip(jnp.floor(source), 0, side - 1).astype(jnp.int32)

@@ -19,6 +19,7 @@ from gpool_jax.config import (
     ShiftConfig,
     TrainConfig,
 )
+from gpool_jax.data import resident
 from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.data.pixels.load import PixelDataset
 from gpool_jax.data.split import ArraySplit
@@ -85,6 +86,11 @@ TINY_PIXELS = SegmentationConfig(
 def tiny_pixels(**sections) -> SegmentationConfig:
     """`TINY_PIXELS` with fields of sections replaced."""
     return _replace(TINY_PIXELS, sections)
+
+
+def fetch_of(setup):
+    """What a step fetches: its rows of a split, and the constants of the setup."""
+    return lambda data, inputs: resident.fetch(data, inputs) | setup.constants
 
 
 def pixel_dataset(side: int = 32, count: int = 12) -> PixelDataset:

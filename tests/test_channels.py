@@ -13,6 +13,7 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.config.sections import Method
 from gpool_jax.errors import InputError
+from gpool_jax.experiments import driver
 from gpool_jax.experiments.channels import (
     attack,
     files,
@@ -21,7 +22,6 @@ from gpool_jax.experiments.channels import (
     rank,
     subjects,
     sweep,
-    write,
 )
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.subject import gated, measured_boxes
@@ -339,18 +339,19 @@ def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
         np.testing.assert_array_equal(counts[name][0, 0, 2], answered)
 
 
-def test_writing_replaces_what_was_ranked_before(tmp_path):
-    (tmp_path / "ranking_gate_left.json").write_text("old")
-    result = Result(
-        title="tiny", config={}, rows=[], probes=[], maps={}, curves={}, environment={}, notes=[]
-    )
-    measured = Measured(result, {"counts": np.arange(3)}, files={"ranking_flip_left.json": "new"})
-    written = write.measure_and_write(lambda: measured, tmp_path, pytest.fail)
+def test_writing_replaces_the_rankings_of_an_earlier_run_and_no_others(tmp_path):
+    def write(name):
+        measured = Measured(Result("tiny", {}), {"counts": np.arange(3)}, files={name: "new"})
+        return driver.measure(tiny(), tmp_path, lambda: measured, warn=pytest.fail)
+
+    (tmp_path / "ranking_mine_overall.json").write_text("mine")
+    write("ranking_gate_left.json")
+    written = write("ranking_flip_left.json")
     assert read_result(tmp_path) == written
     assert written.environment["wall_seconds"] >= 0
-    assert dataclasses.replace(written, environment={}) == result
+    assert dataclasses.replace(written, environment={}) == Result("tiny", {})
     rankings = {path.name: path.read_text() for path in tmp_path.glob("ranking_*.json")}
-    assert rankings == {"ranking_flip_left.json": "new"}
+    assert rankings == {"ranking_mine_overall.json": "mine", "ranking_flip_left.json": "new"}
     assert np.load(tmp_path / "per_image.npz")["counts"].tolist() == [0, 1, 2]
     assert "tiny" in (tmp_path / "report.html").read_text()
 
@@ -553,8 +554,9 @@ def test_training_then_ranking_then_attacking_a_run(tmp_path):
     data = pixel_dataset()
     config = tiny_pixels(rank=RANK, attack=ATTACK)
     setup = segmentation.prepare(config, dataset=data)
-    segmentation.train(setup, tmp_path / "run")
-    result = segmentation_measure.evaluate_run(setup, tmp_path / "run", tmp_path / "run")
+    driver.train(setup, tmp_path / "run")
+    snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
+    result = segmentation_measure.measure(setup, snapshots).result
     assert result.removals[0].quantity == "miou"
     assert 0 < result.removals[0].value < 1
     assert result.removals[0].num_classes <= 3

@@ -14,6 +14,7 @@ from gpool_jax.experiments.measures import probing
 from gpool_jax.experiments.position import exhaustive
 from gpool_jax.experiments.position import training as position
 from gpool_jax.ops import probe
+from gpool_jax.train.optimizer import make_optimizer
 from gpool_jax.train.step import make_train_step
 from tests.helpers import tiny
 
@@ -37,9 +38,19 @@ def abstract(tree):
 def arguments(setup):
     state = jax.eval_shape(setup.init_state)
     split = setup.dataset.train
-    data = abstract({"images": split.images, "labels": split.labels})
+    data = abstract(setup.data_of(split))
     index = jax.ShapeDtypeStruct((16,), jnp.int32)
     return state, data, index
+
+
+def step_of(setup):
+    """The training step over a mapped axis, as `training.make_step` builds it."""
+
+    def fetch(data, inputs):
+        return data | resident.fetch(data["resident"], inputs)
+
+    loss_fn = position.make_loss_fn(setup.design, "data")
+    return make_train_step(loss_fn, make_optimizer(setup.config.train), fetch, "data")
 
 
 @pytest.mark.parametrize(
@@ -55,8 +66,7 @@ def arguments(setup):
 )
 def test_train_step_lowers(model):
     setup = position.prepare(tiny(model=model))
-    loss_fn = position.make_loss_fn(setup, setup.create_model("data"))
-    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, "data")
+    step = step_of(setup)
     state, data, index = arguments(setup)
     inputs = {"index": index, "position": index}
     text = lower(step, (REPLICATED, REPLICATED, SPLIT), REPLICATED, (state, data, inputs))
@@ -65,8 +75,7 @@ def test_train_step_lowers(model):
 
 def test_many_steps_in_one_dispatch_lower():
     setup = position.prepare(tiny())
-    loss_fn = position.make_loss_fn(setup, setup.create_model("data"))
-    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, "data")
+    step = step_of(setup)
 
     def steps(state, data, inputs):
         return jax.lax.scan(lambda carry, x: step(carry, data, x), state, inputs)
@@ -93,8 +102,7 @@ def test_accelerators_keep_every_convolution_and_cpus_all_but_those_of_1x1(platf
     # ResNet-18 and the head: 21 convolutions, three programs each but for the input's gradient.
     # On a CPU the three shortcuts are matrix products.
     setup = position.prepare(tiny(model={"name": "resnet18", "stem": "conv3", "width": 1.0}))
-    loss_fn = position.make_loss_fn(setup, setup.create_model("data"))
-    step = make_train_step(loss_fn, setup.optimizer, resident.fetch, "data")
+    step = step_of(setup)
     state, data, index = arguments(setup)
     inputs = {"index": index, "position": index}
     specs = (REPLICATED, REPLICATED, SPLIT)
@@ -113,9 +121,14 @@ def test_evaluation_and_validation_lower(model):
     setup = position.prepare(tiny(model=model))
     state, data, index = arguments(setup)
     inputs = {"index": index, "mask": jax.ShapeDtypeStruct((16,), jnp.bool_)}
-    evaluate = exhaustive.make_evaluate_batch(setup)
+    evaluate = exhaustive.make_evaluate_batch(setup.design)
     arguments_ = (state.variables, data, inputs)
     lower(evaluate, (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)
-    lower(position.make_validate_batch(setup), (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)
-    pool = probing.make_pool_batch(setup, probing.resolve_stages(setup))
+    lower(
+        position.make_validate_batch(setup.design),
+        (REPLICATED, REPLICATED, SPLIT),
+        SPLIT,
+        arguments_,
+    )
+    pool = probing.make_pool_batch(setup.design, probing.resolve_stages(setup))
     lower(pool, (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)

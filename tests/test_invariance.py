@@ -22,7 +22,7 @@ from gpool_jax.report import read_result
 from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step
 from tests import imagesets, reference
-from tests.helpers import tiny_arms, tiny_invariance
+from tests.helpers import fetch_of, tiny_arms, tiny_invariance
 
 KEY = jax.random.key(5)
 
@@ -162,10 +162,7 @@ def test_eight_devices_equal_one(normalise):
         import optax
 
         loss_fn = invariance.make_loss_fn(setup.design, axis)
-        return make_train_step(loss_fn, optax.sgd(1.0), fetch, axis), optax.sgd(1.0)
-
-    def fetch(data, inputs):
-        return resident.fetch(data, inputs) | setup.constants
+        return make_train_step(loss_fn, optax.sgd(1.0), fetch_of(setup), axis), optax.sgd(1.0)
 
     one, sgd = step("one")
     state = state.replace(opt_state=sgd.init(state.params))

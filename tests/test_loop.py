@@ -15,7 +15,7 @@ import pytest
 
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import saved
+from gpool_jax.experiments import driver, saved
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
@@ -25,7 +25,7 @@ from tests.helpers import tiny
 
 def train(folder, **sections):
     warnings: list[str] = []
-    state = position.train(position.prepare(tiny(**sections)), folder, warn=warnings.append)
+    state = driver.train(position.prepare(tiny(**sections)), folder, warn=warnings.append)
     return state, warnings
 
 
@@ -76,7 +76,8 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", {cache!r})
 from gpool_jax.data import resident
-from gpool_jax.experiments import position
+from gpool_jax.experiments import driver
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import checkpoint
 from tests.helpers import tiny
 
@@ -104,7 +105,7 @@ if moment == "sums":
             os.kill(os.getpid(), number)
         replace(source, target)
     checkpoint.os.replace = dying_replace
-position.train(setup, Path(sys.argv[1]))
+driver.train(setup, Path(sys.argv[1]))
 """
 
 
@@ -235,7 +236,7 @@ def test_a_failing_write_stops_the_run_and_leaves_the_last_good_checkpoint(tmp_p
 
     monkeypatch.setattr(saved, "open_checkpoints", failing)
     with pytest.raises(RunError, match=r"step 6 could not be .*No space.*last good .* is step 3"):
-        position.train(setup, folder)
+        driver.train(setup, folder)
     monkeypatch.undo()
     assert Checkpoints(folder / "checkpoints").steps == [3]
     state, _ = train(folder)
@@ -265,7 +266,7 @@ def test_a_folder_of_other_data_is_refused(finished):
     test = dataclasses.replace(setup.dataset.test, images=images)
     other = dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, test=test))
     with pytest.raises(InputError, match=r"was trained on other data \(test: .359 images, "):
-        position.train(other, folder)
+        driver.train(other, folder)
 
 
 def test_a_folder_of_another_config_is_refused_with_the_fields(finished):
@@ -319,7 +320,7 @@ def test_a_resumed_log_has_no_step_twice(tmp_path):
 def test_tensorboard_events_are_written_when_asked(tmp_path):
     pytest.importorskip("tensorboardX")
     config = tiny(train={"steps": 2, "tensorboard": True})
-    position.train(position.prepare(config), tmp_path / "run")
+    driver.train(position.prepare(config), tmp_path / "run")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
 
 

@@ -13,7 +13,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import parallel
 from gpool_jax.train.step import make_train_step
-from tests.helpers import tiny
+from tests.helpers import fetch_of, tiny
 
 # One step at rate 1 moves the parameters by the gradient itself.
 ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
@@ -21,8 +21,8 @@ ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
 
 def one_device_steps(setup, state, inputs, optimizer=SGD):
     """The same step under `vmap` over a data axis of one: the whole batch at once."""
-    model = setup.create_model("one")
-    step = make_train_step(position.make_loss_fn(setup, model), optimizer, resident.fetch, "one")
+    loss_fn = position.make_loss_fn(setup.design, "one")
+    step = make_train_step(loss_fn, optimizer, fetch_of(setup), "one")
     step = jax.jit(jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one"))
     split = setup.dataset.train
     data = {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)}
@@ -34,9 +34,8 @@ def one_device_steps(setup, state, inputs, optimizer=SGD):
 
 
 def eight_device_steps(setup, state, inputs, per_dispatch, optimizer=SGD):
-    model = setup.create_model(parallel.AXIS)
-    loss_fn = position.make_loss_fn(setup, model)
-    step = make_train_step(loss_fn, optimizer, resident.fetch, parallel.AXIS)
+    loss_fn = position.make_loss_fn(setup.design, parallel.AXIS)
+    step = make_train_step(loss_fn, optimizer, fetch_of(setup), parallel.AXIS)
     mapped = parallel.map_train_step(step)
     data = parallel.replicate(setup.dataset.train.resident())
     state = parallel.replicate(jax.tree.map(np.array, state))
@@ -110,17 +109,17 @@ def test_both_mappings_give_the_same_steps(per_dispatch):
 def test_both_mappings_give_the_same_answers():
     setup, state, _ = start()
     split = setup.dataset.val
-    data = parallel.replicate(split.resident())
+    data = parallel.replicate(setup.data_of(split))
     inputs = parallel.shard({"index": np.arange(24, dtype=np.int32)})
     found = {}
     for mapping in parallel.MAPPINGS:
         with parallel.use(mapping):
-            run = parallel.map_batch(position.make_validate_batch(setup))
+            run = parallel.map_batch(position.make_validate_batch(setup.design))
         found[mapping] = parallel.unshard(run(state.variables, data, inputs))
     chex.assert_trees_all_close(found["pmap"], found["shard_map"], rtol=1e-6)
     # Row by row as without any mapping: a wrong order of devices would show.
-    plain = position.make_validate_batch(setup)(
-        state.variables, split.resident(), {"index": np.arange(24, dtype=np.int32)}
+    plain = position.make_validate_batch(setup.design)(
+        state.variables, setup.data_of(split), {"index": np.arange(24, dtype=np.int32)}
     )
     np.testing.assert_allclose(found["shard_map"]["loss"], plain["loss"], rtol=1e-4)
     assert len(set(found["shard_map"]["loss"].tolist())) > 12
@@ -135,8 +134,8 @@ def test_a_mapping_that_does_not_exist_is_refused():
 @pytest.mark.parametrize("mapping", parallel.MAPPINGS)
 def test_the_given_state_is_donated_and_the_data_are_not(mapping):
     setup, state, inputs = start()
-    model = setup.create_model(parallel.AXIS)
-    step = make_train_step(position.make_loss_fn(setup, model), SGD, resident.fetch, parallel.AXIS)
+    loss_fn = position.make_loss_fn(setup.design, parallel.AXIS)
+    step = make_train_step(loss_fn, SGD, fetch_of(setup), parallel.AXIS)
     data = parallel.replicate(setup.dataset.train.resident())
     given = parallel.replicate(jax.tree.map(np.array, state))
     with parallel.use(mapping):
@@ -162,9 +161,9 @@ def test_the_state_comes_back_replicated_and_the_data_are_kept(mapping):
 def test_the_step_is_compiled_once(mapping):
     chex.clear_trace_counter()
     setup, state, inputs = start()
-    model = setup.create_model(parallel.AXIS)
-    loss_fn = chex.assert_max_traces(position.make_loss_fn(setup, model), n=1)
-    step = make_train_step(loss_fn, SGD, resident.fetch, parallel.AXIS)
+    loss_fn = position.make_loss_fn(setup.design, parallel.AXIS)
+    loss_fn = chex.assert_max_traces(loss_fn, n=1)
+    step = make_train_step(loss_fn, SGD, fetch_of(setup), parallel.AXIS)
     with parallel.use(mapping):
         mapped = parallel.map_train_step(step)
     data = parallel.replicate(setup.dataset.train.resident())

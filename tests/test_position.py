@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpool_jax.data import split as splits
-from gpool_jax.experiments import driver, saved, training
+from gpool_jax.experiments import driver, saved
 from gpool_jax.experiments.position import measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train.optimizer import evaluated_variables
@@ -156,7 +156,7 @@ def learnt(tmp_path_factory):
         eval={"num_images": None},
     )
     setup = position.prepare(config)
-    return setup, folder, training.train(setup, position.recipe(setup), folder)
+    return setup, folder, driver.train(setup, folder)
 
 
 def test_a_gapnet_learns_where_a_digit_stands(learnt):

@@ -12,12 +12,12 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.data import resident
 from gpool_jax.data.pixels.files import IGNORE
-from gpool_jax.experiments import driver, training
+from gpool_jax.experiments import driver
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.train import parallel
 from gpool_jax.train.events import read_events
 from gpool_jax.train.step import make_train_step
-from tests.helpers import pixel_dataset, tiny_pixels
+from tests.helpers import fetch_of, pixel_dataset, tiny_pixels
 from tests.pixelsets import write_folder
 
 SGD = optax.sgd(1.0)
@@ -38,10 +38,8 @@ def test_eight_devices_equal_one_with_dropout_and_uneven_labels():
     inputs = resident.inputs_at(0, 1, num_examples=24, batch_size=8, seed=0)
 
     def make(axis):
-        return make_train_step(segmentation.make_loss_fn(setup.design, axis), SGD, fetch, axis)
-
-    def fetch(data, inputs):
-        return resident.fetch(data, inputs) | setup.constants
+        loss_fn = segmentation.make_loss_fn(setup.design, axis)
+        return make_train_step(loss_fn, SGD, fetch_of(setup), axis)
 
     data = setup.dataset.train.resident()
     single = jax.vmap(make("one"), in_axes=(None, None, 0), out_axes=None, axis_name="one")
@@ -144,7 +142,7 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     setup = segmentation.prepare(config, dataset=pixel_dataset())
     validate = segmentation.make_validate(setup)
     before = validate(setup.init_state())
-    state = training.train(setup, segmentation.recipe(setup), tmp_path / "run")
+    state = driver.train(setup, tmp_path / "run")
     assert validate(state)["accuracy"] > max(0.6, before["accuracy"] + 0.05)
     events = [e for e in read_events(tmp_path / "run") if "val_miou" in e]
     assert [e["step"] for e in events] == [8, 16, 24]
@@ -157,7 +155,7 @@ def test_a_streamed_set_trains(tmp_path):
     write_folder(tmp_path / "data", train=20, val=4, test=5, size=(24, 32))
     data = {"path": str(tmp_path / "data"), "stream": True, "workers": 0, "crop": (24, 32)}
     setup = segmentation.prepare(tiny_pixels(data=data, train={"steps": 2}))
-    state = training.train(setup, segmentation.recipe(setup), tmp_path / "run", warn=pytest.fail)
+    state = driver.train(setup, tmp_path / "run", warn=pytest.fail)
     assert int(state.step) == 2
     moved = jax.tree.map(
         lambda a, b: float(jnp.abs(a - b).max()), setup.init_state().params, state.params

@@ -306,7 +306,7 @@ def test_four_devices_that_share_equal_one_that_does_not():
 @pytest.mark.parametrize(("name", "side", "shared"), [("resnet18", 24, True), ("vgg5", 24, False)])
 def test_what_the_network_is_handed_follows_the_network(name, side, shared):
     setup = position.prepare(tiny(data={"side": side}, model={"name": name, "width": 1 / 16}))
-    x = position.place(setup, *stimulus(3, side))
+    x = position.place(setup.design, *stimulus(3, side))
     assert isinstance(x, SharedBackground) == shared
     np.testing.assert_array_equal(ops.compose(x), ops.place(*stimulus(3, side), 3))
 
@@ -332,14 +332,14 @@ def test_the_exact_evaluation_answers_alike(monkeypatch):
         tiny(data={"side": 24}, model={"name": "cifar_resnet20", "width": 1 / 4})
     )
     variables = initialise(setup.model, 3, 24, channels=1)
-    data = {"images": jnp.asarray(setup.dataset.test.images[:6])}
+    data = setup.constants | {"resident": {"images": jnp.asarray(setup.dataset.test.images[:6])}}
     inputs = {"index": jnp.arange(4), "mask": jnp.array([True, True, True, False])}
     with monkeypatch.context() as patch:
         patch.setattr(shared_background, "LEAST_CANVAS_CPU", 1000)
-        expected = jax.jit(exhaustive.make_evaluate_batch(setup))(variables, data, inputs)
-    evaluate = exhaustive.make_evaluate_batch(setup)
+        expected = jax.jit(exhaustive.make_evaluate_batch(setup.design))(variables, data, inputs)
+    evaluate = exhaustive.make_evaluate_batch(setup.design)
     args = (variables, data, inputs)
-    assert isinstance(position.place(setup, *stimulus(3, 24)), SharedBackground)
+    assert isinstance(position.place(setup.design, *stimulus(3, 24)), SharedBackground)
     found = jax.jit(evaluate)(*args)
     np.testing.assert_array_equal(found.pop("kept"), expected.pop("kept"))
     assert_same(found, expected, 1e-5)

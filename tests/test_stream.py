@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -21,7 +22,7 @@ from gpool_jax.data import workers
 from gpool_jax.data.images import records
 from gpool_jax.data.stream import StreamFeed
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import training
+from gpool_jax.experiments import driver, training
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
@@ -163,7 +164,7 @@ def streamed(folder, **data):
 
 
 def fit(config, run):
-    return position.train(position.prepare(config), run, warn=pytest.fail)
+    return driver.train(position.prepare(config), run, warn=pytest.fail)
 
 
 def bits(state):
@@ -257,10 +258,16 @@ def test_the_feed_of_a_run_follows_its_config(folder, monkeypatch):
     config = streamed(folder, workers=3, min_scale=0.5)
     setup = position.prepare(dataclasses.replace(config, seed=7))
     split = setup.dataset.train
-    monkeypatch.setattr(records, "StreamFeed", lambda *given, **options: (*given, options))
+    feed = types.SimpleNamespace(data={})
+    made = []
+    monkeypatch.setattr(
+        records, "StreamFeed", lambda *given, **options: made.append((*given, options)) or feed
+    )
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    example, count, options = training.make_feed(setup)
+    assert training.make_feed(setup) is feed
+    ((example, count, options),) = made
+    assert feed.data.keys() == {"resident", "mean", "std", "seed"}
     assert (example.func, example.keywords) == (split.example, {"min_scale": 0.5})
     assert count == len(split)
     # Saved streams go on with the same words alone.

@@ -17,6 +17,7 @@ from gpool_jax.report import Result, read_result, write_report, write_result
 from gpool_jax.report.environment import environment
 from gpool_jax.train import parallel, processes
 from gpool_jax.train.events import read_events
+from gpool_jax.train.state import TrainState
 
 # Sections that say how a finished run is measured.
 _MEASUREMENTS = ("eval.", "probe.", "consistency.")
@@ -130,6 +131,14 @@ def prepare_all(config: Any, *, warn: Warn = print) -> dict[str, Setup]:
     return setups
 
 
+def train(
+    setup: Setup, folder: Path, *, title: str | None = None, warn: Warn = print
+) -> TrainState:
+    """Train one network in a folder, or go on with what is in it; see `training.train`."""
+    recipe = registry.experiment(setup.config).recipe(setup)
+    return training.train(setup, recipe, folder, title=title, warn=warn)
+
+
 def load(setup: Setup, folder: Path, warn: Warn = print) -> saved.Snapshots:
     """Read the checkpoints of a run that are measured; see `saved.load`."""
     select_by = registry.experiment(setup.config).recipe(setup).select_by
@@ -184,8 +193,7 @@ def _listed_files(out: Path) -> set[str]:
 def _run_one(
     setup: Setup, folder: Path, *, title: str | None = None, started: float, warn: Warn
 ) -> Result | None:
-    recipe = registry.experiment(setup.config).recipe(setup)
-    training.train(setup, recipe, folder, title=title, warn=warn)
+    train(setup, folder, title=title, warn=warn)
     return processes.on_first_process(_measure_run, setup, folder, folder, started, warn)
 
 

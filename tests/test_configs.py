@@ -45,7 +45,13 @@ def synthetic(side: int, channels: int) -> Dataset:
         return ArraySplit(images, np.arange(count, dtype=np.int32) % 10)
 
     return Dataset(
-        "synthetic", split(96), split(16), split(16), 10, (0.5,) * channels, (0.25,) * channels
+        name="synthetic",
+        train=split(96),
+        val=split(16),
+        test=split(16),
+        num_classes=10,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
     )
 
 

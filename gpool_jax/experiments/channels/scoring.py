@@ -41,7 +41,7 @@ def score_channels(
       subject: the network.
       variables: its weights.
       images: to rank on.
-      methods: among `ops.METHODS`.
+      methods: among `config.sections.Method`.
     """
     look = parallel.map_batch(mirrored.make_look(subject))
     seen = map_images(look, variables, {}, images, title="plain and mirrored")

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
@@ -120,6 +121,6 @@ class BatchNorm(nn.Module):
                 new, keep = {"mean": mean, "var": variance}, self.momentum
                 running.value = {k: keep * running.value[k] + (1 - keep) * new[k] for k in new}
         scale = lax.rsqrt(variance + 1e-5) * learned["scale"]
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        centre, scale, bias = (v[None, None, None, :] for v in (mean, scale, learned["bias"]))
+        x = x.astype(np.promote_types(x.dtype, np.float32))
+        centre, scale, bias = (v.reshape(1, 1, 1, -1) for v in (mean, scale, learned["bias"]))
         return ((x - centre) * scale + bias).astype(self.dtype)

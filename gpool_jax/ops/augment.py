@@ -66,7 +66,7 @@ def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str
     low = jnp.minimum(jnp.floor(centre), max(side - 2, 0))
     nearest = jnp.clip(jnp.floor(source), 0, side - 1).astype(jnp.int32)
     return {
-        "low": low.astype(jnp.int32),
+        "low": low,
         "share": centre - low,
         "nearest": nearest,
         "inside": (source >= 0) & (source <= side),
@@ -76,7 +76,7 @@ def _window(side: int, out: int, scale: jax.Array, share: jax.Array) -> dict[str
 def _interpolate(image: jax.Array, axis: int, low: jax.Array, share: jax.Array) -> jax.Array:
     """Blend pixel `low` of one dimension with the next one, for each pixel of the window."""
     side = image.shape[axis]
-    distance = jnp.arange(side)[None, :] - (low + share)[:, None]
+    distance = jnp.arange(side, dtype=jnp.float32)[None, :] - (low + share)[:, None]
     # Two weights in each row: a matrix product is several times faster than two look-ups.
     weights = jnp.maximum(1.0 - jnp.abs(distance), 0.0)
     product = jnp.tensordot(weights, image, axes=(1, axis), precision=jax.lax.Precision.HIGHEST)

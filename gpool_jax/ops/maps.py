@@ -8,6 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -32,5 +33,5 @@ def pad_channels(x: jax.Array, *, before: int, after: int) -> jax.Array:
 @functools.singledispatch
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and mean square of each channel of [B, H, W, C]: [C] twice, at least float32."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(np.promote_types(x.dtype, np.float32))
     return x.mean((0, 1, 2)), lax.square(x).mean((0, 1, 2))

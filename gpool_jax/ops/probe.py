@@ -124,7 +124,7 @@ def cross_validate_regression(
             jnp.array(STRENGTHS, jnp.float32)
         )
         errors = ((predicted - targets[None]) ** 2).sum(axis=-1) * picking[None, :]
-        return predicted[jnp.argmin(errors.sum(axis=1))] * (fold == k)[:, None]
+        return predicted[jnp.argmin(errors.sum(axis=1))] * (fold == k).astype(jnp.float32)[:, None]
 
     return jax.vmap(one_fold)(jnp.arange(num_folds)).sum(axis=0)
 
@@ -252,5 +252,7 @@ def _mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
         updates, state = solver.update(gradient(params), state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_MLP_STEPS)
+    # Optax's Adam mixes floats with integer arrays, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_MLP_STEPS)
     return predict(params, x)

@@ -287,7 +287,7 @@ def _(x: SharedBackground) -> tuple[jax.Array, jax.Array]:
     images = jax.nn.one_hot(x.cell, x.n**2, dtype=jnp.float32).sum(0).reshape(x.n, x.n)
     # In how many maps each pixel is background.
     free = batch - jnp.einsum("rc,ry,cx->yx", images, covers, covers, precision="highest")
-    dtype = jnp.promote_types(x.window.dtype, jnp.float32)
+    dtype = np.promote_types(x.dtype, np.float32)
     window, free = _clear_outside(x).window.astype(dtype), free.astype(dtype)
     background = x.background[0].astype(dtype)
     sums = (

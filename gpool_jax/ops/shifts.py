@@ -107,7 +107,7 @@ def _phase(side: int, distance: jax.Array) -> jax.Array:
     """Phase factor of every frequency: complex [B, side]."""
     frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
     angle = 2.0 * jnp.pi / side * distance[:, None].astype(jnp.float32) * frequency[None, :]
-    turn = jnp.exp(-1j * angle)
+    turn = jnp.exp(-1j * angle.astype(jnp.complex64))
     unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
     return jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
 

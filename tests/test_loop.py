@@ -76,7 +76,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", {cache!r})
 from gpool_jax.data import resident
-from gpool_jax.experiments import position
+from gpool_jax.experiments.position import training as position
 from gpool_jax.train import checkpoint
 from tests.helpers import tiny
 

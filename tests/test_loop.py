@@ -348,3 +348,10 @@ def test_a_checkpoint_of_another_width_is_named(tmp_path):
     wider = {"kernel": jax.ShapeDtypeStruct((3, 8), np.float32)}
     with pytest.raises(InputError, match=r"kernel.*is \(3, 4\), not \(3, 8\)"):
         checkpoints.load(1, wider)
+
+
+def test_a_score_is_kept_under_the_name_that_old_checkpoints_have(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(2, {"x": np.ones(3, np.float32)}, 0.5)
+    (saved,) = checkpoints._checkpointer.checkpoints
+    assert saved.metrics == {"accuracy": 0.5, "step": 2}

@@ -65,7 +65,11 @@ def gpool(capsys):
         code = cli.main([str(w) for w in words])
         captured = capsys.readouterr()
         lines = re.split(r"[\r\n]+", captured.err)
-        return code, captured.out, [e for e in lines if e.strip() and "img/s" not in e]
+        return (
+            code,
+            captured.out,
+            [e for e in lines if e.strip() and not re.search(r"img/s|s/img", e)],
+        )
 
     return run
 

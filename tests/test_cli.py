@@ -33,7 +33,7 @@ def gpool(capsys, tmp_path):
         code = cli.main([str(w) for w in words])
         captured = capsys.readouterr()
         lines = re.split(r"[\r\n]+", captured.err)
-        errors = [line for line in lines if line.strip() and "img/s" not in line]
+        errors = [line for line in lines if line.strip() and not re.search(r"img/s|s/img", line)]
         return code, captured.out, errors
 
     return run

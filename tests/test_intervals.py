@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gpool_jax import ops
 from gpool_jax.experiments.measures import intervals
 from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.segmentation.quantities import make_quantities
@@ -22,7 +23,7 @@ def _counts(seed=0):
 
 def test_an_estimate_is_total_over_total_of_images_and_of_resampled_images():
     counts = _counts()
-    resamples = intervals.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=3)
+    resamples = ops.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=3)
     found = intervals.estimate(Quantity("ratio", "r", _ratio), counts, resamples)
     assert found.value == counts[:, 0].sum() / counts[:, 1].sum()
     assert found.num_classes is None
@@ -34,7 +35,7 @@ def test_an_estimate_is_total_over_total_of_images_and_of_resampled_images():
 
 
 def test_resamples_hold_as_many_images_as_there_are():
-    resamples = intervals.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=0)
+    resamples = ops.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=0)
     assert resamples.shape == (DRAWS, NUM_IMAGES)
     assert (resamples.sum(axis=1) == NUM_IMAGES).all()
     assert len(np.unique(resamples, axis=0)) == DRAWS
@@ -49,7 +50,7 @@ def test_the_quantities_of_a_segmentation():
     # Two images of three classes, of which the last is nowhere: hits, labels, predictions.
     counts = np.array([[[3, 1, 0], [4, 6, 0], [8, 2, 0]], [[2, 2, 0], [5, 5, 0], [4, 6, 0]]])
     quantities = make_quantities(("sky", "ground", "box"))
-    resamples = intervals.draw_resamples(2, num_draws=DRAWS, seed=0)
+    resamples = ops.draw_resamples(2, num_draws=DRAWS, seed=0)
     found = {k: intervals.estimate(q, counts, resamples) for k, q in quantities.items()}
     assert list(found) == ["miou", "pixel_accuracy", "iou_sky", "iou_ground", "iou_box"]
     sky, ground = 5 / (9 + 12 - 5), 3 / (11 + 8 - 3)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gpool_jax import ops
 from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Arm, Plan
 from gpool_jax.experiments.channels.subject import OUTSIDE, measured_boxes
 from gpool_jax.experiments.channels.sweep import SweepCounts
@@ -34,7 +35,7 @@ class Summary:
         self._quantities, self._boxes = quantities, boxes
         self._plan, self._swept = plan, swept
         self._at = {name: i for i, name in enumerate(measured_boxes(boxes))}
-        self._resamples = intervals.draw_resamples(swept.num_images, num_draws=bootstrap, seed=0)
+        self._resamples = ops.draw_resamples(swept.num_images, num_draws=bootstrap, seed=0)
         self._totals = {k: v.sum(axis=1, dtype=np.int64) for k, v in swept.counts.items()}
         self._values = {k: q.score(self._totals[q.counts]) for k, q in quantities.items()}
         self._resampled = functools.cache(self._resample)

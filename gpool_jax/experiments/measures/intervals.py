@@ -16,12 +16,6 @@ class Estimate(NamedTuple):
     num_classes: int | None
 
 
-def draw_resamples(num_images: int, *, num_draws: int, seed: int) -> np.ndarray:
-    """How often each image stands in each bootstrap sample: int [D, N]."""
-    rows = np.random.default_rng(seed).integers(0, num_images, (num_draws, num_images))
-    return np.stack([np.bincount(row, minlength=num_images) for row in rows])
-
-
 def resampled_values(quantity: Quantity, counts: np.ndarray, resamples: np.ndarray) -> np.ndarray:
     """Values [D] of a quantity over bootstrap samples [D, N], from the counts [N, ...]."""
     totals = resamples @ counts.reshape(len(counts), -1).astype(np.float64)
@@ -48,7 +42,7 @@ def estimate(quantity: Quantity, counts: np.ndarray, resamples: np.ndarray) -> E
     Args:
       quantity: the number.
       counts: int [N, ...], for each image.
-      resamples: int [D, N] from `draw_resamples`, the same for all that is compared.
+      resamples: uint8 [D, N] from `ops.draw_resamples`, the same for all that is compared.
     """
     totals = counts.sum(axis=0, dtype=np.int64)
     low, high = percentile_interval(resampled_values(quantity, counts, resamples))

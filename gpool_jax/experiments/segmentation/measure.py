@@ -46,7 +46,7 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
 def _removals(setup: Setup, counts: np.ndarray) -> list[Removal]:
     """Every quantity, in the form of an attack that removes nothing."""
     draws = setup.config.eval.bootstrap
-    resamples = intervals.draw_resamples(len(counts), num_draws=draws, seed=0)
+    resamples = ops.draw_resamples(len(counts), num_draws=draws, seed=0)
     return [
         Removal(
             ranking=NONE,

@@ -143,7 +143,7 @@ BAD = {
     "two lists": (["--ranking", "a.json", "--ranking=b.json"], "`--ranking` stands twice"),
     "training": (["--train.steps", "9"], "a finished run can be measured with other"),
     "unknown": (["--attack.count", "4"], "unknown config field --attack.count. Did you mean"),
-    "no ranking": (["--ranking", "--seed", "0"], "`--ranking` must name files or folders"),
+    "no ranking": (["--ranking", "--quiet"], "`--ranking` must name files or folders"),
     "missing ranking": (["--ranking", "nowhere.json"], "nowhere.json cannot be read"),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 import jax  # noqa: E402
 
 from gpool_jax.experiments import programs  # noqa: E402
+from gpool_jax.report import figures  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -53,11 +55,21 @@ def few_programs():
     Each holds memory maps (a file of tests up to 41,000 of them), and Linux allows a
     process 65,530: without this, XLA dies of a segmentation fault in mid-suite.
     """
+    started = time.perf_counter()
     yield
+    if time.perf_counter() - started < 0.5:
+        return  # too short to have compiled much
     maps = Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         programs.forget()
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(monkeypatch, request):
+    """Figures are built but not rendered, which takes seconds a page; `rendered` tests render."""
+    if "rendered" not in request.keywords:
+        monkeypatch.setattr(figures, "to_png", lambda figure: b"\x89PNG")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from gpool_jax.report.canvas import new_figure, to_png
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.table import format_table
 
+pytestmark = pytest.mark.rendered
+
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 FOLDERS = sorted(path.parent for path in RESULTS.glob("**/results.json"))
 

@@ -154,6 +154,7 @@ def test_ablated_logits_are_those_of_a_whole_pass_with_the_channels_zeroed(pixel
     )
 
 
+@pytest.mark.slow
 def test_counts_do_not_depend_on_chunks_and_batches(target):
     """One image a device and pass, or two; masks two by two, or all at once."""
     laid = plan.make_plan(
@@ -535,6 +536,7 @@ def test_a_network_trained_through_permutation_has_no_channels_to_rank():
         subjects.make_subject(setup)
 
 
+@pytest.mark.slow
 def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     subject = canvas.subject
     subject.fit_probes(canvas.variables, _images(canvas, ("train",), 40))
@@ -550,6 +552,7 @@ def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     assert score(np.asarray(nothing["location"]).sum(axis=0))[0] == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_training_then_ranking_then_attacking_a_run(tmp_path):
     data = pixel_dataset()
     config = tiny_pixels(rank=RANK, attack=ATTACK)

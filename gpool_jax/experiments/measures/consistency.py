@@ -146,11 +146,6 @@ def make_compare_views(
     return compare_views
 
 
-@shared
-def _program(design: Design, stimulus: Stimulus, protocol: str) -> Callable:
-    return parallel.map_batch(make_compare_views(design, stimulus, protocol))
-
-
 class _Meter:
     """One protocol's running tallies: a few numbers are kept per image."""
 
@@ -166,7 +161,8 @@ class _Meter:
         # Views of an image that do not fit a pass are run in several.
         self.chunk = min(count, max(1, config.batch_size - 1))
         self._num_distances = int(np.ceil(max(map(abs, self._bounds)) * views.unit(protocol))) + 1
-        self._program = _program(setup.design, stimulus, protocol)
+        args = setup.design, stimulus, protocol
+        self._program = shared(parallel.map_batch, make_compare_views, *args)
         self._constants = parallel.replicate(setup.constants)
         self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._latent = np.zeros(2), 0  # of the latent: totals, and images

@@ -42,11 +42,6 @@ def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
     return pool_batch
 
 
-@shared
-def _program(design: Design, stages: tuple[str, ...]) -> Callable:
-    return parallel.map_batch(make_pool_batch(design, stages))
-
-
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
     """List the stages to probe, "all" spelt out.
 
@@ -190,7 +185,7 @@ def _pool(
     data = parallel.replicate(setup.data_of(split))
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)
-    run = _program(setup.design, stages)
+    run = shared(parallel.map_batch, make_pool_batch, setup.design, stages)
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
     rows = per_device * jax.local_device_count()
     for batch in resident.padded_batches(len(split), rows):

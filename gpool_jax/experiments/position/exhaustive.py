@@ -106,11 +106,6 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     return evaluate_batch
 
 
-@shared
-def _program(design: Design) -> Callable:
-    return parallel.map_batch(make_evaluate_batch(design))
-
-
 def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
     """Put the test images on the devices once, to evaluate any number of times.
 
@@ -122,7 +117,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
     data = parallel.replicate(setup.data_of(split))
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
     batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
-    run = _program(setup.design)
+    run = shared(parallel.map_batch, make_evaluate_batch, setup.design)
     labels = np.arange(cells) if config.task == "location" else split.labels[:, None]
 
     def evaluate(variables: Any) -> Predictions:

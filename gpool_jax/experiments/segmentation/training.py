@@ -12,14 +12,13 @@ import numpy as np
 
 from gpool_jax import models, ops
 from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig, checks
-from gpool_jax.data import resident
 from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Recipe, Setup
-from gpool_jax.train import parallel, processes
+from gpool_jax.train import parallel
 from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
 
@@ -188,37 +187,24 @@ def make_count_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, ja
     return count_batch
 
 
-@shared
-def _count_program(design: Design) -> Callable:
-    return parallel.map_batch(make_count_batch(design))
-
-
 def make_count(
     setup: Setup, split: Any, batch_size: int, *, together: bool = False
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """Return a function that counts confusion [N, K, K], loss and weight [N] of a split's images.
 
-    Args:
-      setup: the run's setup.
-      split: the images.
-      batch_size: images per device and pass, at most.
-      together: every process counts its share of each batch and receives all counts;
-        otherwise the calling process counts everything.
+    `batch_size` and `together` are those of `training.run_batches`.
     """
-    devices = jax.device_count() if together else jax.local_device_count()
-    per_device = min(batch_size, -(-len(split) // devices))
-    batches = resident.padded_batches(len(split), devices * per_device)
-    run, constants = _count_program(setup.design), parallel.replicate(setup.constants)
+    run = shared(parallel.map_batch, make_count_batch, setup.design)
+    constants = parallel.replicate(setup.constants)
 
     def count(variables: Any) -> dict[str, np.ndarray]:
-        variables, parts = parallel.replicate(variables), []
-        for batch in batches:
-            index = processes.own_share(batch["index"]) if together else batch["index"]
-            inputs = parallel.shard(split.batch(index))
-            outputs = parallel.unshard(run(variables, constants, inputs))
-            outputs = parallel.gather(outputs) if together else outputs
-            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        variables = parallel.replicate(variables)
+
+        def count_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
+            inputs = parallel.shard(split.batch(rows))
+            return parallel.unshard(run(variables, constants, inputs))
+
+        return training.run_batches(count_rows, len(split), batch_size, together=together)
 
     return count
 

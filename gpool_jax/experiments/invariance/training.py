@@ -43,16 +43,7 @@ def prepare(
     dataset: sources.Dataset | None = None,
     warn: Callable[[str], None] = print,
 ) -> Setup:
-    """Check a configuration as far as it can be checked without training.
-
-    Args:
-      config: the run's configuration.
-      dataset: the data, if another run has loaded them already.
-      warn: receives one line about a damaged cache.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     classifier.create(config.model, 2)
@@ -149,12 +140,7 @@ def make_views(
 
 
 def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
-    """Cross-entropy of the views, and the invariance loss between their latents.
-
-    Args:
-      design: the design of the program.
-      axis_name: mapped axis over which batch statistics are synchronised.
-    """
+    """Cross-entropy of the views, and the invariance loss between their latents."""
     config, model = design.config, design.model(axis_name)
     shift: ShiftConfig = config.shift
 

@@ -51,16 +51,7 @@ def prepare(
     dataset: segmentation.PixelDataset | None = None,
     warn: Callable[[str], None] = print,
 ) -> Setup:
-    """Check a configuration as far as it can be checked without training.
-
-    Args:
-      config: the run's configuration.
-      dataset: the data, if another run has loaded them already.
-      warn: receives one line about a damaged cache.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     create_model(config.model, 2)
@@ -74,13 +65,8 @@ def prepare(
         )
     training.check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.image_shape
-    shape = (1, *crop_size(config, (height, width)), channels)
+    shape = (1, *(config.data.crop or (height, width)), channels)
     return Setup(config, dataset, create_model, dataset.num_classes, shape)
-
-
-def crop_size(config: SegmentationConfig, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of training crops of images of a size."""
-    return config.data.crop or size
 
 
 def augment(
@@ -107,7 +93,7 @@ def augment(
             images,
             labels,
             position,
-            size=crop_size(full_config, (images.shape[1], images.shape[2])),
+            size=config.crop or (images.shape[1], images.shape[2]),
             min_scale=config.min_scale,
             max_scale=config.max_scale,
             fill=batch["mean"],
@@ -132,12 +118,7 @@ def pixel_losses(
 
 
 def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
-    """Mean loss over the labelled pixels of the whole batch.
-
-    Args:
-      design: the design of the program.
-      axis_name: mapped axis over which batch statistics and pixel counts are shared.
-    """
+    """Mean loss over the labelled pixels of the whole batch, on all devices of `axis_name`."""
     config, model = design.config, design.model(axis_name)
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):

@@ -57,10 +57,10 @@ def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[
         first = lines[0][0]
         combined.append(
             make_row(
-                arm,
-                task,
-                checkpoint,
                 np.concatenate([scores for _, scores in lines]),
+                arm=arm,
+                task=task,
+                checkpoint=checkpoint,
                 steps=[step for row, _ in lines for step in row.steps],
                 chance=first.chance,
                 predictions_per_image=first.num_predictions // first.num_images,

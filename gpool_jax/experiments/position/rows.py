@@ -39,10 +39,10 @@ def make_rows(
     rows = []
     for arm, (per_image, predictions_per_image) in arms(setup.config, predictions).items():
         row = make_row(
-            arm,
-            setup.config.task,
-            checkpoint,
             per_image[None],
+            arm=arm,
+            task=setup.config.task,
+            checkpoint=checkpoint,
             steps=[step],
             chance=1.0 / setup.num_outputs,
             predictions_per_image=predictions_per_image,

@@ -49,14 +49,9 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
 
 
 def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn = print) -> Result:
-    """Measure a finished run or comparison again, perhaps with other settings.
+    """Measure a finished run or comparison in `folder` again, perhaps with other settings.
 
-    Args:
-      trained: configuration of the run.
-      config: the same but for how it is measured and where the data lie.
-      folder: the run's folder.
-      out: receives the results.
-      warn: receives one line per damaged file that was passed over.
+    Results go to `out`.
 
     Raises:
       InputError: if `config` differs in what the training depended on.
@@ -75,13 +70,7 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
 
 
 def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = print) -> Result:
-    """Measure a network whose weights come from PyTorch.
-
-    Args:
-      config: data, network and measurements, of the kind that asks the question.
-      weights: .safetensors, or .pth with the `[torch]` extra.
-      out: receives the results.
-      warn: receives one line about a damaged cache.
+    """Measure a network whose weights come from PyTorch: .safetensors, or .pth with `[torch]`.
 
     Raises:
       InputError: if the weights do not fit, before anything is written.

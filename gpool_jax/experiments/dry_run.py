@@ -30,13 +30,8 @@ def run(
 ) -> list[Estimate]:
     """Prepare every run of a configuration as for training, and time a few steps of each kind.
 
-    Writes nothing. The data are loaded, so that mistakes in them or in the
-    configuration are found.
-
-    Args:
-      config: one of the classes of `gpool_jax.config.KINDS`.
-      report: receives each estimate as soon as it is made.
-      warn: receives one line about a damaged cache of the data.
+    Writes nothing. The data are loaded, so that mistakes in them or in the configuration
+    are found. `report` receives each estimate as soon as it is made.
 
     Returns:
       One estimate per group of runs that differ in their seed only.

@@ -12,11 +12,8 @@ from gpool_jax.train import parallel
 def shared(map_program: Callable, make: Callable, *args: Any) -> parallel.Program:
     """Return `map_program(make(*args))`, made once for equal arguments, which must be hashable.
 
-    Args:
-      map_program: `parallel.map_batch` or `parallel.map_train_step`; the mapping and the
-        devices count as arguments.
-      make: arguments to device program.
-      *args: its arguments.
+    The mapping (`parallel.map_batch`, `parallel.map_train_step`) and the devices count as
+    arguments.
     """
     return _make((parallel.mapping(), *jax.devices()), map_program, make, *args)
 

@@ -49,20 +49,12 @@ COMPARISONS: dict[type, Comparison] = {
 
 
 def experiment(config: Any) -> Experiment:
-    """The experiment of a single run's configuration.
-
-    Raises:
-      TypeError: if it is none.
-    """
+    """The experiment of a single run's configuration; a `TypeError` if it is none."""
     return _find(EXPERIMENTS, config)
 
 
 def comparison(config: Any) -> Comparison | None:
-    """The comparison that a configuration asks for; None for a single run.
-
-    Raises:
-      TypeError: if the configuration is neither.
-    """
+    """The comparison of a configuration, None for a single run; a `TypeError` if it is neither."""
     if type(config) in EXPERIMENTS:
         return None
     return _find(COMPARISONS | EXPERIMENTS, config)

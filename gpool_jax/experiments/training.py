@@ -152,11 +152,8 @@ def make_validate(
 ) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state on every validation image, the same each time.
 
-    Args:
-      setup: the run's setup.
-      make_program: design to the device program `(variables, data, inputs) -> loss and
-        accuracy` of each image; it begins with `resident.fetch(data["resident"], inputs)`.
-      batch_size: images per device and pass, at most.
+    `make_program` makes the device program `(variables, data, inputs) -> loss and accuracy`
+    of each image; it begins with `resident.fetch(data["resident"], inputs)`.
     """
     val = setup.dataset.val.draw(setup.config.train.num_val, seed=setup.config.seed)
     data = parallel.replicate(setup.data_of(val))
@@ -181,14 +178,10 @@ def run_batches(
     *,
     together: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Outputs [N, ...] of all images, computed batch by batch.
+    """Outputs [N, ...] of all images, at most `batch_size` per device and pass.
 
-    Args:
-      run_rows: rows [B] of the images to their outputs [B, ...].
-      num_images: N.
-      batch_size: images per device and pass, at most.
-      together: every process runs its share of each batch and receives all outputs;
-        otherwise the calling process runs everything.
+    `run_rows` takes rows [B] to outputs [B, ...]. `together`, every process runs its share of
+    each batch and receives all outputs; otherwise the calling process runs everything.
     """
     devices = jax.device_count() if together else jax.local_device_count()
     per_device = min(batch_size, -(-num_images // devices))
@@ -226,12 +219,8 @@ def train(
 ) -> TrainState:
     """Train in a folder, or go on with what is in it.
 
-    Args:
-      setup: the run's setup.
-      recipe: the recipe of its kind.
-      folder: receives config.json, data.json, metrics.jsonl and checkpoints/.
-      title: heading of the progress bar; None: the recipe's.
-      warn: receives one line per damaged file that was passed over.
+    The folder receives config.json, data.json, metrics.jsonl and checkpoints/; `title` is the
+    heading of the progress bar, if not the recipe's.
 
     Raises:
       InputError: if the folder holds a run of another config, or the processes that

@@ -29,14 +29,7 @@ def load_classifier(
 
     The head, the number of outputs, the stem and the width are read off the
     file; the network's name, its padding and its antialiasing, which leave no
-    trace in weights, come from the configuration.
-
-    Args:
-      config: data, network and measurements.
-      path: .safetensors, or .pth with the `[torch]` extra.
-      warn: receives one line about a damaged cache.
-      side_factor: side of the network's input, in sides of an image.
-      num_cells: outputs of a location task; None: the task is recognition.
+    trace in weights, come from the configuration. A location task has `num_cells` outputs.
 
     Raises:
       InputError: if the weights do not fit.

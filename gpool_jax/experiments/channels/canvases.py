@@ -40,11 +40,7 @@ class CanvasSubject:
     class_names: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):
-        """Check what is asked of the network.
-
-        Raises:
-          InputError: for an unknown feature or region, or one without a cell.
-        """
+        """Check the feature and regions that are asked for, or raise an `InputError`."""
         config = setup.config
         model, n, task = config.model, config.n, config.task
         if model.head == "permutenet" or model.permute_at != "gap":

@@ -110,12 +110,7 @@ class ChangeSweep:
         )
 
     def counts(self, variables: Variables, inputs: Batch) -> dict[str, np.ndarray]:
-        """Counts [B, M, ...] of a batch, on the host.
-
-        Args:
-          variables: the network's weights, replicated.
-          inputs: `features` [devices, share, 1, ...] and `labels` of the batch.
-        """
+        """Counts [B, M, ...] of a batch (`features` [devices, share, 1, ...]), on the host."""
         full = self._start(variables, {}, inputs)
         empty: dict[bool, Responses] = {}
         responses, counts = full, []

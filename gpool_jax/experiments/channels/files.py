@@ -61,10 +61,7 @@ def to_files(rankings: list[Ranking], *, authors_format: bool = False) -> dict[s
 
 
 def read_all(names: tuple[str, ...]) -> list[Ranking]:
-    """Read rankings from files and folders.
-
-    Args:
-      names: files of either format, or folders that `gpool rank` wrote.
+    """Read rankings from files of either format, and from folders that `gpool rank` wrote.
 
     Raises:
       InputError: naming the file that is missing or no ranking.

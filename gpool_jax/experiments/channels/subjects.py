@@ -27,11 +27,7 @@ class Target:
 
 
 def make_subject(setup: Setup) -> Subject:
-    """The subject of a setup, by its kind.
-
-    Raises:
-      InputError: if channels cannot be ranked in networks of this kind.
-    """
+    """The subject of a setup, by its kind; an `InputError` if channels cannot be ranked in it."""
     make = registry.experiment(setup.config).make_subject
     if make is None:
         raise InputError(f"channels are not ranked in a {type(setup.config).__name__}.")
@@ -60,11 +56,7 @@ def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
 
 
 def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
-    """Open a file of weights: .safetensors, or .pth with the `[torch]` extra.
-
-    Raises:
-      InputError: if the weights do not fit.
-    """
+    """Open a file of weights, .safetensors or .pth with the `[torch]` extra, if they fit."""
     setup, snapshots = registry.experiment(config).load_weights(config, weights, warn)
     if not snapshots.fits_task:
         raise InputError(

@@ -42,14 +42,8 @@ def sweep(
 ) -> SweepCounts:
     """Measure every mask of a plan on every image.
 
-    Args:
-      subject: the network.
-      variables: its weights.
-      images: to measure on.
-      plan: the masks.
-      mean: [C], which removed channels may be put to.
-      masks_per_pass: masks that are held in memory at once, where the head is run
-        for many side by side.
+    Removed channels may be put to `mean` [C]; `masks_per_pass` masks are held in memory at
+    once, where the head is run for many side by side.
     """
     encoder, plain = make_programs(subject)
     runner = make_runner(subject, plan, mean, masks_per_pass)

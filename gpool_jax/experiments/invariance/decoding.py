@@ -20,15 +20,9 @@ _NUM_SHIFTS = 9
 
 
 def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray]) -> Tallies:
-    """Tally the selected probe that reads the cell of a canvas from the latent.
+    """Tally the selected probe that reads the cell of a canvas from the latent, if there is one.
 
-    Args:
-      setup: the run's setup.
-      probes: lines of `probing.measure_probes`.
-      scores: its per-image scores.
-
-    Returns:
-      One tally, or none if the latent was not probed.
+    `probes` and `scores` are those of `probing.measure_probes`.
     """
     wanted = ("gap", "latent", "selected", "cell")
     for i, p in enumerate(probes):
@@ -43,11 +37,6 @@ def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
 
     Folds are groups of images; 0 is the best constant answer, 1 a perfect one,
     and below 0 is worse than the constant. Both axes together.
-
-    Args:
-      setup: the run's setup.
-      stimulus: what is shifted.
-      variables: the frozen network's.
 
     Returns:
       For each protocol, the sum of squares explained and in all, per image.

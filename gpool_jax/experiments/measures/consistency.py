@@ -95,11 +95,6 @@ def caveats(config: Any) -> list[str]:
 def measure(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     """Measure every protocol in one pass over the test images.
 
-    Args:
-      setup: the run's setup; its configuration has a `consistency` section.
-      stimulus: what is shifted.
-      variables: the network's.
-
     Returns:
       (protocol, quantity) to the (sum, count) of each image.
     """

@@ -37,13 +37,10 @@ def group(
     lines: Callable[[Result], list],
     key: Callable[[Any], tuple],
 ) -> dict[tuple, list[tuple[Any, np.ndarray]]]:
-    """Group the lines of all runs that differ in nothing but the seed, with their scores [1, N].
+    """Group lines of all runs that differ in nothing but the seed, with their scores [1, N].
 
-    Args:
-      members: the runs.
-      kind: "row" or "probe": how the scores of line i are called, `row0`, `row1`, ...
-      lines: the lines of a result.
-      key: what lines of one group have in common.
+    Scores of line i are called `row0`, `row1`, ... or `probe0`, ..., as `kind` says; `key`
+    gives what the lines of one group have in common.
     """
     groups: dict[tuple, list[tuple[Any, np.ndarray]]] = {}
     for member in members.values():

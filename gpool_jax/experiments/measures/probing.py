@@ -43,11 +43,7 @@ def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
 
 
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
-    """List the stages to probe, "all" spelt out.
-
-    Raises:
-      InputError: for a name that the network does not have; its names are listed.
-    """
+    """List the stages to probe, "all" spelt out; an `InputError` for an unknown name."""
     shape = (1, *setup.input_shape[1:])
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), jnp.zeros(shape))
     _, features = jax.eval_shape(setup.model.apply, variables, jnp.zeros(shape))
@@ -79,14 +75,7 @@ def check(setup: Setup) -> None:
 def measure_probes(
     setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
 ) -> tuple[list[Probe], dict[str, np.ndarray]]:
-    """Fit every probe on every input, stage and target.
-
-    Args:
-      setup: the run's setup.
-      variables: the frozen network's.
-      network: its name.
-      batch_size: canvases per device and pass.
-      bootstrap: draws of images.
+    """Fit every probe on every input, stage and target; `batch_size` canvases per device and pass.
 
     Returns:
       Each probe's line, and per-image accuracies [1, N] under `probe0`, `probe1`, ...;

@@ -107,11 +107,7 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
 
 
 def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
-    """Put the test images on the devices once, to evaluate any number of times.
-
-    Returns:
-      `variables -> predictions`: every test image in every cell.
-    """
+    """Put the test images on the devices; returns `variables -> predictions` in every cell."""
     config, split = setup.config, held_out.draw(setup, setup.config.eval.num_images).load()
     cells = config.n * config.n
     data = parallel.replicate(setup.data_of(split))

@@ -68,18 +68,9 @@ def draw_permutation(
     seed: jax.Array | int,
     per: str,
 ) -> jax.Array:
-    """Permutation of a pass: redrawn or fixed, for the batch or per example.
+    """Permutation of a pass, int32 [C] or [B, C]: redrawn or fixed, per "batch" or "example".
 
-    Args:
-      key: PRNG key of the pass.
-      config: the run's configuration.
-      index: int [B], each example's number.
-      num_channels: C.
-      seed: the run's seed, which a fixed permutation is drawn from.
-      per: "batch" or "example".
-
-    Returns:
-      int32 [C] or [B, C].
+    `index` int [B] are the examples' numbers; a fixed permutation is drawn from the run's seed.
     """
     if config.model.permutation == "fixed":
         return ops.draw_permutation(jax.random.key(seed), num_channels)
@@ -91,9 +82,7 @@ def draw_permutation(
 def place(design: Design, images: jax.Array, cell: jax.Array) -> Maps:
     """Put each image in its cell of a canvas.
 
-    Returns:
-      What the network takes: canvases [B, n*H, n*W, C], or what stands for them
-      where the network computes faster with that.
+    Returns canvases [B, n*H, n*W, C], or what stands for them where that is faster.
     """
     n = design.config.n
     shared = design.model().shares_background and ops.sharing_pays(

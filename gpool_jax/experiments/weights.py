@@ -60,11 +60,8 @@ def load_classifier(
             f"The head has {detected['num_outputs']} outputs and {task} needs {needed}: only the "
             "probes are measured."
         )
-    return setup, _imported(variables, notes, fits_task=detected["num_outputs"] == needed)
-
-
-def _imported(variables: Any, notes: list[str], *, fits_task: bool = True) -> Snapshots:
-    return Snapshots([Snapshot("imported", 0, variables)], notes, fits_task=fits_task)
+    imported = [Snapshot("imported", 0, variables)]
+    return setup, Snapshots(imported, notes, fits_task=detected["num_outputs"] == needed)
 
 
 def load_segmenter(
@@ -109,7 +106,7 @@ def load_segmenter(
         f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
         f"{model_config.padding} (weights do not tell).",
     ]
-    return setup, _imported(variables, notes)
+    return setup, Snapshots([Snapshot("imported", 0, variables)], notes)
 
 
 def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:

@@ -2,11 +2,12 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
+from gpool_jax.data.split import Split
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
@@ -16,16 +17,10 @@ from gpool_jax.train.events import Progress
 _SHARED = 0.01
 
 
-class _Split(Protocol):
-    def __len__(self) -> int: ...
-
-    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
 class Images:
     """Images of some splits of a run, one after the other, in batches over devices."""
 
-    def __init__(self, splits: list[_Split], count: int | None, batch_size: int):
+    def __init__(self, splits: list[Split], count: int | None, batch_size: int):
         """Pick `count` images, evenly spread over the splits (all if None)."""
         self._splits = splits
         ends = np.cumsum([len(split) for split in splits])

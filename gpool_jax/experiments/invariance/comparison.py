@@ -62,16 +62,17 @@ def members(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
 
 def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> Measured:
     """Put every arm's measurements together over its seeds, and the differences of arms."""
-    arms = _tallies_of_arms(config, members)
-    bootstrap = config.consistency.bootstrap
-    measurements = []
-    for arm, shifted in arms.items():
-        measurements += tallies.summarise(arm, shifted, bootstrap=bootstrap)
-    for versus, others in _contrasts(config, arms).items():
-        for arm in others:
-            measurements += tallies.compare(
-                arm, arms[arm], versus, arms[versus], bootstrap=bootstrap
-            )
+    bootstrap, names = config.consistency.bootstrap, _names(config)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    arms, measurements = {}, []
+    for arm, name in names.items():
+        runs = [members[f"{arm}-seed{seed}"] for seed in seeds]
+        shifted = [tallies.from_arrays(run.arrays, run.result.measurements) for run in runs]
+        arms[name] = tallies.stack(shifted)
+        measurements += tallies.summarise(name, arms[name], bootstrap=bootstrap)
+    for name, versus in _contrasts(names):
+        pair = name, arms[name], versus, arms[versus]
+        measurements += tallies.compare(*pair, bootstrap=bootstrap)
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
@@ -95,37 +96,15 @@ def _names(config: InvarianceComparisonConfig) -> dict[str, str]:
     return names
 
 
-def _tallies_of_arms(
-    config: InvarianceComparisonConfig, members: dict[str, Member]
-) -> dict[str, tallies.Tallies]:
-    """Each arm's tallies over its seeds, [S, N]."""
-    seeds = range(config.seed, config.seed + config.num_seeds)
-    return {
-        name: tallies.stack(
-            [
-                tallies.from_arrays(member.arrays, member.result.measurements)
-                for member in (members[f"{arm}-seed{seed}"] for seed in seeds)
-            ]
-        )
-        for arm, name in _names(config).items()
-    }
-
-
-def _contrasts(
-    config: InvarianceComparisonConfig, shifted: dict[str, tallies.Tallies]
-) -> dict[str, list[str]]:
+def _contrasts(names: dict[str, str]) -> list[tuple[str, str]]:
     """Pairs of arms that are compared: all with the baseline, AugShift with its rivals too."""
-    names = _names(config)
-    contrasts = {}
-    for reference in ("baseline", "shift", "blurpool"):
-        if reference not in names:
-            continue
-        arms = [n for n in shifted if n != names[reference]]
-        if reference != "baseline":
-            arms = [n for n in arms if n.startswith("AugShift")]
-        if arms:
-            contrasts[names[reference]] = arms
-    return contrasts
+    return [
+        (name, names[reference])
+        for reference in ("baseline", "shift", "blurpool")
+        for name in names.values()
+        if reference in names and name != names[reference]
+        if reference == "baseline" or name.startswith("AugShift")
+    ]
 
 
 def sentences(measurements: list[Measurement]) -> list[str]:

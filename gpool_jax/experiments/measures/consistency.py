@@ -164,7 +164,10 @@ class _Meter:
 
     def add(self, variables, images, labels, index, mask) -> None:
         """Run one batch of images in all its views."""
-        offset = self._offsets(index)
+        if self._grid is None:
+            offset = views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
+        else:
+            offset = np.broadcast_to(self._grid, (len(index), *self._grid.shape))
         outputs = [
             views.run_views(
                 self._program,
@@ -186,15 +189,9 @@ class _Meter:
         for name, tally in self._score(seen, keep["clean"], labels[mask], distance).items():
             self._parts.setdefault(name, []).append((np.asarray(tally[0]), np.asarray(tally[1])))
 
-    def _offsets(self, index: np.ndarray) -> np.ndarray:
-        if self._grid is None:
-            return views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
-        return np.broadcast_to(self._grid, (len(index), *self._grid.shape))
-
     def _score(self, seen, clean, labels, distance) -> dict[str, tuple[Any, Any]]:
         answers = seen["answers"]
-        scores: dict[str, tuple[Any, Any]] = {}
-        scores |= ops.accuracy_under_shift(answers, clean, labels)
+        scores: dict[str, Any] = ops.accuracy_under_shift(answers, clean, labels)
         if self._grid is None:
             scores |= ops.pair_agreement(answers, labels)
         else:

@@ -48,10 +48,7 @@ def stack(members: list[Tallies]) -> Tallies:
 
 def summarise(arm: str, tallies: Tallies, *, bootstrap: int) -> list[Measurement]:
     """Summarise every quantity of one arm, with its interval."""
-    return [
-        _measurement(arm, key, tally, tally.per_seed, None, bootstrap)
-        for key, tally in tallies.items()
-    ]
+    return [_measurement(arm, key, tally, None, None, bootstrap) for key, tally in tallies.items()]
 
 
 def compare(
@@ -59,9 +56,7 @@ def compare(
 ) -> list[Measurement]:
     """Subtract another arm from every quantity of one arm, paired by seed and image."""
     return [
-        _measurement(
-            arm, key, tally, tally.per_seed - others[key].per_seed, (versus, others[key]), bootstrap
-        )
+        _measurement(arm, key, tally, versus, others[key], bootstrap)
         for key, tally in tallies.items()
     ]
 
@@ -70,19 +65,19 @@ def _measurement(
     arm: str,
     key: tuple[str, str],
     tally: Tally,
-    per_seed: np.ndarray,
-    other: tuple[str, Tally] | None,
+    versus: str | None,
+    other: Tally | None,
     bootstrap: int,
 ) -> Measurement:
     sums, counts = np.atleast_2d(tally.sums), np.atleast_2d(tally.counts)
-    versus = None
+    value, per_seed, rival = _ratio(sums, counts), tally.per_seed, None
     if other is not None:
-        versus = np.atleast_2d(other[1].sums), np.atleast_2d(other[1].counts)
-    low, high = ops.bootstrap_ratio(sums, counts, versus=versus, num_draws=bootstrap)
-    value = _ratio(sums, counts) - (_ratio(*versus) if versus is not None else 0.0)
+        rival = np.atleast_2d(other.sums), np.atleast_2d(other.counts)
+        value, per_seed = value - _ratio(*rival), per_seed - other.per_seed
+    low, high = ops.bootstrap_ratio(sums, counts, versus=rival, num_draws=bootstrap)
     return Measurement(
         arm=arm,
-        versus=None if other is None else other[0],
+        versus=versus,
         protocol=key[0],
         quantity=key[1],
         value=value,

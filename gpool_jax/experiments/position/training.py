@@ -114,13 +114,9 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
         cell = ops.draw_cells(cell_key, position, config.n)
         permutation = None
         if is_permuted(config):
+            seed, per = batch["seed"], config.model.permute_per
             permutation = draw_permutation(
-                permutation_key,
-                config,
-                position,
-                model.num_permutable,
-                seed=batch["seed"],
-                per=config.model.permute_per,
+                permutation_key, config, position, model.num_permutable, seed=seed, per=per
             )
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -152,13 +148,9 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         cell = index * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
+            key, seed = jax.random.key(data["seed"]), data["seed"]
             permutation = draw_permutation(
-                jax.random.key(data["seed"]),
-                config,
-                index,
-                model.num_permutable,
-                seed=data["seed"],
-                per="example",
+                key, config, index, model.num_permutable, seed=seed, per="example"
             )
         logits, _ = model.apply(variables, place(design, images, cell), permutation=permutation)
         labels = cell if config.task == "location" else batch["labels"]

@@ -39,11 +39,9 @@ EXPERIMENTS: dict[type, Experiment] = {
     ),
 }
 COMPARISONS: dict[type, Comparison] = {
-    kinds.ComparisonConfig: Comparison(
-        members=position_comparison.members, combine=position_comparison.combine
-    ),
+    kinds.ComparisonConfig: Comparison(position_comparison.members, position_comparison.combine),
     kinds.InvarianceComparisonConfig: Comparison(
-        members=invariance_comparison.members, combine=invariance_comparison.combine
+        invariance_comparison.members, invariance_comparison.combine
     ),
 }
 

@@ -17,13 +17,7 @@ from gpool_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One set of weights.
-
-    Attributes:
-      name: "best", "step N" or "imported".
-      step: training steps behind it.
-      variables: as `model.apply` takes them.
-    """
+    """Weights, as `model.apply` takes them: "best", "step N" or "imported", and their steps."""
 
     name: str
     step: int

@@ -52,13 +52,7 @@ class Design:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A checked configuration, its data and its network.
-
-    Attributes:
-      config: the run's configuration.
-      dataset: its `data.split.Splits`, with the classes of its kind.
-      create_model, num_outputs, input_shape: see `Design`.
-    """
+    """A checked configuration, its `data.split.Splits` and its network; see `Design`."""
 
     config: Any
     dataset: Any

@@ -27,11 +27,8 @@ class CanvasSubject:
     """A GAPNet or one of its kin: every image in every cell; see `Subject`.
 
     What is measured is the head's accuracy on its task and, for both tasks, that of
-    linear probes of the pooled latent, which are fitted on the ranking images with
-    all channels in place and never again.
-
-    Attributes:
-      probes: "location" and "recognition" to (kernel [C, K], bias [K]).
+    linear probes (kernel [C, K], bias [K]) of the pooled latent, which are fitted on the
+    ranking images with all channels in place and never again.
     """
 
     # The head is two matmuls; there is nothing to save.

@@ -24,13 +24,10 @@ FULL, EMPTY, PREVIOUS = "full", "empty", "previous"
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """How to come to a mask.
+    """How to come to a mask from `base`: "full" (nothing removed), "empty" or "previous".
 
-    Attributes:
-      base: "full" (nothing removed), "empty" (everything removed) or "previous".
-      channels: int32 [n], that change.
-      signs: float32 [n]: 1 where a channel comes back, -1 where it goes, 0 where the
-        entry only fills up the array.
+    `channels` int32 [n] change; `signs` float32 [n] are 1 where a channel comes back, -1 where
+    it goes, 0 where the entry only fills up the array.
     """
 
     base: str

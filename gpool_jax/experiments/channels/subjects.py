@@ -13,13 +13,7 @@ from gpool_jax.experiments.training import Setup
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A network that is ready to be ranked and attacked.
-
-    Attributes:
-      subject: the network and its task.
-      variables: its weights.
-      notes: where they come from.
-    """
+    """A network that is ready to be ranked and attacked, and notes on where it is from."""
 
     subject: Subject
     variables: Variables

@@ -1,14 +1,8 @@
 """Shift augmentation, AugShift and BlurPool side by side, over several seeds."""
 
 import dataclasses
-from typing import Any
 
-from gpool_jax.config import (
-    InvarianceComparisonConfig,
-    InvarianceConfig,
-    ShiftConfig,
-    plain,
-)
+from gpool_jax.config import InvarianceComparisonConfig, InvarianceConfig, plain
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.invariance.training import network_name
 from gpool_jax.experiments.measures import consistency, tallies
@@ -18,7 +12,16 @@ from gpool_jax.report import Measurement, Result
 
 def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
     """Each arm's config at the first seed, by the name of its sub-folders."""
-    taps = config.model.antialias
+    plain_model = dataclasses.replace(config.model, antialias=0)
+    single = InvarianceConfig(
+        n=config.n,
+        seed=config.seed,
+        data=config.data,
+        model=plain_model,
+        train=config.train,
+        consistency=config.consistency,
+        probe=config.probe,
+    )
     arms: dict[str, InvarianceConfig] = {}
     for arm in config.arms:
         augment = "shift" in arm
@@ -29,26 +32,12 @@ def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfi
             # Unshifted, unmirrored views would be copies: one is enough.
             views=config.shift.views if augment or config.data.flip else 1,
         )
-        arms[arm] = _single(config, shift, taps if "blurpool" in arm else 0)
+        model = config.model if "blurpool" in arm else plain_model
+        arms[arm] = dataclasses.replace(single, shift=shift, model=model)
     for weight in config.weights:
         shift = dataclasses.replace(config.shift, augment=True, weight=weight)
-        arms[f"augshift_weight{weight:g}"] = _single(config, shift, 0)
+        arms[f"augshift_weight{weight:g}"] = dataclasses.replace(single, shift=shift)
     return arms
-
-
-def _single(
-    config: InvarianceComparisonConfig, shift: ShiftConfig, antialias: Any
-) -> InvarianceConfig:
-    return InvarianceConfig(
-        n=config.n,
-        seed=config.seed,
-        data=config.data,
-        model=dataclasses.replace(config.model, antialias=antialias),
-        train=config.train,
-        shift=shift,
-        consistency=config.consistency,
-        probe=config.probe,
-    )
 
 
 def members(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
@@ -73,13 +62,19 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
     for name, versus in _contrasts(names):
         pair = name, arms[name], versus, arms[versus]
         measurements += tallies.compare(*pair, bootstrap=bootstrap)
+    notes = sentences(measurements) + consistency.caveats(config)
+    if config.num_seeds < 5:
+        notes.append(
+            f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds "
+            "differ: intervals are too narrow where seeds matter more than images (see per_seed)."
+        )
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
         config=plain.to_dict(config),
         probes=combine_probes(members, config.n, bootstrap),
         curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
-        notes=sentences(measurements) + consistency.caveats(config) + _few_seeds(config),
+        notes=notes,
         measurements=measurements,
     )
     return Measured(result)
@@ -124,15 +119,6 @@ def sentences(measurements: list[Measurement]) -> list[str]:
         if m.versus == "baseline" and m.quantity == "cell_decoding":
             said.append(f"{m.arm} against baseline: cell read from the latent {_points(m)} points.")
     return said
-
-
-def _few_seeds(config: InvarianceComparisonConfig) -> list[str]:
-    if config.num_seeds >= 5:
-        return []
-    return [
-        f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds differ: "
-        "intervals are too narrow where seeds matter more than images (see per_seed)."
-    ]
 
 
 def _points(m: Measurement) -> str:

@@ -101,21 +101,12 @@ def stimulus(setup: Setup) -> views.Stimulus:
 def make_views(
     key: jax.Array, images: jax.Array, position: jax.Array, config: ShiftConfig, *, flip: bool
 ) -> jax.Array:
-    """Differently shifted views of each image.
+    """Differently shifted views [V, B, h, w, C] of images [B, H, W, C]; crops are smaller.
 
-    Where views are shifted, all views of an image share one mirroring, so that
-    they differ by the shift alone; where they are not, each view is mirrored by
-    itself, or they would be copies.
-
-    Args:
-      key: PRNG key.
-      images: [B, H, W, C], normalised (zeros that enter are the mean colour).
-      position: int [B], each example's place in the global batch.
-      config: kind and range of the shifts.
-      flip: mirror at random.
-
-    Returns:
-      [V, B, H, W, C]; for crops H and W are smaller by 2 * max_shift.
+    Images are normalised: zeros that enter are the mean colour. Where views are shifted, all
+    views of an image share one mirroring, so that they differ by the shift alone; where they
+    are not, each view is mirrored by itself, or they would be copies. `position` int [B] is
+    each example's place in the global batch.
     """
     flip_key, shift_key = jax.random.split(key)
     room = 2 * config.max_shift if config.mode == "crop" else 0

@@ -64,13 +64,12 @@ def check(setup: Setup, stimulus: Stimulus) -> None:
 def caveats(config: Any) -> list[str]:
     """List what a reader of the numbers must know about the protocols."""
     consistency = config.consistency
-    notes: list[str] = []
     if not consistency.enabled:
-        return notes
-    notes.append(
+        return []
+    notes = [
         "A network that predicts the same for every image is fully consistent: read consistency "
         "beside accuracy."
-    )
+    ]
     circular = [p for p in consistency.protocols if p in ("circular", "fourier")]
     if circular and config.model.padding != "circular":
         notes.append(
@@ -86,8 +85,7 @@ def caveats(config: Any) -> list[str]:
     else:
         notes.append(
             f"Consistency over all pairs of a grid of shifts, {consistency.grid_step} px apart "
-            "(fourier: half as far); "
-            "worst case over the whole grid."
+            "(fourier: half as far); worst case over the whole grid."
         )
     return notes
 
@@ -122,9 +120,8 @@ def make_compare_views(
 ) -> Callable[[Any, Any, dict], dict]:
     """The device program: each view's prediction and latent beside the unshifted input's.
 
-    Returns:
-      As `views.make_answer_views`, but `clean` int [B], `answers` int [B, V],
-      `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
+    As `views.make_answer_views`, but it returns `clean` int [B], `answers` int [B, V],
+    `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
     """
     answer_views = views.make_answer_views(design, stimulus, protocol)
 

@@ -1,13 +1,13 @@
 """From per-image scores to the lines of a result, each with its interval."""
 
-from collections.abc import Callable
+import operator
 from typing import Any
 
 import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.experiments.experiment import Member
-from gpool_jax.report import Probe, Result, Row
+from gpool_jax.report import Probe, Row
 
 
 def summarise(scores: np.ndarray, *, predictions_per_image: int, bootstrap: int) -> dict[str, Any]:
@@ -32,19 +32,16 @@ def make_row(
 
 
 def group(
-    members: dict[str, Member],
-    kind: str,
-    lines: Callable[[Result], list],
-    key: Callable[[Any], tuple],
+    members: dict[str, Member], kind: str, names: tuple[str, ...]
 ) -> dict[tuple, list[tuple[Any, np.ndarray]]]:
-    """Group lines of all runs that differ in nothing but the seed, with their scores [1, N].
+    """Group lines of all runs by the fields that are named, each with its scores [1, N].
 
-    Scores of line i are called `row0`, `row1`, ... or `probe0`, ..., as `kind` says; `key`
-    gives what the lines of one group have in common.
+    `kind` is "row" or "probe": the scores of line i are called `row0`, ... or `probe0`, ...
     """
+    key = operator.attrgetter(*names)
     groups: dict[tuple, list[tuple[Any, np.ndarray]]] = {}
     for member in members.values():
-        for i, line in enumerate(lines(member.result)):
+        for i, line in enumerate(getattr(member.result, f"{kind}s")):
             groups.setdefault(key(line), []).append((line, member.arrays[f"{kind}{i}"]))
     return groups
 
@@ -52,11 +49,8 @@ def group(
 def combine_probes(members: dict[str, Member], n: int, bootstrap: int) -> list[Probe]:
     """Combine each probe of each network over its seeds; canvases have n x n cells."""
     names = ("network", "stage", "input", "probe", "target")
-    groups = group(
-        members, "probe", lambda r: r.probes, lambda p: tuple(getattr(p, name) for name in names)
-    )
     probes = []
-    for key, lines in groups.items():
+    for key, lines in group(members, "probe", names).items():
         scores = np.concatenate([scores for _, scores in lines])
         numbers = summarise(scores, predictions_per_image=n**2, bootstrap=bootstrap)
         facts = dict(zip(names, key, strict=True))

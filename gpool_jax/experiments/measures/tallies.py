@@ -10,12 +10,9 @@ from gpool_jax.report import Measurement
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """One quantity of one network, image by image.
+    """Sums [N], or [S, N] over seeds, and counts of predictions of one quantity of one network.
 
-    Attributes:
-      sums: [N], or [S, N] over seeds.
-      counts: same shape, predictions behind each sum.
-      chance: value at chance, where there is one.
+    `chance` is the value at chance, where there is one.
     """
 
     sums: np.ndarray

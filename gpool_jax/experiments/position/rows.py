@@ -15,11 +15,7 @@ _NUM_TUNING_MAPS = 16
 
 
 def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np.ndarray, int]]:
-    """Each way to test one network, the headline first.
-
-    Returns:
-      Name to (accuracy of each image [N], predictions per image).
-    """
+    """Each way to test one network, the headline first: accuracies [N], predictions per image."""
     name = network_name(config)
     cells = predictions.kept.shape[1]
     kept = ((predictions.kept == predictions.labels).mean(axis=1), cells)

@@ -36,32 +36,31 @@ def load_classifier(
     """
     state_dict = models.read_state_dict(path)
     detected = models.describe(state_dict)
+    outputs = detected["num_outputs"]
     config = dataclasses.replace(config, model=_fit_model(config.model, detected))
-    model = classifier.create(config.model, detected["num_outputs"])
+    model = classifier.create(config.model, outputs)
     # A side that any network takes: weights are checked before data is read.
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
     channels = dataset.train.image_shape[-1]
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
-    setup = classifier.make_setup(
-        config, dataset, num_outputs=detected["num_outputs"], side_factor=side_factor
-    )
+    setup = classifier.make_setup(config, dataset, num_outputs=outputs, side_factor=side_factor)
     notes = [
-        f"Weights of {path.name}: {detected['head']} head with {detected['num_outputs']} outputs, "
+        f"Weights of {path.name}: {detected['head']} head with {outputs} outputs, "
         f"width {config.model.width:g}, stem {config.model.stem or 'of the network'}; padding "
         f"{config.model.padding} and antialias {config.model.antialias} as given (weights do not "
         "tell)."
     ]
     needed = num_cells or dataset.num_classes
-    if detected["num_outputs"] != needed:
+    if outputs != needed:
         task = "location" if num_cells else "recognition"
         notes.append(
-            f"The head has {detected['num_outputs']} outputs and {task} needs {needed}: only the "
+            f"The head has {outputs} outputs and {task} needs {needed}: only the "
             "probes are measured."
         )
     imported = [Snapshot("imported", 0, variables)]
-    return setup, Snapshots(imported, notes, fits_task=detected["num_outputs"] == needed)
+    return setup, Snapshots(imported, notes, fits_task=outputs == needed)
 
 
 def load_segmenter(

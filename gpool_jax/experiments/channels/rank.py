@@ -128,6 +128,7 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
         )
         correlation = np.array([ops.rank_correlation(scores.mean, row) for row in again])
         low, high = np.quantile(correlation, [0.025, 0.975])
+        order, others = ops.rank_channels(scores.mean), ops.rank_channels(again)
         found.append(
             Stability(
                 method=method,
@@ -135,9 +136,7 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
                 correlation=float(correlation.mean()),
                 low=float(low),
                 high=float(high),
-                overlap=_overlap(
-                    ops.rank_channels(scores.mean), ops.rank_channels(again), config.overlap
-                ),
+                overlap=_overlap(order, others, config.overlap),
                 num_images=scores.num_images,
             )
         )

@@ -9,8 +9,8 @@ import numpy as np
 class Scores:
     """One method's scores for one region: `mean` float64 [C], which channels are ranked by.
 
-    It is over images: `per_image` float32 [N, C], None for a method that looks at none, with
-    `weights` [N], 0 for an image that says nothing about the region.
+    It is the mean of `per_image` float32 [N, C], None for a method that looks at no image,
+    with `weights` [N], 0 for an image that says nothing about the region.
     """
 
     mean: np.ndarray

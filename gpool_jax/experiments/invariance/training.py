@@ -186,10 +186,7 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         images = ops.normalise(batch["images"], data["mean"], data["std"])
         logits, _ = model.apply(variables, views.central(images, side))
         labels = batch["labels"]
-        return {
-            "loss": ops.cross_entropy(logits, labels),
-            "accuracy": logits.argmax(-1) == labels,
-        }
+        return {"loss": ops.cross_entropy(logits, labels), "accuracy": logits.argmax(-1) == labels}
 
     return validate_batch
 

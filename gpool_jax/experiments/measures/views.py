@@ -142,11 +142,8 @@ def make_answer_views(
         offset = jnp.concatenate([jnp.zeros_like(offset[:, :1]), offset], axis=1)
         views = jax.vmap(lambda by: move(stimulus, config, still, by, protocol), 1, 1)(offset)
         logits, features = model.apply(variables, views.reshape(-1, *views.shape[2:]))
-        shape = offset.shape[:2]
-        return {
-            "logits": logits.reshape(*shape, -1),
-            "latent": features["gap"].reshape(*shape, -1),
-        }
+        outputs = {"logits": logits, "latent": features["gap"]}
+        return {name: value.reshape(*offset.shape[:2], -1) for name, value in outputs.items()}
 
     return answer_views
 

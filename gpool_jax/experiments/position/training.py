@@ -154,10 +154,7 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
             )
         logits, _ = model.apply(variables, place(design, images, cell), permutation=permutation)
         labels = cell if config.task == "location" else batch["labels"]
-        return {
-            "loss": ops.cross_entropy(logits, labels),
-            "accuracy": logits.argmax(-1) == labels,
-        }
+        return {"loss": ops.cross_entropy(logits, labels), "accuracy": logits.argmax(-1) == labels}
 
     return validate_batch
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpool_jax.errors import RunError
 from gpool_jax.experiments import driver, registry, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.models import cost
 from gpool_jax.report.estimate import Estimate
@@ -23,10 +24,7 @@ _VALIDATION = 256
 
 
 def run(
-    config: Any,
-    *,
-    report: Callable[[Estimate], None] = lambda _: None,
-    warn: Callable[[str], None] = print,
+    config: Any, *, report: Callable[[Estimate], None] = lambda _: None, warn: Warn = print
 ) -> list[Estimate]:
     """Prepare every run of a configuration as for training, and time a few steps of each kind.
 

@@ -1,7 +1,6 @@
 """Weights that come from PyTorch, read into the network that they belong to."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from gpool_jax.config import ModelConfig, SegmentationConfig
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
@@ -20,7 +20,7 @@ _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 def load_classifier(
     config: Any,
     path: Path,
-    warn: Callable[[str], None],
+    warn: Warn,
     *,
     side_factor: int = 1,
     num_cells: int | None = None,
@@ -63,9 +63,7 @@ def load_classifier(
     return setup, Snapshots(imported, notes, fits_task=outputs == needed)
 
 
-def load_segmenter(
-    config: SegmentationConfig, path: Path, warn: Callable[[str], None]
-) -> tuple[Setup, Snapshots]:
+def load_segmenter(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
     """Read weights into the segmentation network that they belong to.
 
     The architecture, the depth of its encoder, the width and the number of

@@ -18,6 +18,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.measures import consistency, probing, views
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.train.state import TrainState
@@ -38,10 +39,7 @@ def network_name(config: InvarianceConfig) -> str:
 
 
 def prepare(
-    config: InvarianceConfig,
-    *,
-    dataset: sources.Dataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: InvarianceConfig, *, dataset: sources.Dataset | None = None, warn: Warn = print
 ) -> Setup:
     """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)

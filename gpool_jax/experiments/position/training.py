@@ -15,6 +15,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.ops import Maps
@@ -30,10 +31,7 @@ def network_name(config: PositionConfig) -> str:
 
 
 def prepare(
-    config: PositionConfig,
-    *,
-    dataset: sources.Dataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: PositionConfig, *, dataset: sources.Dataset | None = None, warn: Warn = print
 ) -> Setup:
     """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)

@@ -12,10 +12,11 @@ import numpy as np
 
 from gpool_jax import models, ops
 from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig, checks
-from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.data.pixels.files import IGNORE
+from gpool_jax.data.pixels.load import PixelDataset, load
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.train import parallel
@@ -46,17 +47,14 @@ def create_model(
 
 
 def prepare(
-    config: SegmentationConfig,
-    *,
-    dataset: segmentation.PixelDataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: SegmentationConfig, *, dataset: PixelDataset | None = None, warn: Warn = print
 ) -> Setup:
     """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     create_model(config.model, 2)
     if dataset is None:
-        dataset = segmentation.load(config.data, seed=config.seed, warn=warn)
+        dataset = load(config.data, seed=config.seed, warn=warn)
     weights = config.loss.class_weights
     if weights is not None and len(weights) != dataset.num_classes:
         raise InputError(

@@ -157,7 +157,8 @@ class _Meter:
         self._program = shared(parallel.map_batch, make_compare_views, *args)
         self._constants = parallel.replicate(setup.constants)
         self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self._latent = np.zeros(2), 0  # of the latent: totals, and images
+        # Of the latent: sums and sums of squares [2, C], and how many images they are of.
+        self._latent, self._num_images = np.zeros((2, 1)), 0
 
     def add(self, variables, images, labels, index, mask) -> None:
         """Run one batch of images in all its views."""
@@ -165,23 +166,18 @@ class _Meter:
             offset = views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
         else:
             offset = np.broadcast_to(self._grid, (len(index), *self._grid.shape))
-        outputs = [
-            views.run_views(
-                self._program,
-                variables,
-                self._constants,
-                images,
-                offset[:, start : start + self.chunk],
-            )
-            for start in range(0, self._num_views, self.chunk)
-        ]
+        args, starts = (variables, self._constants, images), range(0, self._num_views, self.chunk)
+        parts = [offset[:, start : start + self.chunk] for start in starts]
+        outputs = [views.run_views(self._program, *args, part) for part in parts]
         keep = {k: outputs[0][k][mask] for k in ("clean", "clean_latent")}
         seen = {
             k: np.concatenate([o[k] for o in outputs], axis=1)[mask]
             for k in outputs[0]
             if k not in keep
         }
-        self._add_scale(keep["clean_latent"])
+        latent = keep["clean_latent"].astype(np.float64)
+        self._latent = self._latent + np.stack([latent.sum(axis=0), (latent**2).sum(axis=0)])
+        self._num_images += len(latent)
         distance = np.ceil(np.abs(offset[mask]).max(axis=-1)).astype(np.int32)
         for name, tally in self._score(seen, keep["clean"], labels[mask], distance).items():
             self._parts.setdefault(name, []).append((np.asarray(tally[0]), np.asarray(tally[1])))
@@ -200,18 +196,11 @@ class _Meter:
             scores[name] = seen[name].sum(axis=1), np.full(len(clean), self._num_views)
         return scores
 
-    def _add_scale(self, latent: np.ndarray) -> None:
-        latent = latent.astype(np.float64)
-        totals, count = self._latent
-        sums = np.stack([latent.sum(axis=0), (latent**2).sum(axis=0)])
-        self._latent = (sums if count == 0 else totals + sums), count + len(latent)
-
     def _scale(self) -> float:
         """Root mean square distance between the latents of two different images."""
-        (total, square), count = self._latent
-        variance = (
-            np.maximum(square / count - (total / count) ** 2, 0.0) * count / max(count - 1, 1)
-        )
+        count = self._num_images
+        mean, square = self._latent / count
+        variance = np.maximum(square - mean**2, 0.0) * count / max(count - 1, 1)
         return float(np.sqrt(2.0 * variance.sum())) or 1.0
 
     def tallies(self) -> dict[str, Tally]:

@@ -140,10 +140,8 @@ def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
             setup.config, probe=dataclasses.replace(setup.config.probe, kinds=("mlp",))
         ),
     )
-    found = {
-        (facts["input"], facts["target"]): scores.mean()
-        for facts, scores in probing.run_probes(setup, variables, 64)
-    }
+    probes, _ = probing.measure_probes(setup, variables, "x", batch_size=64, bootstrap=2)
+    found = {(p.input, p.target): p.accuracy for p in probes}
     assert found[("latent", "column")] > 0.95
     assert abs(found[("permuted latent", "column")] - 0.5) < 0.15
     assert abs(found[("sorted latent", "column")] - 0.5) < 0.15

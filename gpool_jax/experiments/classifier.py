@@ -28,11 +28,7 @@ def create(config: ModelConfig, num_outputs: int, axis_name: str | None = None) 
 def make_setup(config: Any, dataset: Dataset, *, num_outputs: int, side_factor: int = 1) -> Setup:
     """Put a checked configuration and its data together.
 
-    Args:
-      config: the run's configuration, with `model` and `train`.
-      dataset: the loaded data.
-      num_outputs: classes of the task.
-      side_factor: side of the network's input, in sides of an image.
+    The network's input has `side_factor` sides of an image.
 
     Raises:
       InputError: if the image or the canvas is too small for the network.

@@ -26,17 +26,7 @@ _MEASUREMENTS = ("eval.", "probe.", "consistency.")
 def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
     """Train every run that is not finished, measure it, and write the results.
 
-    Args:
-      config: an experiment or a comparison.
-      folder: receives the run, or one sub-folder for each run of a comparison.
-      warn: receives one line per damaged file that was passed over.
-
-    Returns:
-      The result; None in a process other than the first, which alone measures.
-
-    Raises:
-      InputError: for anything that cannot be used, before anything is written.
-      RunError: if the run had to stop.
+    See `experiments.run`; a comparison has one sub-folder for each of its runs.
     """
     started = time.perf_counter()
     comparison = registry.comparison(config)
@@ -59,14 +49,9 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
 
 
 def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn = print) -> Result:
-    """Measure a finished run or comparison again, perhaps with other settings.
+    """Measure a finished run or comparison in `folder` again, perhaps with other settings.
 
-    Args:
-      trained: configuration of the run.
-      config: the same but for how it is measured and where the data lie.
-      folder: the run's folder.
-      out: receives the results.
-      warn: receives one line per damaged file that was passed over.
+    Results go to `out`.
 
     Raises:
       InputError: if `config` differs in what the training depended on.
@@ -85,13 +70,7 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
 
 
 def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = print) -> Result:
-    """Measure a network whose weights come from PyTorch.
-
-    Args:
-      config: data, network and measurements, of the kind that asks the question.
-      weights: .safetensors, or .pth with the `[torch]` extra.
-      out: receives the results.
-      warn: receives one line about a damaged cache.
+    """Measure a network whose weights come from PyTorch: .safetensors, or .pth with `[torch]`.
 
     Raises:
       InputError: if the weights do not fit, before anything is written.
@@ -157,13 +136,9 @@ def check_overrides(trained: Any, config: Any) -> None:
 
 
 def write(measured: Measured, out: Path, started: float, warn: Warn) -> Result:
-    """Write everything that was measured; the folder is made.
+    """Write results.json, per_image.npz, report.html and further files; the folder is made.
 
-    Args:
-      measured: what was measured.
-      out: receives results.json, per_image.npz, report.html and further files.
-      started: `time.perf_counter()` of the start.
-      warn: receives one line if the report cannot be written.
+    `started` is the `time.perf_counter()` of the start.
     """
     extra = measured.result.environment
     machine = environment(time.perf_counter() - started)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpool_jax.errors import RunError
 from gpool_jax.experiments import driver, registry, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.models import cost
 from gpool_jax.report.estimate import Estimate
@@ -23,20 +24,12 @@ _VALIDATION = 256
 
 
 def run(
-    config: Any,
-    *,
-    report: Callable[[Estimate], None] = lambda _: None,
-    warn: Callable[[str], None] = print,
+    config: Any, *, report: Callable[[Estimate], None] = lambda _: None, warn: Warn = print
 ) -> list[Estimate]:
     """Prepare every run of a configuration as for training, and time a few steps of each kind.
 
-    Writes nothing. The data are loaded, so that mistakes in them or in the
-    configuration are found.
-
-    Args:
-      config: one of the classes of `gpool_jax.config.KINDS`.
-      report: receives each estimate as soon as it is made.
-      warn: receives one line about a damaged cache of the data.
+    Writes nothing. The data are loaded, so that mistakes in them or in the configuration
+    are found. `report` receives each estimate as soon as it is made.
 
     Returns:
       One estimate per group of runs that differ in their seed only.

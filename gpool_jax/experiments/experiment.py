@@ -70,13 +70,7 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One finished run of a comparison.
-
-    Attributes:
-      result: the numbers.
-      arrays: its per_image.npz.
-      events: its metrics.jsonl.
-    """
+    """One finished run of a comparison: its result, per_image.npz and metrics.jsonl."""
 
     result: Result
     arrays: dict[str, np.ndarray]
@@ -87,9 +81,8 @@ class Member:
 class Comparison:
     """Several runs put in one table.
 
-    Attributes:
-      members: configuration of each run, by the name of its folder.
-      combine: compares the finished runs; writes nothing.
+    `members` gives each run's configuration by the name of its folder; `combine` compares the
+    finished runs, and writes nothing.
     """
 
     members: Callable[[Any], dict[str, Any]]

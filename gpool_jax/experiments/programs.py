@@ -2,38 +2,28 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
 from gpool_jax.train import parallel
 
-R = TypeVar("R")
-# Programs kept of each kind: more than the arms of one comparison.
-_KEPT = 16
-_caches: list[Any] = []
 
+def shared(map_program: Callable, make: Callable, *args: Any) -> parallel.Program:
+    """Return `map_program(make(*args))`, made once for equal arguments, which must be hashable.
 
-def shared(make: Callable[..., R]) -> Callable[..., R]:
-    """Make a mapped program once for equal arguments, which must be hashable.
-
-    The decorated function maps a program over the devices (`parallel.map_batch`,
-    `parallel.map_train_step`); the mapping and the devices count as arguments.
+    The mapping (`parallel.map_batch`, `parallel.map_train_step`) and the devices count as
+    arguments.
     """
+    return _make((parallel.mapping(), *jax.devices()), map_program, make, *args)
 
-    @functools.lru_cache(maxsize=_KEPT)
-    def cached(_place: tuple, *args: Any) -> R:
-        return make(*args)
 
-    @functools.wraps(make)
-    def call(*args: Any) -> R:
-        return cached((parallel.mapping(), *jax.devices()), *args)
-
-    _caches.append(cached)
-    return call
+# More programs than all arms of one comparison need.
+@functools.lru_cache(maxsize=64)
+def _make(_place: tuple, map_program: Callable, make: Callable, *args: Any) -> parallel.Program:
+    return map_program(make(*args))
 
 
 def forget() -> None:
     """Let go of all programs and their memory."""
-    for cache in _caches:
-        cache.cache_clear()
+    _make.cache_clear()

@@ -39,30 +39,20 @@ EXPERIMENTS: dict[type, Experiment] = {
     ),
 }
 COMPARISONS: dict[type, Comparison] = {
-    kinds.ComparisonConfig: Comparison(
-        members=position_comparison.members, combine=position_comparison.combine
-    ),
+    kinds.ComparisonConfig: Comparison(position_comparison.members, position_comparison.combine),
     kinds.InvarianceComparisonConfig: Comparison(
-        members=invariance_comparison.members, combine=invariance_comparison.combine
+        invariance_comparison.members, invariance_comparison.combine
     ),
 }
 
 
 def experiment(config: Any) -> Experiment:
-    """The experiment of a single run's configuration.
-
-    Raises:
-      TypeError: if it is none.
-    """
+    """The experiment of a single run's configuration; a `TypeError` if it is none."""
     return _find(EXPERIMENTS, config)
 
 
 def comparison(config: Any) -> Comparison | None:
-    """The comparison that a configuration asks for; None for a single run.
-
-    Raises:
-      TypeError: if the configuration is neither.
-    """
+    """The comparison of a configuration, None for a single run; a `TypeError` if it is neither."""
     if type(config) in EXPERIMENTS:
         return None
     return _find(COMPARISONS | EXPERIMENTS, config)

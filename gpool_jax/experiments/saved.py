@@ -17,13 +17,7 @@ from gpool_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One set of weights.
-
-    Attributes:
-      name: "best", "step N" or "imported".
-      step: training steps behind it.
-      variables: as `model.apply` takes them.
-    """
+    """Weights, as `model.apply` takes them: "best", "step N" or "imported", and their steps."""
 
     name: str
     step: int
@@ -67,13 +61,9 @@ def open_checkpoints(config: TrainConfig, folder: Path) -> Checkpoints:
 
 
 def load(setup: Any, run: Path, select_by: str, warn: Callable[[str], None]) -> Snapshots:
-    """Read the checkpoints that are measured: the milestones and the best.
+    """Read the checkpoints of a run that are measured: the milestones and the best.
 
-    Args:
-      setup: a `training.Setup`.
-      run: the run's folder.
-      select_by: the number that picked the best checkpoint.
-      warn: receives one line per checkpoint that cannot be read.
+    `setup` is a `training.Setup`; `select_by` is the number that picked the best.
 
     Raises:
       InputError: if the run has no readable checkpoint.

@@ -52,13 +52,7 @@ class Design:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """A checked configuration, its data and its network.
-
-    Attributes:
-      config: the run's configuration.
-      dataset: its `data.split.Splits`, with the classes of its kind.
-      create_model, num_outputs, input_shape: see `Design`.
-    """
+    """A checked configuration, its `data.split.Splits` and its network; see `Design`."""
 
     config: Any
     dataset: Any
@@ -129,17 +123,16 @@ class Recipe:
 
 def make_step(setup: Setup, recipe: Recipe, feed: loop.Feed) -> parallel.Program:
     """The training step of a run, over all devices."""
-    return _step_program(setup.design, recipe.make_loss_fn, feed.fetch)
+    args = setup.design, recipe.make_loss_fn, feed.fetch
+    return shared(parallel.map_train_step, _make_step, *args)
 
 
-@shared
-def _step_program(design: Design, make_loss_fn: Callable, fetch: Callable) -> parallel.Program:
+def _make_step(design: Design, make_loss_fn: Callable, fetch: Callable) -> Callable:
     def fetch_batch(data: Any, inputs: Any) -> dict[str, Any]:
         return fetch(data["resident"], inputs) | {name: data[name] for name in CONSTANTS}
 
-    optimizer = make_optimizer(design.config.train)
     loss_fn = make_loss_fn(design, parallel.AXIS)
-    return parallel.map_train_step(make_train_step(loss_fn, optimizer, fetch_batch, parallel.AXIS))
+    return make_train_step(loss_fn, make_optimizer(design.config.train), fetch_batch, parallel.AXIS)
 
 
 def check_alike(setup: Setup) -> None:
@@ -153,48 +146,47 @@ def make_validate(
 ) -> Callable[[TrainState], dict[str, float]]:
     """Validation of a state on every validation image, the same each time.
 
-    Args:
-      setup: the run's setup.
-      make_program: design to the device program `(variables, data, inputs) -> loss and
-        accuracy` of each image; it begins with `resident.fetch(data["resident"], inputs)`.
-      batch_size: images per device and pass, at most.
+    `make_program` makes the device program `(variables, data, inputs) -> loss and accuracy`
+    of each image; it begins with `resident.fetch(data["resident"], inputs)`.
     """
     val = setup.dataset.val.draw(setup.config.train.num_val, seed=setup.config.seed)
     data = parallel.replicate(setup.data_of(val))
-    run = _validation_program(setup.design, make_program)
-
-    def on_share(variables: Any, index: np.ndarray) -> dict[str, np.ndarray]:
-        return parallel.unshard(run(variables, data, parallel.shard(val.inputs(index))))
-
-    return _mean_of_batches(on_share, len(val), batch_size)
-
-
-@shared
-def _validation_program(design: Design, make_program: Callable) -> Callable:
-    return parallel.map_batch(make_program(design))
-
-
-def _mean_of_batches(
-    on_share: Callable[[Any, np.ndarray], dict[str, np.ndarray]], num_images: int, batch_size: int
-) -> Callable[[TrainState], dict[str, float]]:
-    """Means over all images; every process takes its share of each batch.
-
-    Args:
-      on_share: `(variables, rows) -> numbers` of each of these rows.
-      num_images: rows are in [0, num_images).
-      batch_size: images per device and pass, at most.
-    """
-    per_device = min(batch_size, -(-num_images // jax.device_count()))
-    batches = resident.padded_batches(num_images, jax.device_count() * per_device)
+    run = shared(parallel.map_batch, make_program, setup.design)
 
     def validate(state: TrainState) -> dict[str, float]:
-        variables, parts = evaluated_variables(state), []
-        for batch in batches:
-            outputs = parallel.gather(on_share(variables, processes.own_share(batch["index"])))
-            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
-        return {k: float(np.concatenate([p[k] for p in parts]).mean()) for k in parts[0]}
+        variables = evaluated_variables(state)
+
+        def run_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
+            return parallel.unshard(run(variables, data, parallel.shard(val.inputs(rows))))
+
+        outputs = run_batches(run_rows, len(val), batch_size, together=True)
+        return {name: float(values.mean()) for name, values in outputs.items()}
 
     return validate
+
+
+def run_batches(
+    run_rows: Callable[[np.ndarray], dict[str, np.ndarray]],
+    num_images: int,
+    batch_size: int,
+    *,
+    together: bool = False,
+) -> dict[str, np.ndarray]:
+    """Outputs [N, ...] of all images, at most `batch_size` per device and pass.
+
+    `run_rows` takes rows [B] to outputs [B, ...]. `together`, every process runs its share of
+    each batch and receives all outputs; otherwise the calling process runs everything.
+    """
+    devices = jax.device_count() if together else jax.local_device_count()
+    per_device = min(batch_size, -(-num_images // devices))
+    parts = []
+    for batch in resident.padded_batches(num_images, devices * per_device):
+        if together:
+            outputs = parallel.gather(run_rows(processes.own_share(batch["index"])))
+        else:
+            outputs = run_rows(batch["index"])
+        parts.append({name: value[batch["mask"]] for name, value in outputs.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def make_feed(setup: Setup) -> loop.Feed:
@@ -221,12 +213,8 @@ def train(
 ) -> TrainState:
     """Train in a folder, or go on with what is in it.
 
-    Args:
-      setup: the run's setup.
-      recipe: the recipe of its kind.
-      folder: receives config.json, data.json, metrics.jsonl and checkpoints/.
-      title: heading of the progress bar; None: the recipe's.
-      warn: receives one line per damaged file that was passed over.
+    The folder receives config.json, data.json, metrics.jsonl and checkpoints/; `title` is the
+    heading of the progress bar, if not the recipe's.
 
     Raises:
       InputError: if the folder holds a run of another config, or the processes that

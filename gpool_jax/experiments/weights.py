@@ -1,7 +1,6 @@
 """Weights that come from PyTorch, read into the network that they belong to."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from gpool_jax.config import ModelConfig, SegmentationConfig
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
@@ -20,7 +20,7 @@ _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 def load_classifier(
     config: Any,
     path: Path,
-    warn: Callable[[str], None],
+    warn: Warn,
     *,
     side_factor: int = 1,
     num_cells: int | None = None,
@@ -29,54 +29,41 @@ def load_classifier(
 
     The head, the number of outputs, the stem and the width are read off the
     file; the network's name, its padding and its antialiasing, which leave no
-    trace in weights, come from the configuration.
-
-    Args:
-      config: data, network and measurements.
-      path: .safetensors, or .pth with the `[torch]` extra.
-      warn: receives one line about a damaged cache.
-      side_factor: side of the network's input, in sides of an image.
-      num_cells: outputs of a location task; None: the task is recognition.
+    trace in weights, come from the configuration. A location task has `num_cells` outputs.
 
     Raises:
       InputError: if the weights do not fit.
     """
     state_dict = models.read_state_dict(path)
     detected = models.describe(state_dict)
+    outputs = detected["num_outputs"]
     config = dataclasses.replace(config, model=_fit_model(config.model, detected))
-    model = classifier.create(config.model, detected["num_outputs"])
+    model = classifier.create(config.model, outputs)
     # A side that any network takes: weights are checked before data is read.
     variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
     channels = dataset.train.image_shape[-1]
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
-    setup = classifier.make_setup(
-        config, dataset, num_outputs=detected["num_outputs"], side_factor=side_factor
-    )
+    setup = classifier.make_setup(config, dataset, num_outputs=outputs, side_factor=side_factor)
     notes = [
-        f"Weights of {path.name}: {detected['head']} head with {detected['num_outputs']} outputs, "
+        f"Weights of {path.name}: {detected['head']} head with {outputs} outputs, "
         f"width {config.model.width:g}, stem {config.model.stem or 'of the network'}; padding "
         f"{config.model.padding} and antialias {config.model.antialias} as given (weights do not "
         "tell)."
     ]
     needed = num_cells or dataset.num_classes
-    if detected["num_outputs"] != needed:
+    if outputs != needed:
         task = "location" if num_cells else "recognition"
         notes.append(
-            f"The head has {detected['num_outputs']} outputs and {task} needs {needed}: only the "
+            f"The head has {outputs} outputs and {task} needs {needed}: only the "
             "probes are measured."
         )
-    return setup, _imported(variables, notes, fits_task=detected["num_outputs"] == needed)
+    imported = [Snapshot("imported", 0, variables)]
+    return setup, Snapshots(imported, notes, fits_task=outputs == needed)
 
 
-def _imported(variables: Any, notes: list[str], *, fits_task: bool = True) -> Snapshots:
-    return Snapshots([Snapshot("imported", 0, variables)], notes, fits_task=fits_task)
-
-
-def load_segmenter(
-    config: SegmentationConfig, path: Path, warn: Callable[[str], None]
-) -> tuple[Setup, Snapshots]:
+def load_segmenter(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
     """Read weights into the segmentation network that they belong to.
 
     The architecture, the depth of its encoder, the width and the number of
@@ -116,7 +103,7 @@ def load_segmenter(
         f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
         f"{model_config.padding} (weights do not tell).",
     ]
-    return setup, _imported(variables, notes)
+    return setup, Snapshots([Snapshot("imported", 0, variables)], notes)
 
 
 def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:

@@ -46,10 +46,7 @@ def make(folder: Path) -> None:
 def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> None:
     """Make the folder of a run, or check that it is this config's and this data's.
 
-    Args:
-      folder: the run's folder; receives config.json, and data.json if `data` is given.
-      config: the run's configuration.
-      data: the data's fingerprint, wherever they lie.
+    Writes config.json and, if the data's fingerprint is given, data.json.
 
     Raises:
       InputError: naming the fields in which the configs or the data differ.
@@ -107,11 +104,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def read_config(folder: Path) -> Any:
-    """Read the config of a run.
-
-    Raises:
-      InputError: if the folder is not that of a run.
-    """
+    """Read the config of a run; an `InputError` if the folder is not that of a run."""
     if not (folder / "config.json").is_file():
         raise InputError(f"`run`: {folder} is not the folder of a training run (no config.json).")
     return plain.from_dict(_read_json(folder / "config.json"))

@@ -26,9 +26,7 @@ from gpool_jax.report.overlays import Overlay
 def with_rankings(config: Any, names: tuple[str, ...]) -> tuple[Any, list[Ranking]]:
     """A configuration whose regions are those of ranking files, and the rankings.
 
-    Args:
-      config: the attack's configuration.
-      names: files or folders; none: the configuration stays, rankings are computed later.
+    Without files the configuration stays as it is, and rankings are computed later.
 
     Raises:
       InputError: if a file is no ranking, or one of another feature, or was made on
@@ -55,11 +53,7 @@ def with_rankings(config: Any, names: tuple[str, ...]) -> tuple[Any, list[Rankin
 
 
 def measure(target: Target, rankings: list[Ranking]) -> Measured:
-    """Attack a network.
-
-    Args:
-      target: from `subjects.open_run` or `open_weights`.
-      rankings: from `with_rankings`; none: they are computed.
+    """Attack a network with rankings of files; without any, they are computed.
 
     Raises:
       InputError: for splits that overlap, or counts beyond the channels.
@@ -115,11 +109,7 @@ def _known_splits(rankings: list[Ranking]) -> list[str]:
 
 
 def _without_random(rankings: list[Ranking], notes: list[str]) -> list[Ranking]:
-    """Rankings but the random ones, which `random` channels, drawn many times, stand for.
-
-    Raises:
-      InputError: if none is left.
-    """
+    """Rankings but the random ones, which `random` channels, drawn many times, stand for."""
     kept = [ranking for ranking in rankings if ranking.method != RANDOM]
     if len(kept) < len(rankings):
         notes.append(

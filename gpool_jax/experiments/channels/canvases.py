@@ -27,11 +27,8 @@ class CanvasSubject:
     """A GAPNet or one of its kin: every image in every cell; see `Subject`.
 
     What is measured is the head's accuracy on its task and, for both tasks, that of
-    linear probes of the pooled latent, which are fitted on the ranking images with
-    all channels in place and never again.
-
-    Attributes:
-      probes: "location" and "recognition" to (kernel [C, K], bias [K]).
+    linear probes (kernel [C, K], bias [K]) of the pooled latent, which are fitted on the
+    ranking images with all channels in place and never again.
     """
 
     # The head is two matmuls; there is nothing to save.
@@ -40,11 +37,7 @@ class CanvasSubject:
     class_names: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):
-        """Check what is asked of the network.
-
-        Raises:
-          InputError: for an unknown feature or region, or one without a cell.
-        """
+        """Check the feature and regions that are asked for, or raise an `InputError`."""
         config = setup.config
         model, n, task = config.model, config.n, config.task
         if model.head == "permutenet" or model.permute_at != "gap":

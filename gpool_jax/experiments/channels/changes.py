@@ -24,13 +24,10 @@ FULL, EMPTY, PREVIOUS = "full", "empty", "previous"
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """How to come to a mask.
+    """How to come to a mask from `base`: "full" (nothing removed), "empty" or "previous".
 
-    Attributes:
-      base: "full" (nothing removed), "empty" (everything removed) or "previous".
-      channels: int32 [n], that change.
-      signs: float32 [n]: 1 where a channel comes back, -1 where it goes, 0 where the
-        entry only fills up the array.
+    `channels` int32 [n] change; `signs` float32 [n] are 1 where a channel comes back, -1 where
+    it goes, 0 where the entry only fills up the array.
     """
 
     base: str
@@ -110,12 +107,7 @@ class ChangeSweep:
         )
 
     def counts(self, variables: Variables, inputs: Batch) -> dict[str, np.ndarray]:
-        """Counts [B, M, ...] of a batch, on the host.
-
-        Args:
-          variables: the network's weights, replicated.
-          inputs: `features` [devices, share, 1, ...] and `labels` of the batch.
-        """
+        """Counts [B, M, ...] of a batch (`features` [devices, share, 1, ...]), on the host."""
         full = self._start(variables, {}, inputs)
         empty: dict[bool, Responses] = {}
         responses, counts = full, []

@@ -34,37 +34,27 @@ class Ranking:
     feature: str | None = None
 
 
-def to_text(ranking: Ranking, *, authors_format: bool = False) -> str:
-    """A ranking as JSON: in our format, or only its region and channels as the authors publish."""
-    content: dict[str, Any] = {ranking.region: ranking.order.tolist()}
-    if not authors_format:
-        if ranking.scores is not None:
-            content["scores"] = [float(score) for score in ranking.scores]
-        content |= {
-            "method": ranking.method,
-            "n": ranking.num_images,
-            "split": list(ranking.splits),
-            "feature": ranking.feature,
-        }
-    return json.dumps(content) + "\n"
-
-
 def to_files(rankings: list[Ranking], *, authors_format: bool = False) -> dict[str, str]:
-    """Rankings as text files: ranking_METHOD_REGION.json to its content."""
-    return {
+    """Rankings as JSON files: ranking_METHOD_REGION.json to its content.
+
+    It is in our format, or only the region and its channels as the authors publish theirs.
+    """
+    files = {}
+    for ranking in rankings:
+        content: dict[str, Any] = {ranking.region: ranking.order.tolist()}
+        if not authors_format:
+            if ranking.scores is not None:
+                content["scores"] = [float(score) for score in ranking.scores]
+            content |= {"method": ranking.method, "n": ranking.num_images}
+            content |= {"split": list(ranking.splits), "feature": ranking.feature}
         # A region may hold what no file name takes.
-        f"ranking_{ranking.method}_{ranking.region.replace('/', 'of').replace(',', '_')}.json": (
-            to_text(ranking, authors_format=authors_format)
-        )
-        for ranking in rankings
-    }
+        region = ranking.region.replace("/", "of").replace(",", "_")
+        files[f"ranking_{ranking.method}_{region}.json"] = json.dumps(content) + "\n"
+    return files
 
 
 def read_all(names: tuple[str, ...]) -> list[Ranking]:
-    """Read rankings from files and folders.
-
-    Args:
-      names: files of either format, or folders that `gpool rank` wrote.
+    """Read rankings from files of either format, and from folders that `gpool rank` wrote.
 
     Raises:
       InputError: naming the file that is missing or no ranking.

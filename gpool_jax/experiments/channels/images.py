@@ -2,11 +2,12 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
+from gpool_jax.data.split import Split
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.training import Setup
 from gpool_jax.train import parallel
@@ -16,16 +17,10 @@ from gpool_jax.train.events import Progress
 _SHARED = 0.01
 
 
-class _Split(Protocol):
-    def __len__(self) -> int: ...
-
-    def batch(self, index: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
 class Images:
     """Images of some splits of a run, one after the other, in batches over devices."""
 
-    def __init__(self, splits: list[_Split], count: int | None, batch_size: int):
+    def __init__(self, splits: list[Split], count: int | None, batch_size: int):
         """Pick `count` images, evenly spread over the splits (all if None)."""
         self._splits = splits
         ends = np.cumsum([len(split) for split in splits])
@@ -55,10 +50,7 @@ class Images:
         return out
 
     def batches(self, title: str) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """Every image once: (inputs [B, ...], mask [B]), the last batch filled up.
-
-        Shows its progress under a title.
-        """
+        """Every image once, its progress shown: (inputs [B, ...], mask [B]), the last filled up."""
         starts = range(0, len(self), self._batch)
         progress = Progress(len(starts), 0, self._batch, title)
         try:
@@ -79,17 +71,10 @@ def images_of(setup: Setup, splits: tuple[str, ...], count: int | None, batch_si
 def map_images(
     run: Callable, variables: Mapping[str, Any], data: Any, images: Images, *, title: str
 ) -> dict[str, np.ndarray]:
-    """Run a device program over all images.
+    """Outputs {name: [N, ...]} of a device program for all images, on the host.
 
-    Args:
-      run: from `parallel.map_batch`, so that it is compiled once for several calls.
-      variables: the network's weights.
-      data: what every batch shares.
-      images: what it is run on.
-      title: heading of the progress bar.
-
-    Returns:
-      What the program returns, {name: [N, ...]}, on the host.
+    `run` comes from `parallel.map_batch`, so that it is compiled once for several calls;
+    `data` is what every batch shares, `title` the heading of the progress bar.
     """
     variables, data = parallel.replicate(variables), parallel.replicate(data)
     parts = []
@@ -100,10 +85,7 @@ def map_images(
 
 
 def check_disjoint(setup: Setup, ranked: tuple[str, ...], judged: tuple[str, ...]) -> list[str]:
-    """Compare the images of two groups of splits, where they are in memory.
-
-    Returns:
-      A note, if a few are the same.
+    """Note if a few images of two groups of splits, where they are in memory, are the same.
 
     Raises:
       InputError: if the groups share a split, or more than a few images.

@@ -26,11 +26,7 @@ class PixelSubject:
     views = 1
 
     def __init__(self, setup: Setup):
-        """Check what is asked of the network.
-
-        Raises:
-          InputError: for an unknown feature or region, or one without pixels.
-        """
+        """Check the feature and regions that are asked for, or raise an `InputError`."""
         config = setup.config.rank
         self.setup, self.name = setup, setup.config.model.name
         self.feature, self.grid = config.feature, config.grid

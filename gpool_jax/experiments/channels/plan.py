@@ -66,11 +66,7 @@ class Plan:
 
 
 def resolve_counts(config: AttackConfig, num_channels: int) -> tuple[tuple[int, ...], int]:
-    """Numbers of channels that are removed, ascending, and the one for tables.
-
-    Raises:
-      InputError: for a number above the channel count.
-    """
+    """Numbers of channels that are removed, ascending, and the one for tables; or `InputError`."""
     own = () if config.table_count is None else (config.table_count,)
     for name, given in (("counts", config.counts), ("table_count", own)):
         for count in given:
@@ -92,13 +88,9 @@ def make_plan(
     *,
     seed: int,
 ) -> Plan:
-    """Lay out every set of channels.
+    """Lay out every set of channels that is removed.
 
-    Args:
-      config: how many channels, and what they are put to.
-      rankings: rankings to attack with.
-      activation: mean [C] and variance [C], for matched controls.
-      seed: seed of the controls.
+    Matched controls are drawn by `activation`, the mean [C] and variance [C] of the channels.
     """
     channels = len(activation[0])
     counts, table_count = resolve_counts(config, channels)

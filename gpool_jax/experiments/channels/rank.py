@@ -22,12 +22,7 @@ _SEED = 0
 
 
 def measure(target: Target, *, authors_format: bool = False) -> Measured:
-    """Rank the channels of a network.
-
-    Args:
-      target: from `subjects.open_run` or `open_weights`.
-      authors_format: give the rankings as the authors publish theirs.
-    """
+    """Rank the channels of a network; perhaps as files like those that the authors publish."""
     subject = target.subject
     setup, config = subject.setup, subject.setup.config.rank
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
@@ -51,14 +46,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
 def score_channels(
     subject: Subject, variables: Variables, images: Images, methods: tuple[str, ...]
 ) -> ChannelScores:
-    """Score the channels of a network.
-
-    Args:
-      subject: the network.
-      variables: its weights.
-      images: to rank on.
-      methods: among `ops.METHODS`.
-    """
+    """Score the channels of a network by methods among `ops.METHODS`."""
     look = parallel.map_batch(mirrored.make_look(subject))
     seen = map_images(look, variables, {}, images, title="plain and mirrored")
     notes: list[str] = []
@@ -140,6 +128,7 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
         )
         correlation = np.array([ops.rank_correlation(scores.mean, row) for row in again])
         low, high = np.quantile(correlation, [0.025, 0.975])
+        order, others = ops.rank_channels(scores.mean), ops.rank_channels(again)
         found.append(
             Stability(
                 method=method,
@@ -147,9 +136,7 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
                 correlation=float(correlation.mean()),
                 low=float(low),
                 high=float(high),
-                overlap=_overlap(
-                    ops.rank_channels(scores.mean), ops.rank_channels(again), config.overlap
-                ),
+                overlap=_overlap(order, others, config.overlap),
                 num_images=scores.num_images,
             )
         )

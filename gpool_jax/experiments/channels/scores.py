@@ -7,12 +7,10 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One method's scores for one region.
+    """One method's scores for one region: `mean` float64 [C], which channels are ranked by.
 
-    Attributes:
-      mean: float64 [C], over images: what channels are ranked by.
-      per_image: float32 [N, C]; None for a method that looks at no image.
-      weights: [N], 0 for an image that says nothing about the region.
+    It is the mean of `per_image` float32 [N, C], None for a method that looks at no image,
+    with `weights` [N], 0 for an image that says nothing about the region.
     """
 
     mean: np.ndarray
@@ -33,11 +31,8 @@ ScoreTable = dict[tuple[str, str], Scores]
 class ChannelScores:
     """Scores of a network's channels by every method, for every region.
 
-    Attributes:
-      scores: by (method, region).
-      activation: mean [C] and variance [C] of the channels over images and space.
-      num_images: images ranked on.
-      notes: what could not be scored, and how exact the integration is.
+    `activation` is the mean [C] and variance [C] of the channels over the `num_images` ranked
+    on and space; `notes` say what could not be scored, and how exact the integration is.
     """
 
     scores: ScoreTable

@@ -55,10 +55,7 @@ class Subject(Protocol):
     def region_losses(
         self, variables: Variables, features: Arrays, labels: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Loss [R', B] of each measured region and image; weights [R', B].
-
-        A weight is 1, or 0 where the region of an image has no label.
-        """
+        """Loss of measured regions and images; weights, 0 where there is no label: [R', B] each."""
 
     def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """Counts int32 [B, R', ...] of each measured region and image."""
@@ -100,13 +97,10 @@ def measured_boxes(boxes: dict[str, Box]) -> list[str]:
 def open_regions(
     names: tuple[str, ...], mask_of: Callable[[Box], np.ndarray], *, empty: str, whole: str
 ) -> tuple[dict[str, Box], np.ndarray]:
-    """The boxes of named regions, and the masks of `measured_boxes`: bool [R', ...].
+    """The boxes of named regions (`ops.region_box`), and masks of `measured_boxes`, bool [R', ...].
 
-    Args:
-      names: see `ops.region_box`.
-      mask_of: a box to the pixels or cells in it.
-      empty: what is wrong with a region without any, in words.
-      whole: the name of all of them together.
+    `mask_of` gives the pixels or cells in a box; `empty` says what is wrong with a region
+    without any, and `whole` is the name of all of them together.
 
     Raises:
       InputError: for a name that stands for no region, for an empty region, and for one
@@ -129,11 +123,7 @@ def open_regions(
 
 
 def count_channels(setup: Setup, feature: str) -> int:
-    """Channels of a named feature map.
-
-    Raises:
-      InputError: naming the feature maps that there are.
-    """
+    """Channels of a feature map; an `InputError` that names the maps if there is no such."""
     x = jax.ShapeDtypeStruct(setup.input_shape, jnp.float32)
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), x)
     _, features = jax.eval_shape(setup.model.apply, variables, x)

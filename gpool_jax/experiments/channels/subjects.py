@@ -13,13 +13,7 @@ from gpool_jax.experiments.training import Setup
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """A network that is ready to be ranked and attacked.
-
-    Attributes:
-      subject: the network and its task.
-      variables: its weights.
-      notes: where they come from.
-    """
+    """A network that is ready to be ranked and attacked, and notes on where it is from."""
 
     subject: Subject
     variables: Variables
@@ -27,11 +21,7 @@ class Target:
 
 
 def make_subject(setup: Setup) -> Subject:
-    """The subject of a setup, by its kind.
-
-    Raises:
-      InputError: if channels cannot be ranked in networks of this kind.
-    """
+    """The subject of a setup, by its kind; an `InputError` if channels cannot be ranked in it."""
     make = registry.experiment(setup.config).make_subject
     if make is None:
         raise InputError(f"channels are not ranked in a {type(setup.config).__name__}.")
@@ -60,11 +50,7 @@ def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
 
 
 def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
-    """Open a file of weights: .safetensors, or .pth with the `[torch]` extra.
-
-    Raises:
-      InputError: if the weights do not fit.
-    """
+    """Open a file of weights, .safetensors or .pth with the `[torch]` extra, if they fit."""
     setup, snapshots = registry.experiment(config).load_weights(config, weights, warn)
     if not snapshots.fits_task:
         raise InputError(

@@ -16,13 +16,10 @@ from gpool_jax.train import parallel
 
 @dataclasses.dataclass(frozen=True)
 class SweepCounts:
-    """Counts of a sweep, and how long it took.
+    """Counts of a sweep, int [M, N, R', ...]: each mask, image and measured region.
 
-    Attributes:
-      counts: name to int [M, N, R', ...]: each mask, image and measured region.
-      seconds: duration of the sweep, without the compilation.
-      plain_seconds: duration of one evaluation of the same images, nothing removed.
-      num_images: N.
+    `seconds` is the sweep's duration, `plain_seconds` that of one evaluation of the same
+    `num_images` images with nothing removed, both without the compilation.
     """
 
     counts: dict[str, np.ndarray]
@@ -42,14 +39,8 @@ def sweep(
 ) -> SweepCounts:
     """Measure every mask of a plan on every image.
 
-    Args:
-      subject: the network.
-      variables: its weights.
-      images: to measure on.
-      plan: the masks.
-      mean: [C], which removed channels may be put to.
-      masks_per_pass: masks that are held in memory at once, where the head is run
-        for many side by side.
+    Removed channels may be put to `mean` [C]; `masks_per_pass` masks are held in memory at
+    once, where the head is run for many side by side.
     """
     encoder, plain = make_programs(subject)
     runner = make_runner(subject, plan, mean, masks_per_pass)

@@ -1,14 +1,8 @@
 """Shift augmentation, AugShift and BlurPool side by side, over several seeds."""
 
 import dataclasses
-from typing import Any
 
-from gpool_jax.config import (
-    InvarianceComparisonConfig,
-    InvarianceConfig,
-    ShiftConfig,
-    plain,
-)
+from gpool_jax.config import InvarianceComparisonConfig, InvarianceConfig, plain
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.invariance.training import network_name
 from gpool_jax.experiments.measures import consistency, tallies
@@ -18,7 +12,16 @@ from gpool_jax.report import Measurement, Result
 
 def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
     """Each arm's config at the first seed, by the name of its sub-folders."""
-    taps = config.model.antialias
+    plain_model = dataclasses.replace(config.model, antialias=0)
+    single = InvarianceConfig(
+        n=config.n,
+        seed=config.seed,
+        data=config.data,
+        model=plain_model,
+        train=config.train,
+        consistency=config.consistency,
+        probe=config.probe,
+    )
     arms: dict[str, InvarianceConfig] = {}
     for arm in config.arms:
         augment = "shift" in arm
@@ -29,26 +32,12 @@ def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfi
             # Unshifted, unmirrored views would be copies: one is enough.
             views=config.shift.views if augment or config.data.flip else 1,
         )
-        arms[arm] = _single(config, shift, taps if "blurpool" in arm else 0)
+        model = config.model if "blurpool" in arm else plain_model
+        arms[arm] = dataclasses.replace(single, shift=shift, model=model)
     for weight in config.weights:
         shift = dataclasses.replace(config.shift, augment=True, weight=weight)
-        arms[f"augshift_weight{weight:g}"] = _single(config, shift, 0)
+        arms[f"augshift_weight{weight:g}"] = dataclasses.replace(single, shift=shift)
     return arms
-
-
-def _single(
-    config: InvarianceComparisonConfig, shift: ShiftConfig, antialias: Any
-) -> InvarianceConfig:
-    return InvarianceConfig(
-        n=config.n,
-        seed=config.seed,
-        data=config.data,
-        model=dataclasses.replace(config.model, antialias=antialias),
-        train=config.train,
-        shift=shift,
-        consistency=config.consistency,
-        probe=config.probe,
-    )
 
 
 def members(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
@@ -62,23 +51,30 @@ def members(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfig]:
 
 def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> Measured:
     """Put every arm's measurements together over its seeds, and the differences of arms."""
-    arms = _tallies_of_arms(config, members)
-    bootstrap = config.consistency.bootstrap
-    measurements = []
-    for arm, shifted in arms.items():
-        measurements += tallies.summarise(arm, shifted, bootstrap=bootstrap)
-    for versus, others in _contrasts(config, arms).items():
-        for arm in others:
-            measurements += tallies.compare(
-                arm, arms[arm], versus, arms[versus], bootstrap=bootstrap
-            )
+    bootstrap, names = config.consistency.bootstrap, _names(config)
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    arms, measurements = {}, []
+    for arm, name in names.items():
+        runs = [members[f"{arm}-seed{seed}"] for seed in seeds]
+        shifted = [tallies.from_arrays(run.arrays, run.result.measurements) for run in runs]
+        arms[name] = tallies.stack(shifted)
+        measurements += tallies.summarise(name, arms[name], bootstrap=bootstrap)
+    for name, versus in _contrasts(names):
+        pair = name, arms[name], versus, arms[versus]
+        measurements += tallies.compare(*pair, bootstrap=bootstrap)
+    notes = sentences(measurements) + consistency.caveats(config)
+    if config.num_seeds < 5:
+        notes.append(
+            f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds "
+            "differ: intervals are too narrow where seeds matter more than images (see per_seed)."
+        )
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
         config=plain.to_dict(config),
         probes=combine_probes(members, config.n, bootstrap),
         curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
-        notes=sentences(measurements) + consistency.caveats(config) + _few_seeds(config),
+        notes=notes,
         measurements=measurements,
     )
     return Measured(result)
@@ -95,37 +91,15 @@ def _names(config: InvarianceComparisonConfig) -> dict[str, str]:
     return names
 
 
-def _tallies_of_arms(
-    config: InvarianceComparisonConfig, members: dict[str, Member]
-) -> dict[str, tallies.Tallies]:
-    """Each arm's tallies over its seeds, [S, N]."""
-    seeds = range(config.seed, config.seed + config.num_seeds)
-    return {
-        name: tallies.stack(
-            [
-                tallies.from_arrays(member.arrays, member.result.measurements)
-                for member in (members[f"{arm}-seed{seed}"] for seed in seeds)
-            ]
-        )
-        for arm, name in _names(config).items()
-    }
-
-
-def _contrasts(
-    config: InvarianceComparisonConfig, shifted: dict[str, tallies.Tallies]
-) -> dict[str, list[str]]:
+def _contrasts(names: dict[str, str]) -> list[tuple[str, str]]:
     """Pairs of arms that are compared: all with the baseline, AugShift with its rivals too."""
-    names = _names(config)
-    contrasts = {}
-    for reference in ("baseline", "shift", "blurpool"):
-        if reference not in names:
-            continue
-        arms = [n for n in shifted if n != names[reference]]
-        if reference != "baseline":
-            arms = [n for n in arms if n.startswith("AugShift")]
-        if arms:
-            contrasts[names[reference]] = arms
-    return contrasts
+    return [
+        (name, names[reference])
+        for reference in ("baseline", "shift", "blurpool")
+        for name in names.values()
+        if reference in names and name != names[reference]
+        if reference == "baseline" or name.startswith("AugShift")
+    ]
 
 
 def sentences(measurements: list[Measurement]) -> list[str]:
@@ -145,15 +119,6 @@ def sentences(measurements: list[Measurement]) -> list[str]:
         if m.versus == "baseline" and m.quantity == "cell_decoding":
             said.append(f"{m.arm} against baseline: cell read from the latent {_points(m)} points.")
     return said
-
-
-def _few_seeds(config: InvarianceComparisonConfig) -> list[str]:
-    if config.num_seeds >= 5:
-        return []
-    return [
-        f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds differ: "
-        "intervals are too narrow where seeds matter more than images (see per_seed)."
-    ]
 
 
 def _points(m: Measurement) -> str:

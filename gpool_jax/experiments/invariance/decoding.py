@@ -1,18 +1,15 @@
 """Read position from the latent of a network trained on whole images."""
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.data import resident
 from gpool_jax.experiments.measures import held_out, probing, views
 from gpool_jax.experiments.measures.tallies import Tallies, Tally
 from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.programs import shared
-from gpool_jax.experiments.training import Design, Setup
+from gpool_jax.experiments.training import Setup, run_batches
 from gpool_jax.ops import probe
 from gpool_jax.report import Probe
 from gpool_jax.train import parallel
@@ -23,15 +20,9 @@ _NUM_SHIFTS = 9
 
 
 def cell_tally(setup: Setup, probes: list[Probe], scores: dict[str, np.ndarray]) -> Tallies:
-    """Tally the selected probe that reads the cell of a canvas from the latent.
+    """Tally the selected probe that reads the cell of a canvas from the latent, if there is one.
 
-    Args:
-      setup: the run's setup.
-      probes: lines of `probing.measure_probes`.
-      scores: its per-image scores.
-
-    Returns:
-      One tally, or none if the latent was not probed.
+    `probes` and `scores` are those of `probing.measure_probes`.
     """
     wanted = ("gap", "latent", "selected", "cell")
     for i, p in enumerate(probes):
@@ -46,11 +37,6 @@ def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
 
     Folds are groups of images; 0 is the best constant answer, 1 a perfect one,
     and below 0 is worse than the constant. Both axes together.
-
-    Args:
-      setup: the run's setup.
-      stimulus: what is shifted.
-      variables: the frozen network's.
 
     Returns:
       For each protocol, the sum of squares explained and in all, per image.
@@ -78,26 +64,21 @@ def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     return tallies
 
 
-@shared
-def _program(design: Design, stimulus: Stimulus, protocol: str) -> Callable:
-    return parallel.map_batch(views.make_answer_views(design, stimulus, protocol))
-
-
 def _shifted_latents(
     setup: Setup, stimulus: Stimulus, variables: Any, split: Any, protocol: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Latents [N, V, C] of randomly shifted images, and the shifts [N, V, 2] in pixels."""
-    program = _program(setup.design, stimulus, protocol)
-    bounds = views.offset_range(stimulus, setup.config.consistency, protocol)
+    config, args = setup.config.consistency, (setup.design, stimulus, protocol)
+    program = shared(parallel.map_batch, views.make_answer_views, *args)
+    bounds = views.offset_range(stimulus, config, protocol)
     constants = parallel.replicate(setup.constants)
-    devices = jax.local_device_count()
-    per_device = max(1, setup.config.consistency.batch_size // (_NUM_SHIFTS + 1))
-    per_device = min(per_device, -(-len(split) // devices))
-    latents, offsets = [], []
-    for batch in resident.padded_batches(len(split), devices * per_device):
-        offset = views.draw_offsets(bounds, protocol, batch["index"], _NUM_SHIFTS)
-        images = split.batch(batch["index"])["images"]
+
+    def run_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
+        offset = views.draw_offsets(bounds, protocol, rows, _NUM_SHIFTS)
+        images = split.batch(rows)["images"]
         outputs = views.run_views(program, variables, constants, images, offset)
-        latents.append(outputs["latent"][batch["mask"], 1:])
-        offsets.append(offset[batch["mask"]])
-    return np.concatenate(latents), np.concatenate(offsets).astype(np.float64)
+        return {"latent": outputs["latent"][:, 1:], "offset": offset}
+
+    batch_size = max(1, config.batch_size // (_NUM_SHIFTS + 1))
+    outputs = run_batches(run_rows, len(split), batch_size)
+    return outputs["latent"], outputs["offset"].astype(np.float64)

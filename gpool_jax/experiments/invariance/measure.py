@@ -1,6 +1,5 @@
 """One network trained on whole images: consistency under shift, and position decoded."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from gpool_jax.config import InvarianceConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import weights
-from gpool_jax.experiments.experiment import Measured
+from gpool_jax.experiments.experiment import Measured, Warn
 from gpool_jax.experiments.invariance import decoding, training
 from gpool_jax.experiments.measures import consistency, probing, tallies
 from gpool_jax.experiments.saved import Snapshots
@@ -16,9 +15,7 @@ from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Result
 
 
-def load_weights(
-    config: InvarianceConfig, path: Path, warn: Callable[[str], None]
-) -> tuple[Setup, Snapshots]:
+def load_weights(config: InvarianceConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
     """Read weights whose head predicts the data's classes."""
     setup, snapshots = weights.load_classifier(config, path, warn)
     if not snapshots.fits_task:

@@ -18,6 +18,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.measures import consistency, probing, views
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.train.state import TrainState
@@ -38,21 +39,9 @@ def network_name(config: InvarianceConfig) -> str:
 
 
 def prepare(
-    config: InvarianceConfig,
-    *,
-    dataset: sources.Dataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: InvarianceConfig, *, dataset: sources.Dataset | None = None, warn: Warn = print
 ) -> Setup:
-    """Check a configuration as far as it can be checked without training.
-
-    Args:
-      config: the run's configuration.
-      dataset: the data, if another run has loaded them already.
-      warn: receives one line about a damaged cache.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     classifier.create(config.model, 2)
@@ -110,21 +99,12 @@ def stimulus(setup: Setup) -> views.Stimulus:
 def make_views(
     key: jax.Array, images: jax.Array, position: jax.Array, config: ShiftConfig, *, flip: bool
 ) -> jax.Array:
-    """Differently shifted views of each image.
+    """Differently shifted views [V, B, h, w, C] of images [B, H, W, C]; crops are smaller.
 
-    Where views are shifted, all views of an image share one mirroring, so that
-    they differ by the shift alone; where they are not, each view is mirrored by
-    itself, or they would be copies.
-
-    Args:
-      key: PRNG key.
-      images: [B, H, W, C], normalised (zeros that enter are the mean colour).
-      position: int [B], each example's place in the global batch.
-      config: kind and range of the shifts.
-      flip: mirror at random.
-
-    Returns:
-      [V, B, H, W, C]; for crops H and W are smaller by 2 * max_shift.
+    Images are normalised: zeros that enter are the mean colour. Where views are shifted, all
+    views of an image share one mirroring, so that they differ by the shift alone; where they
+    are not, each view is mirrored by itself, or they would be copies. `position` int [B] is
+    each example's place in the global batch.
     """
     flip_key, shift_key = jax.random.split(key)
     room = 2 * config.max_shift if config.mode == "crop" else 0
@@ -149,12 +129,7 @@ def make_views(
 
 
 def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
-    """Cross-entropy of the views, and the invariance loss between their latents.
-
-    Args:
-      design: the design of the program.
-      axis_name: mapped axis over which batch statistics are synchronised.
-    """
+    """Cross-entropy of the views, and the invariance loss between their latents."""
     config, model = design.config, design.model(axis_name)
     shift: ShiftConfig = config.shift
 
@@ -209,10 +184,7 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         images = ops.normalise(batch["images"], data["mean"], data["std"])
         logits, _ = model.apply(variables, views.central(images, side))
         labels = batch["labels"]
-        return {
-            "loss": ops.cross_entropy(logits, labels),
-            "accuracy": logits.argmax(-1) == labels,
-        }
+        return {"loss": ops.cross_entropy(logits, labels), "accuracy": logits.argmax(-1) == labels}
 
     return validate_batch
 

@@ -64,13 +64,12 @@ def check(setup: Setup, stimulus: Stimulus) -> None:
 def caveats(config: Any) -> list[str]:
     """List what a reader of the numbers must know about the protocols."""
     consistency = config.consistency
-    notes: list[str] = []
     if not consistency.enabled:
-        return notes
-    notes.append(
+        return []
+    notes = [
         "A network that predicts the same for every image is fully consistent: read consistency "
         "beside accuracy."
-    )
+    ]
     circular = [p for p in consistency.protocols if p in ("circular", "fourier")]
     if circular and config.model.padding != "circular":
         notes.append(
@@ -86,19 +85,13 @@ def caveats(config: Any) -> list[str]:
     else:
         notes.append(
             f"Consistency over all pairs of a grid of shifts, {consistency.grid_step} px apart "
-            "(fourier: half as far); "
-            "worst case over the whole grid."
+            "(fourier: half as far); worst case over the whole grid."
         )
     return notes
 
 
 def measure(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     """Measure every protocol in one pass over the test images.
-
-    Args:
-      setup: the run's setup; its configuration has a `consistency` section.
-      stimulus: what is shifted.
-      variables: the network's.
 
     Returns:
       (protocol, quantity) to the (sum, count) of each image.
@@ -127,9 +120,8 @@ def make_compare_views(
 ) -> Callable[[Any, Any, dict], dict]:
     """The device program: each view's prediction and latent beside the unshifted input's.
 
-    Returns:
-      As `views.make_answer_views`, but `clean` int [B], `answers` int [B, V],
-      `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
+    As `views.make_answer_views`, but it returns `clean` int [B], `answers` int [B, V],
+    `clean_latent` [B, C], and `ops.view_changes` [B, V] each.
     """
     answer_views = views.make_answer_views(design, stimulus, protocol)
 
@@ -144,11 +136,6 @@ def make_compare_views(
         }
 
     return compare_views
-
-
-@shared
-def _program(design: Design, stimulus: Stimulus, protocol: str) -> Callable:
-    return parallel.map_batch(make_compare_views(design, stimulus, protocol))
 
 
 class _Meter:
@@ -166,44 +153,38 @@ class _Meter:
         # Views of an image that do not fit a pass are run in several.
         self.chunk = min(count, max(1, config.batch_size - 1))
         self._num_distances = int(np.ceil(max(map(abs, self._bounds)) * views.unit(protocol))) + 1
-        self._program = _program(setup.design, stimulus, protocol)
+        args = setup.design, stimulus, protocol
+        self._program = shared(parallel.map_batch, make_compare_views, *args)
         self._constants = parallel.replicate(setup.constants)
         self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self._latent = np.zeros(2), 0  # of the latent: totals, and images
+        # Of the latent: sums and sums of squares [2, C], and how many images they are of.
+        self._latent, self._num_images = np.zeros((2, 1)), 0
 
     def add(self, variables, images, labels, index, mask) -> None:
         """Run one batch of images in all its views."""
-        offset = self._offsets(index)
-        outputs = [
-            views.run_views(
-                self._program,
-                variables,
-                self._constants,
-                images,
-                offset[:, start : start + self.chunk],
-            )
-            for start in range(0, self._num_views, self.chunk)
-        ]
+        if self._grid is None:
+            offset = views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
+        else:
+            offset = np.broadcast_to(self._grid, (len(index), *self._grid.shape))
+        args, starts = (variables, self._constants, images), range(0, self._num_views, self.chunk)
+        parts = [offset[:, start : start + self.chunk] for start in starts]
+        outputs = [views.run_views(self._program, *args, part) for part in parts]
         keep = {k: outputs[0][k][mask] for k in ("clean", "clean_latent")}
         seen = {
             k: np.concatenate([o[k] for o in outputs], axis=1)[mask]
             for k in outputs[0]
             if k not in keep
         }
-        self._add_scale(keep["clean_latent"])
+        latent = keep["clean_latent"].astype(np.float64)
+        self._latent = self._latent + np.stack([latent.sum(axis=0), (latent**2).sum(axis=0)])
+        self._num_images += len(latent)
         distance = np.ceil(np.abs(offset[mask]).max(axis=-1)).astype(np.int32)
         for name, tally in self._score(seen, keep["clean"], labels[mask], distance).items():
             self._parts.setdefault(name, []).append((np.asarray(tally[0]), np.asarray(tally[1])))
 
-    def _offsets(self, index: np.ndarray) -> np.ndarray:
-        if self._grid is None:
-            return views.draw_offsets(self._bounds, self._protocol, index, self._num_views)
-        return np.broadcast_to(self._grid, (len(index), *self._grid.shape))
-
     def _score(self, seen, clean, labels, distance) -> dict[str, tuple[Any, Any]]:
         answers = seen["answers"]
-        scores: dict[str, tuple[Any, Any]] = {}
-        scores |= ops.accuracy_under_shift(answers, clean, labels)
+        scores: dict[str, Any] = ops.accuracy_under_shift(answers, clean, labels)
         if self._grid is None:
             scores |= ops.pair_agreement(answers, labels)
         else:
@@ -215,18 +196,11 @@ class _Meter:
             scores[name] = seen[name].sum(axis=1), np.full(len(clean), self._num_views)
         return scores
 
-    def _add_scale(self, latent: np.ndarray) -> None:
-        latent = latent.astype(np.float64)
-        totals, count = self._latent
-        sums = np.stack([latent.sum(axis=0), (latent**2).sum(axis=0)])
-        self._latent = (sums if count == 0 else totals + sums), count + len(latent)
-
     def _scale(self) -> float:
         """Root mean square distance between the latents of two different images."""
-        (total, square), count = self._latent
-        variance = (
-            np.maximum(square / count - (total / count) ** 2, 0.0) * count / max(count - 1, 1)
-        )
+        count = self._num_images
+        mean, square = self._latent / count
+        variance = np.maximum(square - mean**2, 0.0) * count / max(count - 1, 1)
         return float(np.sqrt(2.0 * variance.sum())) or 1.0
 
     def tallies(self) -> dict[str, Tally]:

@@ -37,12 +37,9 @@ def num_classes(quantity: Quantity, totals: np.ndarray) -> int | None:
 
 
 def estimate(quantity: Quantity, counts: np.ndarray, resamples: np.ndarray) -> Estimate:
-    """A quantity's value and interval.
+    """A quantity's value and interval, from counts int [N, ...] of each image.
 
-    Args:
-      quantity: the number.
-      counts: int [N, ...], for each image.
-      resamples: uint8 [D, N] from `ops.draw_resamples`, the same for all that is compared.
+    `resamples` uint8 [D, N], from `ops.draw_resamples`, are the same for all that is compared.
     """
     totals = counts.sum(axis=0, dtype=np.int64)
     low, high = percentile_interval(resampled_values(quantity, counts, resamples))

@@ -14,7 +14,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.measures import held_out
-from gpool_jax.experiments.measures.lines import make_probe
+from gpool_jax.experiments.measures.lines import summarise
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Setup
 from gpool_jax.ops import probe
@@ -42,17 +42,8 @@ def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
     return pool_batch
 
 
-@shared
-def _program(design: Design, stages: tuple[str, ...]) -> Callable:
-    return parallel.map_batch(make_pool_batch(design, stages))
-
-
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
-    """List the stages to probe, "all" spelt out.
-
-    Raises:
-      InputError: for a name that the network does not have; its names are listed.
-    """
+    """List the stages to probe, "all" spelt out; an `InputError` for an unknown name."""
     shape = (1, *setup.input_shape[1:])
     variables = jax.eval_shape(setup.model.init, jax.random.key(0), jnp.zeros(shape))
     _, features = jax.eval_shape(setup.model.apply, variables, jnp.zeros(shape))
@@ -81,27 +72,23 @@ def check(setup: Setup) -> None:
         )
 
 
-def run_probes(
-    setup: Setup, variables: Any, batch_size: int
-) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Fit every probe on every input, stage and target.
-
-    Args:
-      setup: the run's setup.
-      variables: the frozen network's.
-      batch_size: canvases per device and pass.
+def measure_probes(
+    setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
+) -> tuple[list[Probe], dict[str, np.ndarray]]:
+    """Fit every probe on every input, stage and target; `batch_size` canvases per device and pass.
 
     Returns:
-      One (facts, per-image accuracy [N]) per (stage, input, probe, target); "selected" is
-      whichever kind did best on each fold's selection fold.
+      Each probe's line, and per-image accuracies [1, N] under `probe0`, `probe1`, ...;
+      probe "selected" is whichever kind did best on each fold's selection fold.
     """
-    config = setup.config
+    config, cells = setup.config.probe, setup.config.n**2
     stages = resolve_stages(setup)
-    split = held_out.draw(setup, config.probe.num_images).load()
+    split = held_out.draw(setup, config.num_images).load()
     pooled = _pool(setup, variables, split, stages, batch_size)
-    fold = np.repeat(image_folds(split.labels, config.probe.folds), config.n**2)
+    fold = np.repeat(image_folds(split.labels, config.folds), cells)
     key = jax.random.key(held_out.SEED)
-    results = []
+    probes: list[Probe] = []
+    per_image = {}
     for stage in stages:
         latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
@@ -109,30 +96,13 @@ def run_probes(
         inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
         for name, target in itertools.product(inputs, _targets(setup, split)):
             labels, num_classes = _targets(setup, split)[target]
-            for kind, correct in _fit_kinds(
-                key, config.probe, inputs[name], labels, fold, num_classes
-            ).items():
-                facts = {"stage": stage, "input": name, "probe": kind, "target": target}
-                per_image = correct.reshape(len(split), -1).mean(axis=1)
-                results.append((facts | {"chance": 1.0 / num_classes}, per_image))
-    return results
-
-
-def measure_probes(
-    setup: Setup, variables: Any, network: str, *, batch_size: int, bootstrap: int
-) -> tuple[list[Probe], dict[str, np.ndarray]]:
-    """Make every probe's line, and per-image scores [1, N] under `probe0`, `probe1`, ..."""
-    probes, per_image = [], {}
-    for i, (facts, scores) in enumerate(run_probes(setup, variables, batch_size)):
-        per_image[f"probe{i}"] = scores[None]
-        probes.append(
-            make_probe(
-                facts | {"network": network},
-                scores[None],
-                predictions_per_image=setup.config.n**2,
-                bootstrap=bootstrap,
-            )
-        )
+            fitted = _fit_kinds(key, config, inputs[name], labels, fold, num_classes)
+            for kind, correct in fitted.items():
+                scores = correct.reshape(1, len(split), -1).mean(axis=2)
+                per_image[f"probe{len(probes)}"] = scores
+                numbers = summarise(scores, predictions_per_image=cells, bootstrap=bootstrap)
+                chance = 1.0 / num_classes
+                probes.append(Probe(network, stage, name, kind, target, chance=chance, **numbers))
     return probes, per_image
 
 
@@ -190,7 +160,7 @@ def _pool(
     data = parallel.replicate(setup.data_of(split))
     variables = parallel.replicate(variables)
     per_device = max(1, batch_size // setup.config.n**2)
-    run = _program(setup.design, stages)
+    run = shared(parallel.map_batch, make_pool_batch, setup.design, stages)
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
     rows = per_device * jax.local_device_count()
     for batch in resident.padded_batches(len(split), rows):

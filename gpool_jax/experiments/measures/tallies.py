@@ -10,12 +10,9 @@ from gpool_jax.report import Measurement
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """One quantity of one network, image by image.
+    """Sums [N], or [S, N] over seeds, and counts of predictions of one quantity of one network.
 
-    Attributes:
-      sums: [N], or [S, N] over seeds.
-      counts: same shape, predictions behind each sum.
-      chance: value at chance, where there is one.
+    `chance` is the value at chance, where there is one.
     """
 
     sums: np.ndarray
@@ -48,52 +45,39 @@ def stack(members: list[Tallies]) -> Tallies:
 
 def summarise(arm: str, tallies: Tallies, *, bootstrap: int) -> list[Measurement]:
     """Summarise every quantity of one arm, with its interval."""
-    return [
-        _measurement(arm, key, tally, tally.per_seed, None, bootstrap)
-        for key, tally in tallies.items()
-    ]
+    return compare(arm, tallies, None, {}, bootstrap=bootstrap)
 
 
 def compare(
-    arm: str, tallies: Tallies, versus: str, others: Tallies, *, bootstrap: int
+    arm: str, tallies: Tallies, versus: str | None, others: Tallies, *, bootstrap: int
 ) -> list[Measurement]:
-    """Subtract another arm from every quantity of one arm, paired by seed and image."""
-    return [
-        _measurement(
-            arm, key, tally, tally.per_seed - others[key].per_seed, (versus, others[key]), bootstrap
+    """Subtract another arm, if any, from every quantity of one arm, paired by seed and image."""
+    measurements = []
+    for (protocol, quantity), tally in tallies.items():
+        sums, counts = np.atleast_2d(tally.sums), np.atleast_2d(tally.counts)
+        value, per_seed, chance, rival = _ratio(sums, counts), tally.per_seed, tally.chance, None
+        if versus is not None:
+            other = others[protocol, quantity]
+            rival = np.atleast_2d(other.sums), np.atleast_2d(other.counts)
+            value, per_seed, chance = value - _ratio(*rival), per_seed - other.per_seed, None
+        low, high = ops.bootstrap_ratio(sums, counts, versus=rival, num_draws=bootstrap)
+        measurements.append(
+            Measurement(
+                arm=arm,
+                versus=versus,
+                protocol=protocol,
+                quantity=quantity,
+                value=value,
+                low=low,
+                high=high,
+                chance=chance,
+                num_images=sums.shape[1],
+                num_answers=round(float(counts.sum()) / len(counts)),
+                num_seeds=len(sums),
+                per_seed=[float(v) for v in per_seed],
+            )
         )
-        for key, tally in tallies.items()
-    ]
-
-
-def _measurement(
-    arm: str,
-    key: tuple[str, str],
-    tally: Tally,
-    per_seed: np.ndarray,
-    other: tuple[str, Tally] | None,
-    bootstrap: int,
-) -> Measurement:
-    sums, counts = np.atleast_2d(tally.sums), np.atleast_2d(tally.counts)
-    versus = None
-    if other is not None:
-        versus = np.atleast_2d(other[1].sums), np.atleast_2d(other[1].counts)
-    low, high = ops.bootstrap_ratio(sums, counts, versus=versus, num_draws=bootstrap)
-    value = _ratio(sums, counts) - (_ratio(*versus) if versus is not None else 0.0)
-    return Measurement(
-        arm=arm,
-        versus=None if other is None else other[0],
-        protocol=key[0],
-        quantity=key[1],
-        value=value,
-        low=low,
-        high=high,
-        chance=tally.chance if other is None else None,
-        num_images=sums.shape[1],
-        num_answers=round(float(counts.sum()) / len(counts)),
-        num_seeds=len(sums),
-        per_seed=[float(v) for v in per_seed],
-    )
+    return measurements
 
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> float:

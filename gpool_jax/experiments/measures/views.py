@@ -100,16 +100,9 @@ def unit(protocol: str) -> float:
 def draw_offsets(
     bounds: tuple[int, int], protocol: str, index: np.ndarray, num_views: int
 ) -> np.ndarray:
-    """Draw offsets for each test image, the same for every network.
+    """Draw offsets float32 [B, V, 2], in pixels, for each test image, the same for every network.
 
-    Args:
-      bounds: smallest and largest offset, from `offset_range`.
-      protocol: how views are made.
-      index: int [B], rows of the images.
-      num_views: V.
-
-    Returns:
-      float32 [B, V, 2], in pixels.
+    `bounds` come from `offset_range`; `index` int [B] are the rows of the images.
     """
     low, high = bounds
     key, rows = jax.random.key(_TEST_KEY), jnp.asarray(index)
@@ -149,11 +142,8 @@ def make_answer_views(
         offset = jnp.concatenate([jnp.zeros_like(offset[:, :1]), offset], axis=1)
         views = jax.vmap(lambda by: move(stimulus, config, still, by, protocol), 1, 1)(offset)
         logits, features = model.apply(variables, views.reshape(-1, *views.shape[2:]))
-        shape = offset.shape[:2]
-        return {
-            "logits": logits.reshape(*shape, -1),
-            "latent": features["gap"].reshape(*shape, -1),
-        }
+        outputs = {"logits": logits, "latent": features["gap"]}
+        return {name: value.reshape(*offset.shape[:2], -1) for name, value in outputs.items()}
 
     return answer_views
 
@@ -163,12 +153,8 @@ def run_views(
 ) -> dict[str, np.ndarray]:
     """Run a mapped program of views on a host batch, over all devices.
 
-    Args:
-      program: `make_answer_views` or its like, mapped by `parallel.map_batch`.
-      variables: the network's, replicated.
-      constants: `Setup.constants`, replicated.
-      images: uint8 [B, H, W, C]; B is a multiple of the devices.
-      offset: [B, V, 2].
+    `images` are uint8 [B, H, W, C], B a multiple of the devices; `offset` is [B, V, 2];
+    the network's variables and `Setup.constants` are replicated.
     """
     inputs = parallel.shard({"images": images, "offset": offset})
     return parallel.unshard(program(variables, constants, inputs))

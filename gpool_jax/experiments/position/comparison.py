@@ -49,18 +49,16 @@ def combine(config: ComparisonConfig, members: dict[str, Member]) -> Measured:
 
 def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[Row]:
     """Each arm at each checkpoint over its seeds, which saw the same test images."""
-    groups = group(
-        members, "row", lambda r: r.rows, lambda row: (row.task, row.arm, row.checkpoint)
-    )
+    groups = group(members, "row", ("task", "arm", "checkpoint"))
     combined = []
     for (task, arm, checkpoint), lines in groups.items():
         first = lines[0][0]
         combined.append(
             make_row(
-                arm,
-                task,
-                checkpoint,
                 np.concatenate([scores for _, scores in lines]),
+                arm=arm,
+                task=task,
+                checkpoint=checkpoint,
                 steps=[step for row, _ in lines for step in row.steps],
                 chance=first.chance,
                 predictions_per_image=first.num_predictions // first.num_images,

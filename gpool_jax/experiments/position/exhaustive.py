@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import PositionConfig
 from gpool_jax.data import resident
 from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.position.training import draw_permutation, place
@@ -41,11 +40,6 @@ class Predictions:
     latent_square_sum: np.ndarray
 
 
-def can_permute(config: PositionConfig) -> bool:
-    """Tell whether the network has a place where channels can be permuted."""
-    return config.model.head != "gapnet" or config.model.permute_at != "gap"
-
-
 def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, Any]]:
     """The device program: `(variables, data, inputs) -> predictions and sums` of its images.
 
@@ -70,18 +64,13 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
             "latent_sum": kept_rows.sum(0),
             "latent_square_sum": (kept_rows**2).sum(0),
         }
-        if not can_permute(config):
-            return outputs
+        if config.model.head == "gapnet" and config.model.permute_at == "gap":
+            return outputs  # there is no pooled vector whose channels could be permuted
 
         def through(draw: jax.Array) -> jax.Array:
             key = jax.random.fold_in(jax.random.key(data["seed"] ^ _TEST_KEY), draw)
             permutation = draw_permutation(
-                key,
-                config,
-                index,
-                model.num_permutable,
-                seed=data["seed"],
-                per="example",
+                key, config, index, model.num_permutable, seed=data["seed"], per="example"
             )
             if permutation.ndim == 2:
                 permutation = jnp.repeat(permutation, cells, axis=0)
@@ -106,23 +95,14 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     return evaluate_batch
 
 
-@shared
-def _program(design: Design) -> Callable:
-    return parallel.map_batch(make_evaluate_batch(design))
-
-
 def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
-    """Put the test images on the devices once, to evaluate any number of times.
-
-    Returns:
-      `variables -> predictions`: every test image in every cell.
-    """
+    """Put the test images on the devices; returns `variables -> predictions` in every cell."""
     config, split = setup.config, held_out.draw(setup, setup.config.eval.num_images).load()
     cells = config.n * config.n
     data = parallel.replicate(setup.data_of(split))
     per_device = min(max(1, config.eval.batch_size // cells), len(split))
     batches = resident.padded_batches(len(split), per_device * jax.local_device_count())
-    run = _program(setup.design)
+    run = shared(parallel.map_batch, make_evaluate_batch, setup.design)
     labels = np.arange(cells) if config.task == "location" else split.labels[:, None]
 
     def evaluate(variables: Any) -> Predictions:

@@ -1,12 +1,11 @@
 """One GAPNet, PermuteNet or linear head: trained on canvases, then measured in every cell."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import PositionConfig, plain
 from gpool_jax.experiments import weights
-from gpool_jax.experiments.experiment import Measured
+from gpool_jax.experiments.experiment import Measured, Warn
 from gpool_jax.experiments.measures import consistency, probing, tallies
 from gpool_jax.experiments.position import exhaustive, rows, training
 from gpool_jax.experiments.saved import Snapshots
@@ -14,16 +13,12 @@ from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Probe, Result, Row
 
 
-def prepare(
-    config: PositionConfig, *, dataset: Any = None, warn: Callable[[str], None] = print
-) -> Setup:
+def prepare(config: PositionConfig, *, dataset: Any = None, warn: Warn = print) -> Setup:
     """Check the training (`training.prepare`) and the measurements of a configuration."""
     return _check(training.prepare(config, dataset=dataset, warn=warn))
 
 
-def load_weights(
-    config: PositionConfig, path: Path, warn: Callable[[str], None]
-) -> tuple[Setup, Snapshots]:
+def load_weights(config: PositionConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
     """Read weights with any head; with one of another task only the probes are measured."""
     cells = config.n**2 if config.task == "location" else None
     setup, snapshots = weights.load_classifier(

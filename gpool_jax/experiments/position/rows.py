@@ -15,11 +15,7 @@ _NUM_TUNING_MAPS = 16
 
 
 def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np.ndarray, int]]:
-    """Each way to test one network, the headline first.
-
-    Returns:
-      Name to (accuracy of each image [N], predictions per image).
-    """
+    """Each way to test one network, the headline first: accuracies [N], predictions per image."""
     name = network_name(config)
     cells = predictions.kept.shape[1]
     kept = ((predictions.kept == predictions.labels).mean(axis=1), cells)
@@ -39,10 +35,10 @@ def make_rows(
     rows = []
     for arm, (per_image, predictions_per_image) in arms(setup.config, predictions).items():
         row = make_row(
-            arm,
-            setup.config.task,
-            checkpoint,
             per_image[None],
+            arm=arm,
+            task=setup.config.task,
+            checkpoint=checkpoint,
             steps=[step],
             chance=1.0 / setup.num_outputs,
             predictions_per_image=predictions_per_image,

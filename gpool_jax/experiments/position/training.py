@@ -15,6 +15,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.ops import Maps
@@ -30,21 +31,9 @@ def network_name(config: PositionConfig) -> str:
 
 
 def prepare(
-    config: PositionConfig,
-    *,
-    dataset: sources.Dataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: PositionConfig, *, dataset: sources.Dataset | None = None, warn: Warn = print
 ) -> Setup:
-    """Check a configuration as far as it can be checked without training.
-
-    Args:
-      config: the run's configuration.
-      dataset: the data, if another run has loaded them already.
-      warn: receives one line about a damaged cache.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     classifier.create(config.model, config.n**2)
@@ -77,18 +66,9 @@ def draw_permutation(
     seed: jax.Array | int,
     per: str,
 ) -> jax.Array:
-    """Permutation of a pass: redrawn or fixed, for the batch or per example.
+    """Permutation of a pass, int32 [C] or [B, C]: redrawn or fixed, per "batch" or "example".
 
-    Args:
-      key: PRNG key of the pass.
-      config: the run's configuration.
-      index: int [B], each example's number.
-      num_channels: C.
-      seed: the run's seed, which a fixed permutation is drawn from.
-      per: "batch" or "example".
-
-    Returns:
-      int32 [C] or [B, C].
+    `index` int [B] are the examples' numbers; a fixed permutation is drawn from the run's seed.
     """
     if config.model.permutation == "fixed":
         return ops.draw_permutation(jax.random.key(seed), num_channels)
@@ -100,9 +80,7 @@ def draw_permutation(
 def place(design: Design, images: jax.Array, cell: jax.Array) -> Maps:
     """Put each image in its cell of a canvas.
 
-    Returns:
-      What the network takes: canvases [B, n*H, n*W, C], or what stands for them
-      where the network computes faster with that.
+    Returns canvases [B, n*H, n*W, C], or what stands for them where that is faster.
     """
     n = design.config.n
     shared = design.model().shares_background and ops.sharing_pays(
@@ -134,13 +112,9 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
         cell = ops.draw_cells(cell_key, position, config.n)
         permutation = None
         if is_permuted(config):
+            seed, per = batch["seed"], config.model.permute_per
             permutation = draw_permutation(
-                permutation_key,
-                config,
-                position,
-                model.num_permutable,
-                seed=batch["seed"],
-                per=config.model.permute_per,
+                permutation_key, config, position, model.num_permutable, seed=seed, per=per
             )
         (logits, _), updates = model.apply(
             {"params": params, "batch_stats": batch_stats},
@@ -172,20 +146,13 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         cell = index * 7919 % (config.n * config.n)
         permutation = None
         if is_permuted(config):
+            key, seed = jax.random.key(data["seed"]), data["seed"]
             permutation = draw_permutation(
-                jax.random.key(data["seed"]),
-                config,
-                index,
-                model.num_permutable,
-                seed=data["seed"],
-                per="example",
+                key, config, index, model.num_permutable, seed=seed, per="example"
             )
         logits, _ = model.apply(variables, place(design, images, cell), permutation=permutation)
         labels = cell if config.task == "location" else batch["labels"]
-        return {
-            "loss": ops.cross_entropy(logits, labels),
-            "accuracy": logits.argmax(-1) == labels,
-        }
+        return {"loss": ops.cross_entropy(logits, labels), "accuracy": logits.argmax(-1) == labels}
 
     return validate_batch
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from gpool_jax import models, ops
 from gpool_jax.config import PixelLossConfig, SegmentationConfig, SegmenterConfig, checks
-from gpool_jax.data import resident
-from gpool_jax.data.pixels import load as segmentation
 from gpool_jax.data.pixels.files import IGNORE
+from gpool_jax.data.pixels.load import PixelDataset, load
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import training
+from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Recipe, Setup
-from gpool_jax.train import parallel, processes
+from gpool_jax.train import parallel
 from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
 
@@ -47,26 +47,14 @@ def create_model(
 
 
 def prepare(
-    config: SegmentationConfig,
-    *,
-    dataset: segmentation.PixelDataset | None = None,
-    warn: Callable[[str], None] = print,
+    config: SegmentationConfig, *, dataset: PixelDataset | None = None, warn: Warn = print
 ) -> Setup:
-    """Check a configuration as far as it can be checked without training.
-
-    Args:
-      config: the run's configuration.
-      dataset: the data, if another run has loaded them already.
-      warn: receives one line about a damaged cache.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check everything that can be checked without training; see `experiment.Prepare`."""
     checks.check(config)
     # The network first: it costs nothing, and a typo should not wait for the data.
     create_model(config.model, 2)
     if dataset is None:
-        dataset = segmentation.load(config.data, seed=config.seed, warn=warn)
+        dataset = load(config.data, seed=config.seed, warn=warn)
     weights = config.loss.class_weights
     if weights is not None and len(weights) != dataset.num_classes:
         raise InputError(
@@ -75,13 +63,8 @@ def prepare(
         )
     training.check_training(config.train, len(dataset.train))
     height, width, channels = dataset.train.image_shape
-    shape = (1, *crop_size(config, (height, width)), channels)
+    shape = (1, *(config.data.crop or (height, width)), channels)
     return Setup(config, dataset, create_model, dataset.num_classes, shape)
-
-
-def crop_size(config: SegmentationConfig, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of training crops of images of a size."""
-    return config.data.crop or size
 
 
 def augment(
@@ -108,7 +91,7 @@ def augment(
             images,
             labels,
             position,
-            size=crop_size(full_config, (images.shape[1], images.shape[2])),
+            size=config.crop or (images.shape[1], images.shape[2]),
             min_scale=config.min_scale,
             max_scale=config.max_scale,
             fill=batch["mean"],
@@ -133,12 +116,7 @@ def pixel_losses(
 
 
 def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
-    """Mean loss over the labelled pixels of the whole batch.
-
-    Args:
-      design: the design of the program.
-      axis_name: mapped axis over which batch statistics and pixel counts are shared.
-    """
+    """Mean loss over the labelled pixels of the whole batch, on all devices of `axis_name`."""
     config, model = design.config, design.model(axis_name)
 
     def loss_fn(params: Any, batch_stats: Any, batch: dict, key: jax.Array):
@@ -188,37 +166,24 @@ def make_count_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, ja
     return count_batch
 
 
-@shared
-def _count_program(design: Design) -> Callable:
-    return parallel.map_batch(make_count_batch(design))
-
-
 def make_count(
     setup: Setup, split: Any, batch_size: int, *, together: bool = False
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """Return a function that counts confusion [N, K, K], loss and weight [N] of a split's images.
 
-    Args:
-      setup: the run's setup.
-      split: the images.
-      batch_size: images per device and pass, at most.
-      together: every process counts its share of each batch and receives all counts;
-        otherwise the calling process counts everything.
+    `batch_size` and `together` are those of `training.run_batches`.
     """
-    devices = jax.device_count() if together else jax.local_device_count()
-    per_device = min(batch_size, -(-len(split) // devices))
-    batches = resident.padded_batches(len(split), devices * per_device)
-    run, constants = _count_program(setup.design), parallel.replicate(setup.constants)
+    run = shared(parallel.map_batch, make_count_batch, setup.design)
+    constants = parallel.replicate(setup.constants)
 
     def count(variables: Any) -> dict[str, np.ndarray]:
-        variables, parts = parallel.replicate(variables), []
-        for batch in batches:
-            index = processes.own_share(batch["index"]) if together else batch["index"]
-            inputs = parallel.shard(split.batch(index))
-            outputs = parallel.unshard(run(variables, constants, inputs))
-            outputs = parallel.gather(outputs) if together else outputs
-            parts.append({k: v[batch["mask"]] for k, v in outputs.items()})
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        variables = parallel.replicate(variables)
+
+        def count_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
+            inputs = parallel.shard(split.batch(rows))
+            return parallel.unshard(run(variables, constants, inputs))
+
+        return training.run_batches(count_rows, len(split), batch_size, together=together)
 
     return count
 

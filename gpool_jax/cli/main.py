@@ -1,14 +1,11 @@
 """`gpool`: find the command, run it, turn what goes wrong into one line and an exit code."""
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gpool_jax import __version__
-from gpool_jax.cli import channels, evaluate, train
-from gpool_jax.cli.options import COMMANDS
-from gpool_jax.cli.parse import print_completion
-from gpool_jax.config import files
 from gpool_jax.errors import InputError, RunError, nearest
 
 _HELP = """\
@@ -30,13 +27,14 @@ options:
                      Print the completion script of bash, zsh or fish.
 """
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "demo": train.demo,
-    "train": train.train,
-    "invariance": train.invariance,
-    "evaluate": evaluate.evaluate,
-    "rank": channels.rank,
-    "attack": channels.attack,
+# Each command's module, imported only to run it, so that `gpool --help` answers at once.
+_COMMANDS = {
+    "demo": "train",
+    "train": "train",
+    "invariance": "train",
+    "evaluate": "evaluate",
+    "rank": "channels",
+    "attack": "channels",
 }
 
 
@@ -80,10 +78,14 @@ def _dispatch(words: list[str]) -> int:
 
             print("\n".join((*MODELS, *SEGMENTERS)))
         case ["configs"]:
+            from gpool_jax.config import files
+
             found = files.catalog()
             width = max(map(len, found))
             print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in found.items()))
         case ["--tyro-print-completion", "bash" | "zsh" | "fish"]:
+            from gpool_jax.cli.parse import print_completion
+
             print_completion(words)
         case ["--tyro-print-completion", *rest]:
             shell = rest[0] if rest else "none"
@@ -91,7 +93,8 @@ def _dispatch(words: list[str]) -> int:
         case ["help", command]:
             return _dispatch([command, "--help"])
         case [command, *rest] if command in _COMMANDS:
-            return _COMMANDS[command](rest)
+            module = importlib.import_module(f"gpool_jax.cli.{_COMMANDS[command]}")
+            return getattr(module, command)(rest)
         case ["configs" | "help" | "-h" | "--help" | "-V" | "--version" | "--list-models", *rest]:
             raise InputError(f"unexpected word {rest[-1]!r} after gpool {words[0]}.")
         case [command, *_]:
@@ -104,5 +107,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _help() -> str:
+    from gpool_jax.cli.options import COMMANDS
+
     commands = [f"  {f'{name} {kind.takes}':17}  {kind.__doc__}" for name, kind in COMMANDS.items()]
     return _HELP.format(commands="\n".join(commands))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from gpool_jax import __version__
+from gpool_jax.cli.options import COMMANDS
 from gpool_jax.errors import InputError, RunError, nearest
 
 _HELP = """\
@@ -26,16 +27,6 @@ options:
   --tyro-print-completion SHELL
                      Print the completion script of bash, zsh or fish.
 """
-
-# Each command's module, imported only to run it, so that `gpool --help` answers at once.
-_COMMANDS = {
-    "demo": "train",
-    "train": "train",
-    "invariance": "train",
-    "evaluate": "evaluate",
-    "rank": "channels",
-    "attack": "channels",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,13 +83,14 @@ def _dispatch(words: list[str]) -> int:
             raise InputError(f"`--tyro-print-completion` must be bash, zsh or fish; got {shell}.")
         case ["help", command]:
             return _dispatch([command, "--help"])
-        case [command, *rest] if command in _COMMANDS:
-            module = importlib.import_module(f"gpool_jax.cli.{_COMMANDS[command]}")
+        case [command, *rest] if command in COMMANDS:
+            # Imported only now, so that `gpool --help` answers at once.
+            module = importlib.import_module(f"gpool_jax.cli.{COMMANDS[command].module}")
             return getattr(module, command)(rest)
         case ["configs" | "help" | "-h" | "--help" | "-V" | "--version" | "--list-models", *rest]:
             raise InputError(f"unexpected word {rest[-1]!r} after gpool {words[0]}.")
         case [command, *_]:
-            known = (*_COMMANDS, "configs", "help")
+            known = (*COMMANDS, "configs", "help")
             raise InputError(
                 f"`command` must be one of {', '.join(known)}; got {command!r}."
                 f"{nearest(command, known)}"
@@ -107,7 +99,5 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _help() -> str:
-    from gpool_jax.cli.options import COMMANDS
-
     commands = [f"  {f'{name} {kind.takes}':17}  {kind.__doc__}" for name, kind in COMMANDS.items()]
     return _HELP.format(commands="\n".join(commands))

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable
 
 from gpool_jax.cli.options import Train
-from gpool_jax.cli.session import silent, warner
+from gpool_jax.cli.session import warner
 from gpool_jax.errors import InputError, RunError
 
 
@@ -54,7 +54,7 @@ def run(options: Train, command: Callable[[Callable[[str], None]], int]) -> int:
 
     watchdog = processes.join(options.coordinator, options.num_processes, options.process_id)
     try:
-        code = command(warner(options) if processes.is_first() else silent)
+        code = command(warner(options, speaks=processes.is_first()))
         processes.part()
         watchdog.close()
         return code

@@ -51,10 +51,6 @@ def warn(message: str) -> None:
     print(f"gpool: {message}", file=sys.stderr)
 
 
-def warner(options: Options) -> Callable[[str], None]:
-    """`warn`, or with --quiet what says nothing."""
-    return silent if options.quiet else warn
-
-
-def silent(_message: str) -> None:
-    """Say nothing."""
+def warner(options: Options, *, speaks: bool = True) -> Callable[[str], None]:
+    """`warn`; with --quiet, or in a process that does not speak, a function that says nothing."""
+    return warn if speaks and not options.quiet else lambda _message: None

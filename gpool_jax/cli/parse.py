@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
 from gpool_jax.cli.options import COMMANDS, Options
-from gpool_jax.config import KINDS, PositionConfig, plain
+from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, plain
 from gpool_jax.errors import InputError, nearest
 
 # Other names for fields that people look for.
@@ -77,9 +77,9 @@ def read(command: str, words: Sequence[str], config: Any, *, target: str | None 
 def read_measuring(
     command: str,
     words: Sequence[str],
-    imported: Any,
     *,
     folder: str,
+    imported: type = PositionConfig,
     adjust: Callable[[Any], Any] = lambda config: config,
 ) -> tuple[Any, Any]:
     """Read the options of a command that measures a run or a file of weights.
@@ -87,8 +87,8 @@ def read_measuring(
     Args:
       command: one of `COMMANDS`.
       words: all words after the command.
-      imported: config that a file of weights is measured with, but for what is given.
       folder: where in the folder of a run its results go, if nothing else is said.
+      imported: kind of config that the weights of a classifier are measured with.
       adjust: changes the config of a run before it becomes the default.
 
     Returns:
@@ -99,7 +99,8 @@ def read_measuring(
     """
     target, rest = split_target(words)
     if target is None or value_of(rest, "--weights"):
-        options = read(command, rest, imported)
+        segments = value_of(rest, "--model").startswith("deeplab")
+        options = read(command, rest, SegmentationConfig() if segments else imported())
         if options.weights is None:
             raise InputError(f"`run`: {command} needs the folder of a run, or --weights FILE.")
         if target is not None:

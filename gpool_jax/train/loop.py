@@ -132,7 +132,7 @@ def fit(
     step = first_step
     try:
         with note_signals() as received:
-            agreed = _Agreed(received)
+            newest = 0
             while step < config.steps:
                 count = min(chunk, _next_stop(step, config) - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
@@ -145,7 +145,10 @@ def fit(
                     values = validate(parallel.local(state))
                     if log is not None:
                         log.save(step, parallel.local(state), feed.state(), values)
-                signal_number = agreed.signal(now=at_stop)
+                # All processes stop after the same step. Each compares its signals with the others'
+                # while the next step runs: waiting at once would leave the devices idle.
+                before, newest = newest, parallel.largest(max(received, default=0))
+                signal_number = int(newest if at_stop or jax.process_count() == 1 else before)
                 if signal_number:
                     if log is not None and not at_stop:
                         log.save(step, parallel.local(state), feed.state(), {})
@@ -178,28 +181,6 @@ def _restore(
     feed.restore(position, step)
     loaded = found[0] if found else jax.tree.map(np.asarray, state)
     return step, parallel.broadcast(loaded) if jax.process_count() > 1 else loaded
-
-
-class _Agreed:
-    """The signal at which all processes stop, after the same step.
-
-    A step's numbers are compared while the next one runs: waiting for them at once
-    would leave the devices idle in between.
-    """
-
-    def __init__(self, received: list[int]):
-        self._received, self._before = received, 0
-
-    def signal(self, *, now: bool) -> int:
-        """Return the signal's number, the same in every process; 0 for none.
-
-        Args:
-          now: do not put a signal off to the next step.
-        """
-        before, self._before = self._before, parallel.largest(max(self._received, default=0))
-        if now or jax.process_count() == 1:
-            return int(self._before)
-        return int(before)
 
 
 class _Log:

@@ -19,10 +19,7 @@ _CPU: dict[str, str | bool] = {
 
 @functools.cache
 def compiler_options() -> dict[str, str | bool]:
-    """Return options that make programs faster, for `jax.jit(..., compiler_options=)`.
-
-    Empty on a GPU or TPU, and with a version of XLA that does not know them.
-    """
+    """Options that make programs faster on a CPU; empty elsewhere, or where XLA lacks them."""
     if jax.default_backend() != "cpu":
         return {}
     nothing = jax.jit(lambda x: x).lower(np.float32(0))

@@ -23,15 +23,12 @@ _log = logging.getLogger("gpool_jax")
 
 
 class Feed(Protocol):
-    """A source of training data.
-
-    Attributes:
-      data: arrays put on every device once and handed to every step.
-      steps_per_dispatch: steps in one call, unless the config says it.
-    """
+    """A source of training data."""
 
     data: Any
+    """Arrays put on every device once and handed to every step."""
     steps_per_dispatch: int
+    """Steps in one call, unless the config says it."""
 
     def fetch(self, data: Any, inputs: Any) -> Any:
         """Return the device's batch, inside the step."""
@@ -56,11 +53,7 @@ def steps_of_dispatch(config: TrainConfig, feed: Feed) -> int:
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM, or SIGINT); its state is saved.
-
-    Attributes:
-      signal: the signal's number.
-    """
+    """The run was asked to stop by a `signal` (SIGTERM or SIGINT); its state is saved."""
 
     def __init__(self, signal_number: int, step: int):
         super().__init__(
@@ -103,13 +96,11 @@ def fit(
     Args:
       state: freshly initialised; also the structure of the checkpoints.
       train_step: from `parallel.map_train_step`.
-      feed: the training data. Its position is saved with every checkpoint and
-        restored from it, so that a resumed run is identical.
+      feed: the training data; its position is saved, so that a resumed run is identical.
       validate: `state -> numbers` to log, `select_by` among them.
       config: lengths and intervals.
       folder: the run's folder, for metrics.jsonl.
-      checkpoints: the run's checkpoints; None in a process that neither logs nor
-        saves, which is every one but the first.
+      checkpoints: the run's; None in every process but the first, which alone logs and saves.
       select_by: the validation number whose highest value marks the best checkpoint.
       title: the progress bar's title.
       warn: receives one line per checkpoint that cannot be read.
@@ -262,13 +253,13 @@ def _next_stop(step: int, config: TrainConfig) -> int:
 
 def _check_finite(per_step: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:
     """Raise before anything that is not finite is saved, naming the first bad step."""
-    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in per_step.items()}
-    found = [(rows[0], name) for name, rows in bad.items() if len(rows)]
-    if not found:
+    rows = np.flatnonzero(~np.all([np.isfinite(value) for value in per_step.values()], axis=0))
+    if len(rows) == 0:
         return
-    row, _ = min(found)
-    first = step - len(per_step["loss"]) + 1 + int(row)
-    names = [f"{name} {per_step[name][row]}" for at, name in found if at == row]
+    row = int(rows[0])
+    first = step - len(per_step["loss"]) + 1 + row
+    bad = {name: value[row] for name, value in per_step.items() if not np.isfinite(value[row])}
+    names = [f"{name} {value}" for name, value in bad.items()]
     last = f"step {checkpoints.steps[-1]}" if checkpoints.steps else "none"
     raise RunError(
         f"step {first} is not finite ({', '.join(sorted(names))}); the run stops. The last good "

@@ -1,5 +1,6 @@
 """The training loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
+import bisect
 import contextlib
 import logging
 import signal
@@ -116,7 +117,7 @@ def fit(
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
     data = parallel.replicate(feed.data)
-    chunk = steps_of_dispatch(config, feed)
+    chunk, planned = steps_of_dispatch(config, feed), stops(config)
     log = None
     if checkpoints is not None:
         log = _Log(folder, config, first_step, title, checkpoints, select_by)
@@ -125,11 +126,11 @@ def fit(
         with note_signals() as received:
             newest = 0
             while step < config.steps:
-                count = min(chunk, _next_stop(step, config) - step)
+                count = min(chunk, planned[bisect.bisect(planned, step)] - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
                 step += count
-                at_stop = step == _next_stop(step - 1, config)
+                at_stop = step in planned
                 if log is not None:
                     log.add(step, count, metrics, flush=at_stop)
                 if at_stop:
@@ -238,17 +239,8 @@ class _Log:
 
 def stops(config: TrainConfig) -> list[int]:
     """Steps after which a run is validated and saved, ascending."""
-    found = [0]
-    while found[-1] < config.steps:
-        found.append(_next_stop(found[-1], config))
-    return found[1:]
-
-
-def _next_stop(step: int, config: TrainConfig) -> int:
-    """The next step after which the run is validated and saved."""
-    regular = (step // config.eval_every + 1) * config.eval_every
-    later = [m for m in config.milestones if m > step]
-    return min([regular, config.steps, *later])
+    regular = range(config.eval_every, config.steps, config.eval_every)
+    return sorted({*regular, *config.milestones, config.steps})
 
 
 def _check_finite(per_step: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:

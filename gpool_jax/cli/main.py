@@ -30,14 +30,10 @@ options:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, of the words after the program's name, and return the exit code.
 
-    Args:
-      argv: words after the program's name; the process's own if None.
-
-    Returns:
-      The exit code: 0; 2 for input that cannot be used or a run that had to
-      stop, with one line on stderr; 128 + the signal for a run told to stop.
+    It is 0; 2 for input that cannot be used or a run that had to stop, with one line on
+    stderr; 128 + the signal for a run told to stop.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -142,10 +142,7 @@ def _largest(sharding: NamedSharding) -> Callable:
 
 
 def map_train_step(step: DeviceProgram) -> Program:
-    """Map a train step over the devices of all processes, many steps per dispatch.
-
-    Args:
-      step: from `make_train_step`, with axis name `AXIS`.
+    """Map a step of `make_train_step` over the devices of all processes, many per dispatch.
 
     Returns:
       `(state, data, inputs) -> (state, metrics)`: `state` is donated, `inputs` are this
@@ -187,11 +184,8 @@ def _pmapped(mapped: Any) -> Program:
 def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int) -> Program:
     """Map a device program by `jit(shard_map(...))`.
 
-    Args:
-      fn: the program.
-      devices: those that it runs on.
-      input_axis: the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
-        whose outputs are replicated and whose state is donated.
+    `input_axis` is the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
+    whose outputs are replicated and whose state is donated.
     """
     mesh, is_step = _mesh(devices), input_axis == 1
     cut = PartitionSpec(*[None] * input_axis, AXIS)

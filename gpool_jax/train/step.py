@@ -27,8 +27,7 @@ def make_train_step(
         name to (sum, count); `batch` is what `fetch` returns, and `step`; `key` is the
         same on every device.
       optimizer: an optax transformation.
-      fetch: `(data, inputs) -> batch`: gets the device's examples, from the rows of a
-        resident data set or from what a stream brought.
+      fetch: `(data, inputs) -> batch`: gets the device's examples.
       axis_name: name of the mapped axis; every device holds equally many examples.
 
     Returns:

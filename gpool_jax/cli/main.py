@@ -30,9 +30,9 @@ options:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command, of the words after the program's name, and return the exit code.
+    """Run one command and return the exit code; `argv` None: the process's own words.
 
-    It is 0; 2 for input that cannot be used or a run that had to stop, with one line on
+    The code is 0; 2 for input that cannot be used or a run that had to stop, with one line on
     stderr; 128 + the signal for a run told to stop.
     """
     words = list(sys.argv[1:] if argv is None else argv)

@@ -39,11 +39,8 @@ def value_of(words: Sequence[str], name: str) -> str:
 def read(command: str, words: Sequence[str], config: Any, *, target: str | None = None) -> Any:
     """Read the words after a command (and its target) into its options.
 
-    Args:
-      command: one of `COMMANDS`.
-      words: options and their values; with --help among them, print all options and leave.
-      config: gives the fields that may be set, and their defaults.
-      target: from `split_target`.
+    With --help among them, print all options and leave. The config gives the fields that may
+    be set, and their defaults.
 
     Raises:
       InputError: naming the word that cannot be used, and the nearest that can.

@@ -1,6 +1,6 @@
 """The sections of a configuration: data, network, training, and each measurement.
 
-The text under each field is its `--help`. Imports nothing heavy.
+The text under each field is its `--help`.
 """
 
 import dataclasses

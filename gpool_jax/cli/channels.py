@@ -42,7 +42,6 @@ def attack(words: list[str]) -> int:
 def _measure(
     options: Rank | Attack, trained: Any, config: Any, measure: Callable[[Any], Any]
 ) -> int:
-    """Open the network, measure it, write and show the result."""
     from gpool_jax.experiments import driver
     from gpool_jax.experiments.channels import subjects
 

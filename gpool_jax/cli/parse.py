@@ -135,7 +135,6 @@ def print_completion(words: Sequence[str]) -> None:
 
 
 def _visible_fields(kind: type[Options], config: Any, target: str | None) -> list[str]:
-    """Dotted names of the config's fields that a command takes."""
     more = _UNTOLD if target is None else _LOCATION
     return [name for name, _ in plain.leaves(config) if _takes(kind, name, more)]
 
@@ -147,12 +146,9 @@ def _takes(kind: type[Options], name: str, more: Iterable[str] = ()) -> bool:
 
 
 def _for_tyro(value: Any, visible: Collection[str], prefix: str | None = None) -> Any:
-    """Options or a config, of a subclass that tells tyro which fields to show, and how.
+    """Options, a config in them or a section of it, of a class that tells tyro what to show.
 
-    Args:
-      value: the options; inside them (by recursion) a config or a section of it.
-      visible: dotted names of the config's fields to show.
-      prefix: of the names of fields inside a config; None: these are the options.
+    The prefix is that of dotted names of a config's fields; None: these are the options.
     """
     from tyro.conf import DisallowNone, Fixed, FlagCreatePairsOff, Suppress, arg
 

@@ -124,14 +124,12 @@ def _check_types(config: Any, prefix: str) -> None:
     """Check every field against its annotation: configs also come from files and Python."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
+        name, value, hint = prefix + field.name, getattr(config, field.name), hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            _require(isinstance(value, hint), f"`{prefix}{field.name}` must be a {hint.__name__}.")
-            _check_types(value, f"{prefix}{field.name}.")
-            continue
-        _require(
-            _fits(value, hint), f"`{prefix}{field.name}` must be {_describe(hint)}; got {value!r}."
-        )
+            _require(isinstance(value, hint), f"`{name}` must be a {hint.__name__}.")
+            _check_types(value, f"{name}.")
+        else:
+            _require(_fits(value, hint), f"`{name}` must be {_describe(hint)}; got {value!r}.")
 
 
 def _describe(hint: Any) -> str:

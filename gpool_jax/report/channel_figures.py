@@ -125,7 +125,6 @@ def _draw_selectivity(chosen: list[Removal]) -> Any:
 
 
 def _draw_agreement(agreements: list[Agreement]) -> Any:
-    """Draw the rank correlation of every two methods, a matrix per region."""
     regions = list(dict.fromkeys(a.region for a in agreements))
     figure = new_figure(max(4.5, 3.6 * len(regions)), 3.6)
     panels = figure.subplots(1, len(regions), squeeze=False)[0]
@@ -170,7 +169,6 @@ def _draw_scores(scores: dict[str, list[float]]) -> Any:
 def _draw_class_curves(
     removals: list[Removal], action: str, quantities: list[str]
 ) -> tuple[str, Any]:
-    """Draw the IoU of each class over the whole image against the number of channels removed."""
     rows = -(-len(quantities) // 4)
     figure = new_figure(9.5, 0.9 + 1.6 * rows)
     grid = figure.subplots(rows, 4, squeeze=False, sharex=True).ravel()

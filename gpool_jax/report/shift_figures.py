@@ -47,7 +47,6 @@ def _draw_pareto(found: _Found) -> tuple[str, Any]:
 
 
 def _draw_distance(found: _Found) -> tuple[str, Any]:
-    """Draw agreement with the unshifted prediction against the distance of the shift."""
     figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
         for i, (arm, quantities) in enumerate(arms.items()):
@@ -72,7 +71,6 @@ def _draw_distance(found: _Found) -> tuple[str, Any]:
 
 
 def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
-    """Draw how much position can be decoded from the latent."""
     kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in measurements))
     arms = list(dict.fromkeys(m.arm for m in measurements))
     titles = [

@@ -10,11 +10,8 @@ import numpy as np
 # XLA hands parts of a CPU program to the library YNNPACK. Only these pay: XLA's own reductions
 # are much slower, but its own convolutions (Eigen's) are 1.2 to 2.5 times faster, and fused groups
 # of other operations take convolutions with them (`benchmarks/NOTES.md`, 16 to 18).
-_CPU: dict[str, str | bool] = {
-    "xla_cpu_experimental_ynn_fusion_type": ",".join(
-        f"LIBRARY_FUSION_TYPE_{name}" for name in ("INDIVIDUAL_DOT", "REDUCE")
-    )
-}
+_TYPES = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": _TYPES}
 
 
 @functools.cache

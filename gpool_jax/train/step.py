@@ -38,11 +38,10 @@ def make_train_step(
     def step(state: TrainState, data: Any, inputs: Any) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         batch = fetch(data, inputs) | {"step": state.step}
-        grad_fn = jax.grad(loss_fn, has_aux=True)
         # The gradient of the *local* loss, averaged afterwards: a mean over
         # devices inside the loss would be differentiated wrongly.
-        grads, aux = grad_fn(state.params, state.batch_stats, batch, key)
-        grads = lax.pmean(grads, axis_name)
+        local, aux = jax.grad(loss_fn, has_aux=True)(state.params, state.batch_stats, batch, key)
+        grads = lax.pmean(local, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = lax.psum(aux["metrics"], axis_name) | {

@@ -58,11 +58,7 @@ _LISTS = (
 
 
 def check(config: AnyConfig) -> None:
-    """Check every value that needs no data and no network to be checked.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check every value that needs no data and no network, or raise an `InputError`."""
     _check_types(config, "")
     for name, value in leaves(config):
         _check_field(name, value)

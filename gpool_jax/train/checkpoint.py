@@ -136,10 +136,9 @@ class Checkpoints:
         return InputError(f"checkpoint {self.directory}/{step} cannot be read: {reason}")
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
-        """Read the newest checkpoint that can be read, as (step, state); None if there is none.
+        """Read the newest readable checkpoint as (step, state); None if there is none at all.
 
-        Raises:
-          InputError: if there are checkpoints but none can be read.
+        An `InputError` is raised if there are some but none can be read.
         """
         return self._load_first(self.steps[::-1], abstract, warn)
 

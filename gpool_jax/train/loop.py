@@ -92,7 +92,7 @@ def fit(
     title: str = "train",
     warn: Callable[[str], None] = _log.warning,
 ) -> TrainState:
-    """Train up to `config.steps`, going on from the newest readable checkpoint.
+    """Train up to `config.steps`, going on from the newest checkpoint; return the last state.
 
     Args:
       state: freshly initialised; also the structure of the checkpoints.
@@ -105,9 +105,6 @@ def fit(
       select_by: the validation number whose highest value marks the best checkpoint.
       title: the progress bar's title.
       warn: receives one line per checkpoint that cannot be read.
-
-    Returns:
-      The state after the last step.
 
     Raises:
       Stopped: after SIGTERM or SIGINT, with the state saved.

@@ -158,11 +158,7 @@ def map_train_step(step: DeviceProgram) -> Program:
 
     if _mapping.get() == "shard_map":
         return _shard_mapped(steps, jax.devices(), input_axis=1)
-    return _pmapped(
-        jax.pmap(
-            steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
-        )
-    )
+    return _pmapped(steps, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0)
 
 
 def map_batch(fn: DeviceProgram) -> Program:
@@ -172,12 +168,13 @@ def map_batch(fn: DeviceProgram) -> Program:
         return _shard_mapped(fn, devices, input_axis=0)
     # In one of several processes, the default is the devices of all of them.
     among = devices if jax.process_count() > 1 else None
-    return _pmapped(jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among))
+    return _pmapped(fn, in_axes=(None, None, 0), devices=among)
 
 
-def _pmapped(mapped: Any) -> Program:
+def _pmapped(fn: DeviceProgram, **options: Any) -> Program:
     # `pmap` takes no compiler options, so we compile its programs; not in one of several
     # processes, where `pmap` itself must join what each of them has.
+    mapped = jax.pmap(fn, axis_name=AXIS, **options)
     return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 

@@ -62,7 +62,14 @@ def join(
         )
     except Exception as error:  # JAX and its service raise many kinds
         watch.close()
-        raise InputError(_why(error)) from None
+        reason = " ".join(str(error).split())
+        if "should be defined" in reason or "must be defined" in reason:
+            raise InputError(
+                "`--distributed`: no cluster was found (TPU VM, Slurm, MPI, Kubernetes); give "
+                "--coordinator HOST:PORT, --num-processes N and --process-id I."
+            ) from None
+        reason = reason[:200] or type(error).__name__
+        raise InputError(f"`--distributed`: the processes cannot meet: {reason}") from None
     watch.start(_client(), jax.process_index(), jax.process_count())
     return watch
 
@@ -71,16 +78,6 @@ def part() -> None:
     """Leave the others once all have come here; process 0 may have measured for hours."""
     from_first(lambda: None)
     jax.distributed.shutdown()
-
-
-def _why(error: Exception) -> str:
-    if "should be defined" in str(error) or "must be defined" in str(error):
-        return (
-            "`--distributed`: no cluster was found (TPU VM, Slurm, MPI, Kubernetes); give "
-            "--coordinator HOST:PORT, --num-processes N and --process-id I."
-        )
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"`--distributed`: the processes cannot meet: {reason}"
 
 
 def _client() -> Any:

@@ -15,9 +15,6 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 scalar, the steps done.
       key: the run's PRNG key data (uint32); never advanced, each step folds in `step`.
-      params: trainable parameters.
-      batch_stats: running batch statistics.
-      opt_state: the optimiser's state.
     """
 
     step: jax.Array

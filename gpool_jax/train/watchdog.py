@@ -32,8 +32,7 @@ _REASON, _LEFT = "gpool/reason/", "gpool/left/"
 class Watchdog:
     """Watches over the other processes, from before they are found until `close`.
 
-    Args:
-      unmet: the line to end with if JAX gives up before all have been found.
+    `unmet` is the line to end with if JAX gives up before all have been found.
     """
 
     def __init__(self, unmet: str):

@@ -221,9 +221,6 @@ def _own_fields(kind: type[Options]) -> list[str]:
 def _one_line(box: str) -> str:
     """The message inside the box that tyro prints."""
     lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f-") for line in box.splitlines()]
-    message = []
-    for line in [line for line in lines if line][1:]:
-        if line.startswith(("Argument helptext", "For full helptext", "Perhaps you meant")):
-            break
-        message.append(line)
-    return " ".join(message)
+    ends = ("Argument helptext", "For full helptext", "Perhaps you meant")
+    message = [line for line in lines if line][1:]
+    return " ".join(itertools.takewhile(lambda line: not line.startswith(ends), message))

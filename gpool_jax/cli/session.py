@@ -37,9 +37,7 @@ def show(result: Any, options: Options) -> int:
     if not options.quiet:
         from gpool_jax.report.table import format_table
 
-        for note in result.notes:
-            print(note)
-        print(f"\n{format_table(result)}\n")
+        print(*result.notes, f"\n{format_table(result)}\n", sep="\n")
     for name in ("results.json", "report.html"):
         if (folder / name).exists():
             print(folder / name)

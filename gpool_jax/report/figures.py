@@ -52,8 +52,7 @@ def _draw_rows(rows: list[Row]) -> tuple[str, Any]:
     names = [f"{row.task}: {row.arm} ({row.checkpoint})" for row in rows]
     axes.set_yticks(y, names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 108)
-    axes.set_xlabel("accuracy, %")
+    axes.set(xlim=(0, 108), xlabel="accuracy, %")
     open_sides([axes])
     return "Accuracy of each arm with its 95 % interval; the grey tick is chance.", figure
 
@@ -63,10 +62,8 @@ def _draw_per_cell(accuracy: np.ndarray, network: str) -> tuple[str, Any]:
     axes = figure.subplots()
     image = axes.imshow(100 * accuracy, vmin=0, vmax=100, cmap="viridis")
     _annotate(axes, 100 * accuracy, "{:.1f}", white=accuracy < 0.6)
-    axes.set_xlabel("column")
-    axes.set_ylabel("row")
-    axes.set_xticks(range(accuracy.shape[1]))
-    axes.set_yticks(range(accuracy.shape[0]))
+    rows, columns = map(range, accuracy.shape)
+    axes.set(xlabel="column", ylabel="row", xticks=columns, yticks=rows)
     figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
     return f"Accuracy by cell of the canvas: {network}.", figure
 
@@ -77,8 +74,7 @@ def _draw_confusion(maps: Maps) -> tuple[str, Any]:
     image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
     if len(confusion) <= 10:
         _annotate(axes, 100 * confusion, "{:.0f}", white=confusion > 0.6)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("label")
+    axes.set(xlabel="prediction", ylabel="label")
     if "classes" in maps:
         ticks = range(len(maps["classes"]))
         axes.set_xticks(ticks, maps["classes"], fontsize=6, rotation=60, ha="right")

@@ -30,10 +30,7 @@ def compiler_options() -> dict[str, str | bool]:
 class Program:
     """A device program that is mapped over devices, compiled once for each set of shapes.
 
-    Args:
-      program: anything that can be called and lowered.
-      options: compiler options; if empty, the program compiles itself.
-      place: turns the arguments into the program's.
+    With no compiler options it compiles itself. `place` turns the arguments into its own.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli.options import Attack, Rank
+from gpool_jax.cli.options import Attack, Measuring, Rank
 from gpool_jax.cli.parse import read_measuring
 from gpool_jax.cli.session import show, start, warner
 from gpool_jax.errors import InputError
@@ -39,9 +39,7 @@ def attack(words: list[str]) -> int:
     return _measure(options, trained, config, lambda target: attacking.measure(target, rankings))
 
 
-def _measure(
-    options: Rank | Attack, trained: Any, config: Any, measure: Callable[[Any], Any]
-) -> int:
+def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[Any], Any]) -> int:
     from gpool_jax.experiments import driver
     from gpool_jax.experiments.channels import subjects
 

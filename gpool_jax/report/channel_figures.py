@@ -166,16 +166,14 @@ def _draw_scores(scores: dict[str, list[float]]) -> Any:
     return figure
 
 
-def _draw_class_curves(
-    removals: list[Removal], action: str, quantities: list[str]
-) -> tuple[str, Any]:
-    rows = -(-len(quantities) // 4)
+def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -> tuple[str, Any]:
+    rows = -(-len(names) // 4)
     figure = new_figure(9.5, 0.9 + 1.6 * rows)
     grid = figure.subplots(rows, 4, squeeze=False, sharex=True).ravel()
-    for axes in grid[len(quantities) :]:
+    for axes in grid[len(names) :]:
         axes.axis("off")
     intact = {r.quantity: r for r in select(removals, ranking=NONE, measured="overall")}
-    for axes, quantity in zip(grid, quantities, strict=False):
+    for axes, quantity in zip(grid, names, strict=False):
         chosen = select(removals, quantity=quantity, action=action, measured="overall")
         _draw_panel(axes, chosen, "overall", {"overall": intact[quantity]})
         axes.set_title(intact[quantity].title, fontsize=8)

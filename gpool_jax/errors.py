@@ -1,6 +1,5 @@
 """The two exceptions that the command line turns into one line and exit code 2."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -21,5 +20,7 @@ class RunError(RuntimeError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A "did you mean" hint for a message, or an empty string."""
+    import difflib  # slow to import, and seldom needed
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {near[0]}?" if near else ""

@@ -326,11 +326,7 @@ def test_tensorboard_events_are_written_when_asked(tmp_path):
 
 def test_chunks_stop_where_the_run_is_validated():
     config = dataclasses.replace(tiny().train, steps=10, eval_every=4, milestones=(5,))
-    stops, step = [], 0
-    while step < 10:
-        step = loop._next_stop(step, config)
-        stops.append(step)
-    assert stops == [4, 5, 8, 10]
+    assert loop.stops(config) == [4, 5, 8, 10]
 
 
 def test_many_steps_per_dispatch_end_with_the_same_parameters(tmp_path, finished):

@@ -4,32 +4,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli.options import Attack, Rank
-from gpool_jax.cli.parse import read_measuring, value_of
+from gpool_jax.cli.options import Attack, Measuring, Rank
+from gpool_jax.cli.parse import read_measuring
 from gpool_jax.cli.session import show, start, warner
-from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.errors import InputError
 
 
 def rank(words: list[str]) -> int:
     """Score every channel by how much position it carries."""
     options: Rank
-    options, trained = _read("rank", words)
+    options, trained = read_measuring("rank", words, folder="rank")
     start(options)
     from gpool_jax.experiments.channels import rank as ranking
 
-    return _measure(
-        options,
-        trained,
-        options.config,
-        lambda target: ranking.measure(target, authors_format=options.authors_format),
-    )
+    def work(target: Any) -> Any:
+        return ranking.measure(target, authors_format=options.authors_format)
+
+    return _measure(options, trained, options.config, work)
 
 
 def attack(words: list[str]) -> int:
     """Remove the first channels of each ranking."""
     options: Attack
-    options, trained = _read("attack", words)
+    options, trained = read_measuring("attack", words, folder="attack")
     times = sum(word.partition("=")[0] == "--ranking" for word in words)
     if times > 1:
         raise InputError("`--ranking` stands twice; name all files after one.")
@@ -42,16 +39,7 @@ def attack(words: list[str]) -> int:
     return _measure(options, trained, config, lambda target: attacking.measure(target, rankings))
 
 
-def _read(command: str, words: list[str]) -> tuple[Any, Any]:
-    segments = value_of(words, "--model").startswith("deeplab")
-    imported = SegmentationConfig() if segments else PositionConfig()
-    return read_measuring(command, words, imported, folder=command)
-
-
-def _measure(
-    options: Rank | Attack, trained: Any, config: Any, measure: Callable[[Any], Any]
-) -> int:
-    """Open the network, measure it, write and show the result."""
+def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[Any], Any]) -> int:
     from gpool_jax.experiments import driver
     from gpool_jax.experiments.channels import subjects
 

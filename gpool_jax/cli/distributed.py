@@ -4,16 +4,12 @@ import traceback
 from collections.abc import Callable
 
 from gpool_jax.cli.options import Train
-from gpool_jax.cli.session import silent, warner
+from gpool_jax.cli.session import warner
 from gpool_jax.errors import InputError, RunError
 
 
 def check(options: Train) -> None:
-    """Check how the processes find each other.
-
-    Raises:
-      InputError: naming the option, the bad value and what is allowed.
-    """
+    """Check how the processes find each other, or raise an `InputError`."""
     coordinator, count, index = options.coordinator, options.num_processes, options.process_id
     where = {"--coordinator": coordinator, "--num-processes": count, "--process-id": index}
     given = [name for name, value in where.items() if value is not None]
@@ -40,21 +36,14 @@ def check(options: Train) -> None:
 def run(options: Train, command: Callable[[Callable[[str], None]], int]) -> int:
     """Run a command in this process, one of several; none outlives another's failure.
 
-    Args:
-      options: checked.
-      command: given what receives warnings, returns the exit code.
-
-    Returns:
-      The exit code.
-
-    Raises:
-      InputError: if the other processes cannot be found.
+    The command is given a function that receives warnings, and returns the exit code. An
+    `InputError` is raised if the other processes cannot be found.
     """
     from gpool_jax.train import processes
 
     watchdog = processes.join(options.coordinator, options.num_processes, options.process_id)
     try:
-        code = command(warner(options) if processes.is_first() else silent)
+        code = command(warner(options, speaks=processes.is_first()))
         processes.part()
         watchdog.close()
         return code

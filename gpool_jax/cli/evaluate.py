@@ -7,7 +7,7 @@ from typing import Any
 from gpool_jax.cli.options import Evaluate
 from gpool_jax.cli.parse import read_measuring, value_of
 from gpool_jax.cli.session import show, start, warner
-from gpool_jax.config import InvarianceConfig, PositionConfig, SegmentationConfig
+from gpool_jax.config import InvarianceConfig, PositionConfig
 from gpool_jax.errors import InputError
 
 
@@ -15,10 +15,9 @@ def evaluate(words: list[str]) -> int:
     """Measure a run or a file of weights."""
     asked = any(word.startswith("--consistency") for word in words)
     # Consistency is a question about whole images, the others about canvases.
-    imported: Any = InvarianceConfig() if asked else PositionConfig()
-    if value_of(words, "--model").startswith("deeplab"):
-        imported = SegmentationConfig()
-    elif asked and value_of(words, "--weights") and value_of(words, "--task"):
+    imported = InvarianceConfig if asked else PositionConfig
+    task_of_weights = value_of(words, "--weights") and value_of(words, "--task")
+    if asked and task_of_weights and not value_of(words, "--model").startswith("deeplab"):
         raise InputError(
             "`--task`: the consistency of an imported network is that of the classes it recognises "
             "in whole images; leave --task out."
@@ -27,7 +26,7 @@ def evaluate(words: list[str]) -> int:
     options, trained = read_measuring(
         "evaluate",
         words,
-        imported,
+        imported=imported,
         folder="evaluation",
         adjust=_with_consistency if asked else lambda config: config,
     )

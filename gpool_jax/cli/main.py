@@ -1,14 +1,12 @@
 """`gpool`: find the command, run it, turn what goes wrong into one line and an exit code."""
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gpool_jax import __version__
-from gpool_jax.cli import channels, evaluate, train
 from gpool_jax.cli.options import COMMANDS
-from gpool_jax.cli.parse import print_completion
-from gpool_jax.config import files
 from gpool_jax.errors import InputError, RunError, nearest
 
 _HELP = """\
@@ -30,25 +28,12 @@ options:
                      Print the completion script of bash, zsh or fish.
 """
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "demo": train.demo,
-    "train": train.train,
-    "invariance": train.invariance,
-    "evaluate": evaluate.evaluate,
-    "rank": channels.rank,
-    "attack": channels.attack,
-}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command and return the exit code; `argv` None: the process's own words.
 
-    Args:
-      argv: words after the program's name; the process's own if None.
-
-    Returns:
-      The exit code: 0; 2 for input that cannot be used or a run that had to
-      stop, with one line on stderr; 128 + the signal for a run told to stop.
+    The code is 0; 2 for input that cannot be used or a run that had to stop, with one line on
+    stderr; 128 + the signal for a run told to stop.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -80,22 +65,28 @@ def _dispatch(words: list[str]) -> int:
 
             print("\n".join((*MODELS, *SEGMENTERS)))
         case ["configs"]:
+            from gpool_jax.config import files
+
             found = files.catalog()
             width = max(map(len, found))
             print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in found.items()))
         case ["--tyro-print-completion", "bash" | "zsh" | "fish"]:
+            from gpool_jax.cli.parse import print_completion
+
             print_completion(words)
         case ["--tyro-print-completion", *rest]:
             shell = rest[0] if rest else "none"
             raise InputError(f"`--tyro-print-completion` must be bash, zsh or fish; got {shell}.")
         case ["help", command]:
             return _dispatch([command, "--help"])
-        case [command, *rest] if command in _COMMANDS:
-            return _COMMANDS[command](rest)
+        case [command, *rest] if command in COMMANDS:
+            # Imported only now, so that `gpool --help` answers at once.
+            module = importlib.import_module(f"gpool_jax.cli.{COMMANDS[command].module}")
+            return getattr(module, command)(rest)
         case ["configs" | "help" | "-h" | "--help" | "-V" | "--version" | "--list-models", *rest]:
             raise InputError(f"unexpected word {rest[-1]!r} after gpool {words[0]}.")
         case [command, *_]:
-            known = (*_COMMANDS, "configs", "help")
+            known = (*COMMANDS, "configs", "help")
             raise InputError(
                 f"`command` must be one of {', '.join(known)}; got {command!r}."
                 f"{nearest(command, known)}"

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 class Options:
     """What every command takes."""
 
+    # The module of `gpool_jax.cli` that has the command.
+    module: ClassVar[str] = "train"
     # The word right after the command, and what the help says of it.
     takes: ClassVar[str] = ""
     about: ClassVar[str] = ""
@@ -68,6 +70,7 @@ class Invariance(Train):
 class Measuring(Options):
     """What the commands take that measure a run, or a file of weights."""
 
+    module = "channels"
     takes = "RUN"
     about = """\
   RUN is the folder of a training run. Instead of it: --weights FILE --model NAME
@@ -84,6 +87,7 @@ class Measuring(Options):
 class Evaluate(Measuring):
     """Evaluate a run again, or a network from a file of weights."""
 
+    module = "evaluate"
     sections = ("eval", "probe", "consistency", "train.parallel")
 
     consistency: bool = False
@@ -110,11 +114,5 @@ class Attack(Measuring):
     """Rankings to use instead of computing them: files, or folders of `gpool rank`."""
 
 
-COMMANDS: dict[str, type[Options]] = {
-    "demo": Demo,
-    "train": Train,
-    "invariance": Invariance,
-    "evaluate": Evaluate,
-    "rank": Rank,
-    "attack": Attack,
-}
+_ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack)
+COMMANDS = {kind.__name__.lower(): kind for kind in _ALL}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
 from gpool_jax.cli.options import COMMANDS, Options
-from gpool_jax.config import KINDS, PositionConfig, plain
+from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, plain
 from gpool_jax.errors import InputError, nearest
 
 # Other names for fields that people look for.
@@ -39,11 +39,8 @@ def value_of(words: Sequence[str], name: str) -> str:
 def read(command: str, words: Sequence[str], config: Any, *, target: str | None = None) -> Any:
     """Read the words after a command (and its target) into its options.
 
-    Args:
-      command: one of `COMMANDS`.
-      words: options and their values; with --help among them, print all options and leave.
-      config: gives the fields that may be set, and their defaults.
-      target: from `split_target`.
+    With --help among them, print all options and leave. The config gives the fields that may
+    be set, and their defaults.
 
     Raises:
       InputError: naming the word that cannot be used, and the nearest that can.
@@ -77,9 +74,9 @@ def read(command: str, words: Sequence[str], config: Any, *, target: str | None 
 def read_measuring(
     command: str,
     words: Sequence[str],
-    imported: Any,
     *,
     folder: str,
+    imported: type = PositionConfig,
     adjust: Callable[[Any], Any] = lambda config: config,
 ) -> tuple[Any, Any]:
     """Read the options of a command that measures a run or a file of weights.
@@ -87,8 +84,8 @@ def read_measuring(
     Args:
       command: one of `COMMANDS`.
       words: all words after the command.
-      imported: config that a file of weights is measured with, but for what is given.
       folder: where in the folder of a run its results go, if nothing else is said.
+      imported: kind of config that the weights of a classifier are measured with.
       adjust: changes the config of a run before it becomes the default.
 
     Returns:
@@ -99,7 +96,8 @@ def read_measuring(
     """
     target, rest = split_target(words)
     if target is None or value_of(rest, "--weights"):
-        options = read(command, rest, imported)
+        segments = value_of(rest, "--model").startswith("deeplab")
+        options = read(command, rest, SegmentationConfig() if segments else imported())
         if options.weights is None:
             raise InputError(f"`run`: {command} needs the folder of a run, or --weights FILE.")
         if target is not None:
@@ -137,7 +135,6 @@ def print_completion(words: Sequence[str]) -> None:
 
 
 def _visible_fields(kind: type[Options], config: Any, target: str | None) -> list[str]:
-    """Dotted names of the config's fields that a command takes."""
     more = _UNTOLD if target is None else _LOCATION
     return [name for name, _ in plain.leaves(config) if _takes(kind, name, more)]
 
@@ -149,12 +146,9 @@ def _takes(kind: type[Options], name: str, more: Iterable[str] = ()) -> bool:
 
 
 def _for_tyro(value: Any, visible: Collection[str], prefix: str | None = None) -> Any:
-    """Options or a config, of a subclass that tells tyro which fields to show, and how.
+    """Options, a config in them or a section of it, of a class that tells tyro what to show.
 
-    Args:
-      value: the options; inside them (by recursion) a config or a section of it.
-      visible: dotted names of the config's fields to show.
-      prefix: of the names of fields inside a config; None: these are the options.
+    The prefix is that of dotted names of a config's fields; None: these are the options.
     """
     from tyro.conf import DisallowNone, Fixed, FlagCreatePairsOff, Suppress, arg
 
@@ -227,9 +221,6 @@ def _own_fields(kind: type[Options]) -> list[str]:
 def _one_line(box: str) -> str:
     """The message inside the box that tyro prints."""
     lines = [line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f-") for line in box.splitlines()]
-    message = []
-    for line in [line for line in lines if line][1:]:
-        if line.startswith(("Argument helptext", "For full helptext", "Perhaps you meant")):
-            break
-        message.append(line)
-    return " ".join(message)
+    ends = ("Argument helptext", "For full helptext", "Perhaps you meant")
+    message = [line for line in lines if line][1:]
+    return " ".join(itertools.takewhile(lambda line: not line.startswith(ends), message))

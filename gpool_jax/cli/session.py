@@ -37,9 +37,7 @@ def show(result: Any, options: Options) -> int:
     if not options.quiet:
         from gpool_jax.report.table import format_table
 
-        for note in result.notes:
-            print(note)
-        print(f"\n{format_table(result)}\n")
+        print(*result.notes, f"\n{format_table(result)}\n", sep="\n")
     for name in ("results.json", "report.html"):
         if (folder / name).exists():
             print(folder / name)
@@ -51,10 +49,6 @@ def warn(message: str) -> None:
     print(f"gpool: {message}", file=sys.stderr)
 
 
-def warner(options: Options) -> Callable[[str], None]:
-    """`warn`, or with --quiet what says nothing."""
-    return silent if options.quiet else warn
-
-
-def silent(_message: str) -> None:
-    """Say nothing."""
+def warner(options: Options, *, speaks: bool = True) -> Callable[[str], None]:
+    """`warn`; with --quiet, or in a process that does not speak, a function that says nothing."""
+    return warn if speaks and not options.quiet else lambda _message: None

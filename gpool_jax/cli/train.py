@@ -95,11 +95,7 @@ def _dry_run(config: Any, say: Callable[[str], None]) -> int:
     from gpool_jax.report import estimate
     from gpool_jax.train.processes import is_first
 
-    def found(kind: estimate.Estimate) -> None:
-        if is_first():
-            print(estimate.describe(kind), end="\n\n")
-
-    estimates = dry_run.run(config, report=found, warn=say)
-    if is_first():
-        print(estimate.describe_total(estimates))
+    tell: Callable[[str], None] = print if is_first() else lambda _text: None
+    found = dry_run.run(config, report=lambda e: tell(f"{estimate.describe(e)}\n"), warn=say)
+    tell(estimate.describe_total(found))
     return 0

@@ -1,12 +1,11 @@
 """Frozen dataclasses: everything a run depends on, one class per experiment.
 
-Imports nothing heavy, so that `gpool --help` answers at once.
+Imports nothing heavy, so that the command line answers at once.
 """
 
 from gpool_jax.config.kinds import (
     DEMO,
     KINDS,
-    AnyConfig,
     ComparisonConfig,
     InvarianceComparisonConfig,
     InvarianceConfig,
@@ -32,7 +31,6 @@ from gpool_jax.config.sections import (
 __all__ = [
     "DEMO",
     "KINDS",
-    "AnyConfig",
     "AttackConfig",
     "ComparisonConfig",
     "ConsistencyConfig",

@@ -58,18 +58,14 @@ _LISTS = (
 
 
 def check(config: AnyConfig) -> None:
-    """Check every value that needs no data and no network to be checked.
-
-    Raises:
-      InputError: naming the field, the bad value and what is allowed.
-    """
+    """Check every value that needs no data and no network, or raise an `InputError`."""
     _check_types(config, "")
     for name, value in leaves(config):
         _check_field(name, value)
-    cross_checks = _SECTION_CHECKS | CROSS_CHECKS
-    for part in (*vars(config).values(), config):
-        if type(part) in cross_checks:
-            cross_checks[type(part)](part)
+    for section in vars(config).values():
+        _check_together(section)
+    if type(config) in CROSS_CHECKS:
+        CROSS_CHECKS[type(config)](config)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -89,69 +85,47 @@ def _check_field(name: str, value: Any) -> None:
             _require(item >= 1, f"`{name}` must be at least 1; got {item}.")
 
 
-def _check_data(data: DataConfig) -> None:
-    scale = data.min_scale
-    _require(0 < scale <= 1, f"`data.min_scale` must be in (0, 1]; got {scale}.")
-
-
-def _check_pixel_data(data: PixelDataConfig) -> None:
-    _require(
-        0 < data.min_scale <= data.max_scale < float("inf"),
-        f"`data.min_scale` must be positive and at most data.max_scale = {data.max_scale}; got "
-        f"{data.min_scale}.",
-    )
-
-
-def _check_train(train: TrainConfig) -> None:
-    for step in train.milestones:
-        _require(
-            0 < step <= train.steps,
-            f"`train.milestones` must be in [1, train.steps = {train.steps}]; got {step}.",
-        )
-
-
-def _check_shift(shift: ShiftConfig) -> None:
-    _require(
-        shift.weight == 0 or shift.views >= 2,
-        f"`shift.views` must be at least 2 for an invariance loss (shift.weight {shift.weight:g}); "
-        f"got {shift.views}.",
-    )
-
-
-def _check_consistency(consistency: ConsistencyConfig) -> None:
-    if not consistency.enabled:
-        return
-    _require(
-        len(consistency.protocols) > 0, "`consistency.protocols` must name at least one; got none."
-    )
-    _require(
-        consistency.num_pairs > 0 or consistency.max_shift >= consistency.grid_step,
-        f"`consistency.grid_step` must be at most consistency.max_shift = {consistency.max_shift}; "
-        f"got {consistency.grid_step}.",
-    )
-
-
-_SECTION_CHECKS: dict[type, Callable[[Any], None]] = {
-    DataConfig: _check_data,
-    PixelDataConfig: _check_pixel_data,
-    TrainConfig: _check_train,
-    ShiftConfig: _check_shift,
-    ConsistencyConfig: _check_consistency,
-}
+def _check_together(part: Any) -> None:
+    """Check fields of a section against each other."""
+    match part:
+        case DataConfig(min_scale=scale):
+            _require(0 < scale <= 1, f"`data.min_scale` must be in (0, 1]; got {scale}.")
+        case PixelDataConfig(min_scale=scale, max_scale=most):
+            _require(
+                0 < scale <= most < float("inf"),
+                f"`data.min_scale` must be positive and at most data.max_scale = {most}; got "
+                f"{scale}.",
+            )
+        case TrainConfig(steps=steps):
+            for step in part.milestones:
+                allowed = f"in [1, train.steps = {steps}]"
+                _require(0 < step <= steps, f"`train.milestones` must be {allowed}; got {step}.")
+        case ShiftConfig(views=views, weight=weight):
+            _require(
+                weight == 0 or views >= 2,
+                f"`shift.views` must be at least 2 for an invariance loss (shift.weight "
+                f"{weight:g}); got {views}.",
+            )
+        case ConsistencyConfig(enabled=True, max_shift=most, grid_step=step):
+            listed = len(part.protocols) > 0
+            _require(listed, "`consistency.protocols` must name at least one; got none.")
+            _require(
+                part.num_pairs > 0 or most >= step,
+                f"`consistency.grid_step` must be at most consistency.max_shift = {most}; got "
+                f"{step}.",
+            )
 
 
 def _check_types(config: Any, prefix: str) -> None:
     """Check every field against its annotation: configs also come from files and Python."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
+        name, value, hint = prefix + field.name, getattr(config, field.name), hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            _require(isinstance(value, hint), f"`{prefix}{field.name}` must be a {hint.__name__}.")
-            _check_types(value, f"{prefix}{field.name}.")
-            continue
-        _require(
-            _fits(value, hint), f"`{prefix}{field.name}` must be {_describe(hint)}; got {value!r}."
-        )
+            _require(isinstance(value, hint), f"`{name}` must be a {hint.__name__}.")
+            _check_types(value, f"{name}.")
+        else:
+            _require(_fits(value, hint), f"`{name}` must be {_describe(hint)}; got {value!r}.")
 
 
 def _describe(hint: Any) -> str:

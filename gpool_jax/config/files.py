@@ -12,12 +12,9 @@ _FOLDER = Path(__file__).parent.parent / "configs"
 
 
 def load(name: str | Path, kinds: tuple[type, ...]) -> Any:
-    """Load a config of one of these kinds.
+    """Load a config of one of these kinds, from a Python file or by its name in `catalog`.
 
-    Args:
-      name: a Python file that defines `config`, or the name of a config of `catalog`
-        (`configs/NAME.py` too, where there is no such file).
-      kinds: the config classes that fit.
+    `configs/NAME.py`, where there is no such file, is a name too.
 
     Raises:
       InputError: if there is none, or it cannot be loaded, or is of another kind.

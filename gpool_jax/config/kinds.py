@@ -1,7 +1,4 @@
-"""The kinds of configuration: one frozen dataclass per experiment, made of sections.
-
-Imports nothing heavy, so that `gpool --help` answers at once.
-"""
+"""The kinds of configuration: one frozen dataclass per experiment, made of sections."""
 
 import dataclasses
 from collections.abc import Callable

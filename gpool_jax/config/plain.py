@@ -21,11 +21,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(values: dict[str, Any]) -> AnyConfig:
-    """The inverse of `to_dict`.
-
-    Raises:
-      InputError: if the kind or a field is unknown.
-    """
+    """The inverse of `to_dict`; raises an `InputError` if the kind or a field is unknown."""
     if not isinstance(values, dict):
         raise InputError(f"a config must be a mapping; got {values!r}.")
     values = dict(values)

@@ -1,10 +1,10 @@
 """The sections of a configuration: data, network, training, and each measurement.
 
-The text under each field is its `--help`. Imports nothing heavy.
+The text under each field is its `--help`.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,16 +210,7 @@ Method = Literal["flip", "translation", "gate", "integrated", "probe", "mean", "
 class RankConfig:
     """How the channels of a feature are scored and ranked."""
 
-    methods: tuple[Method, ...] = (
-        "flip",
-        "translation",
-        "gate",
-        "integrated",
-        "probe",
-        "mean",
-        "variance",
-        "random",
-    )
+    methods: tuple[Method, ...] = get_args(Method)
     """Scores of a channel: flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), mean, variance, random."""
     regions: tuple[str, ...] = ("overall", "left", "right")
     """Regions to rank for: overall, left, right, top, bottom, centre, a box top,left,bottom,right in 0..1, or cell i/n (row-major) of an n x n grid."""

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,18 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def new_panels(
+    titles: Sequence[str], width: float, height: float, **options: Any
+) -> tuple[Any, np.ndarray]:
+    """Make a figure and in it, side by side, panels with these titles."""
+    figure = new_figure(width, height)
+    panels = figure.subplots(1, len(titles), squeeze=False, **options)[0]
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=9)
+    open_sides(panels)
+    return figure, panels
 
 
 def to_png(figure: Any) -> bytes:

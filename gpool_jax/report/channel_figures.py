@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.canvas import PALETTE, colour, legend_below, new_figure, open_sides
+from gpool_jax.report.canvas import (
+    PALETTE,
+    colour,
+    legend_below,
+    new_figure,
+    new_panels,
+    open_sides,
+)
 from gpool_jax.report.channel_result import NONE, Agreement, Removal, select
 from gpool_jax.report.result import Result
 
@@ -102,8 +109,8 @@ def _draw_selectivity(chosen: list[Removal]) -> Any:
     """Draw drop inside minus drop outside the attacked region, controls below their ranking."""
     regions = list(dict.fromkeys(r.measured for r in chosen))
     bars = len({r.ranking for r in chosen})
-    figure = new_figure(max(5.0, 4.0 * len(regions)), 1.0 + 0.3 * bars)
-    panels = figure.subplots(1, len(regions), squeeze=False, sharex=True)[0]
+    titles, width = [f"attack on {region}" for region in regions], max(5.0, 4.0 * len(regions))
+    figure, panels = new_panels(titles, width, 1.0 + 0.3 * bars, sharex=True)
     for axes, region in zip(panels, regions, strict=True):
         members = select(chosen, measured=region)
         for i, r in enumerate(members):
@@ -113,14 +120,11 @@ def _draw_selectivity(chosen: list[Removal]) -> Any:
         axes.set_yticks(range(len(members)), [r.ranking for r in members], fontsize=7)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.invert_yaxis()
-        axes.set_title(f"attack on {region}", fontsize=9)
         axes.set_xlabel("drop inside - outside, points", fontsize=8)
-    open_sides(panels)
     return figure
 
 
 def _draw_agreement(agreements: list[Agreement]) -> Any:
-    """Draw the rank correlation of every two methods, a matrix per region."""
     regions = list(dict.fromkeys(a.region for a in agreements))
     figure = new_figure(max(4.5, 3.6 * len(regions)), 3.6)
     panels = figure.subplots(1, len(regions), squeeze=False)[0]
@@ -147,35 +151,29 @@ def _draw_scores(scores: dict[str, list[float]]) -> Any:
     pairs = {name: tuple(name.rsplit(" ", 1)) for name in scores}
     regions = list(dict.fromkeys(region for _, region in pairs.values()))
     methods = list(dict.fromkeys(method for method, _ in pairs.values()))
-    figure = new_figure(max(5.0, 3.2 * len(regions)), 3.4)
-    panels = figure.subplots(1, len(regions), squeeze=False, sharey=True)[0]
+    figure, panels = new_panels(regions, max(5.0, 3.2 * len(regions)), 3.4, sharey=True)
     for name, (method, region) in pairs.items():
         axes, values = panels[regions.index(region)], np.array(scores[name])
         x, line = np.arange(1, len(values) + 1), colour(methods.index(method))
         share = values / (np.abs(values).max() or 1.0)
         axes.plot(x, share, color=line, linewidth=1.2, label=method)
-    for axes, region in zip(panels, regions, strict=True):
+    for axes in panels:
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_xscale("log")
-        axes.set_title(region, fontsize=9)
         axes.set_xlabel("position in the ranking", fontsize=8)
-    open_sides(panels)
     panels[0].set_ylabel("score, share of the largest", fontsize=8)
     legend_below(figure, panels, ncols=4)
     return figure
 
 
-def _draw_class_curves(
-    removals: list[Removal], action: str, quantities: list[str]
-) -> tuple[str, Any]:
-    """Draw the IoU of each class over the whole image against the number of channels removed."""
-    rows = -(-len(quantities) // 4)
+def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -> tuple[str, Any]:
+    rows = -(-len(names) // 4)
     figure = new_figure(9.5, 0.9 + 1.6 * rows)
     grid = figure.subplots(rows, 4, squeeze=False, sharex=True).ravel()
-    for axes in grid[len(quantities) :]:
+    for axes in grid[len(names) :]:
         axes.axis("off")
     intact = {r.quantity: r for r in select(removals, ranking=NONE, measured="overall")}
-    for axes, quantity in zip(grid, quantities, strict=False):
+    for axes, quantity in zip(grid, names, strict=False):
         chosen = select(removals, quantity=quantity, action=action, measured="overall")
         _draw_panel(axes, chosen, "overall", {"overall": intact[quantity]})
         axes.set_title(intact[quantity].title, fontsize=8)

@@ -21,13 +21,11 @@ class Removal:
       measure: "value"; "drop" (the value with nothing removed, minus the value); or
         "selectivity" (drop inside the attacked region minus drop outside).
       versus: the controls whose mean was subtracted, or None.
-      quantity: a key.
-      title: the quantity in words.
+      quantity, title: its key, and in words.
       value: in 0..1; for controls the mean over draws.
       low, high: 95 % interval, by bootstrap over images; for controls, the range of
         the draws.
       chance: the value of a guess, where there is one.
-      num_images: the number of images measured.
       num_draws: sets of channels behind the value.
       num_classes: classes in a mean over classes, else None.
     """
@@ -60,8 +58,7 @@ class Agreement:
     """How similar two rankings of the same channels are.
 
     Attributes:
-      region: the region that both are for.
-      first, second: their methods.
+      first, second: the methods.
       correlation: Spearman's correlation of the scores; None where one has no scores.
       overlap: number of best channels to the share of them in common.
       num_channels: channels of the feature; a random pair shares count / num_channels.
@@ -80,12 +77,9 @@ class Stability:
     """How similar a ranking is to itself on other images of the same kind.
 
     Attributes:
-      method: the ranking's method.
-      region: the region that it is for.
       correlation, low, high: Spearman's correlation of its scores with those of
         resampled images: mean and 95 % range over resamples.
       overlap: number of best channels to the mean share in common.
-      num_images: the number of images ranked on.
     """
 
     method: str

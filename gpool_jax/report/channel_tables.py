@@ -57,7 +57,6 @@ def _interval(r: Removal | None) -> str:
 
 
 def _intact(removals: list[Removal]) -> Block:
-    """Every quantity in every measured region with nothing removed."""
     found = {(r.quantity, r.measured): r for r in removals}
     regions = _unique(r.measured for r in removals)
     lines = []
@@ -73,7 +72,6 @@ def _intact(removals: list[Removal]) -> Block:
 
 
 def _curves(removals: list[Removal], action: str) -> list[Block]:
-    """One quantity over the whole image, against the number of channels removed."""
     chosen = select(removals, action=action)
     if not chosen:
         return []
@@ -139,7 +137,6 @@ def _overlaps(item: Agreement | Stability, counts: list[str]) -> list[str]:
 
 
 def _agreements(agreements: list[Agreement]) -> Block:
-    """Rank correlation and overlap of every two rankings."""
     counts = _unique(count for a in agreements for count in a.overlap)
     lines = []
     for a in agreements:
@@ -152,7 +149,6 @@ def _agreements(agreements: list[Agreement]) -> Block:
 
 
 def _stability(stability: list[Stability]) -> Block:
-    """Rank correlation and overlap of each ranking with those of resampled images."""
     counts = _unique(count for s in stability for count in s.overlap)
     lines = []
     for s in stability:

@@ -1,5 +1,6 @@
 """The machine and the versions with which a number was measured."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -29,10 +30,8 @@ def environment(seconds: float) -> dict:
 
 def cpu_model() -> str:
     """Name the processor."""
-    try:
+    with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()

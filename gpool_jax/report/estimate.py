@@ -11,23 +11,17 @@ class Estimate:
     Attributes:
       name: name of the run; empty if there is only one.
       num_runs: runs that differ in their seed only.
-      num_images: training images.
-      image_shape: (H, W, C) of the data set.
-      input_shape: (H, W, C) of the network's input.
+      image_shape, input_shape: (H, W, C) of the data set and of the network's input.
       parameters: part of the network to its number of parameters.
       forward_flops: floating point operations to evaluate one image.
       step_flops: floating point operations of a training step, on all devices together.
       state_bytes: parameters, statistics and optimiser, on every device.
       data_bytes: the training data, on every device.
       temporary_bytes: other memory of a step, on every device.
-      device_kind: JAX's name of the device.
       devices: devices of all processes.
-      num_processes: processes that train together.
       batch_size: images a step, on all devices together.
-      steps: steps of the training.
       compile_seconds: compilation of the step, with an empty cache.
       step_seconds: median, shortest, longest.
-      num_validations: validations during the training.
       validation_seconds: time of each, without loading data and compilation.
     """
 

@@ -1,4 +1,4 @@
-"""Figures of a result, as PNG bytes."""
+"""Figures of a result."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,27 +6,15 @@ from typing import Any
 import numpy as np
 
 from gpool_jax.report import channel_figures, shift_figures
-from gpool_jax.report.canvas import legend_below, new_figure, open_sides, to_png
+from gpool_jax.report.canvas import legend_below, new_figure, new_panels, open_sides
 from gpool_jax.report.overlays import Overlay, draw_overlays
 from gpool_jax.report.result import INPUTS, Maps, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
 
-def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> list[tuple[str, bytes]]:
-    """Draw every figure that the result has data for.
-
-    Args:
-      result: the result to show.
-      overlays: images with their predictions.
-
-    Returns:
-      (caption, PNG) pairs, in reading order.
-    """
-    return [(caption, to_png(figure)) for caption, figure in _draw_each(result, overlays)]
-
-
-def _draw_each(result: Result, overlays: Sequence[Overlay]) -> Iterator[tuple[str, Any]]:
+def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> Iterator[tuple[str, Any]]:
+    """Draw every figure that there is data for, as (caption, figure), in reading order."""
     maps = result.maps
     if result.rows:
         yield _draw_rows(result.rows)
@@ -64,8 +52,7 @@ def _draw_rows(rows: list[Row]) -> tuple[str, Any]:
     names = [f"{row.task}: {row.arm} ({row.checkpoint})" for row in rows]
     axes.set_yticks(y, names, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 108)
-    axes.set_xlabel("accuracy, %")
+    axes.set(xlim=(0, 108), xlabel="accuracy, %")
     open_sides([axes])
     return "Accuracy of each arm with its 95 % interval; the grey tick is chance.", figure
 
@@ -75,10 +62,8 @@ def _draw_per_cell(accuracy: np.ndarray, network: str) -> tuple[str, Any]:
     axes = figure.subplots()
     image = axes.imshow(100 * accuracy, vmin=0, vmax=100, cmap="viridis")
     _annotate(axes, 100 * accuracy, "{:.1f}", white=accuracy < 0.6)
-    axes.set_xlabel("column")
-    axes.set_ylabel("row")
-    axes.set_xticks(range(accuracy.shape[1]))
-    axes.set_yticks(range(accuracy.shape[0]))
+    rows, columns = map(range, accuracy.shape)
+    axes.set(xlabel="column", ylabel="row", xticks=columns, yticks=rows)
     figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
     return f"Accuracy by cell of the canvas: {network}.", figure
 
@@ -89,8 +74,7 @@ def _draw_confusion(maps: Maps) -> tuple[str, Any]:
     image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
     if len(confusion) <= 10:
         _annotate(axes, 100 * confusion, "{:.0f}", white=confusion > 0.6)
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("label")
+    axes.set(xlabel="prediction", ylabel="label")
     if "classes" in maps:
         ticks = range(len(maps["classes"]))
         axes.set_xticks(ticks, maps["classes"], fontsize=6, rotation=60, ha="right")
@@ -139,8 +123,8 @@ def _draw_probes(probes: list[Probe]) -> tuple[str, Any]:
     }
     groups = list(dict.fromkeys((p.network, p.stage) for p in probes))
     targets = [t for t in ("cell", "class") if any(p.target == t for p in probes)]
-    figure = new_figure(8, 1.1 + 0.5 * len(groups))
-    panels = np.atleast_1d(figure.subplots(1, len(targets), sharey=True))
+    titles = [f"decoding the {target}" for target in targets]
+    figure, panels = new_panels(titles, 8, 1.1 + 0.5 * len(groups), sharey=True)
     for axes, target in zip(panels, targets, strict=True):
         for i, name in enumerate(INPUTS):
             chosen = [selected[(target, name, group)] for group in groups]
@@ -152,9 +136,7 @@ def _draw_probes(probes: list[Probe]) -> tuple[str, Any]:
         axes.set_yticks(range(len(groups)), [f"{n}: {s}" for n, s in groups], fontsize=8)
         axes.set_xlim(0, 100)
         axes.set_xlabel("held-out accuracy, %", fontsize=8)
-        axes.set_title(f"decoding the {target}", fontsize=9)
     panels[0].invert_yaxis()
-    open_sides(panels)
     legend_below(figure, panels, ncols=3)
     caption = (
         "Probes of the frozen network by input: the latent, its channels permuted per example, "

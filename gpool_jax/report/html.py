@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from gpool_jax.report import channel_tables, figures, quantities, table
+from gpool_jax.report.canvas import to_png
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
 
@@ -21,26 +22,17 @@ def write_report(
     *,
     overlays: Sequence[Overlay] = (),
 ) -> Path | None:
-    """Write report.html and return its path, or None if a package is missing.
-
-    Args:
-      result: the result to show.
-      folder: the folder to write to.
-      warn: receives one line if a package is missing.
-      overlays: images with their predictions.
-    """
+    """Write report.html and return its path, or None, with a warning, if a package is missing."""
     try:
         import jinja2
 
-        drawn = figures.draw_all(result, overlays)
+        drawn = [(title, to_png(figure)) for title, figure in figures.draw_all(result, overlays)]
     except ImportError as error:
         warn(f"report.html is not written: {error.name} is not installed.")
         return None
     source = resources.files("gpool_jax.report").joinpath("template.html").read_text()
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        source
-    )
-    page = template.render(
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string(source).render(
         result=result,
         header=table.HEADER,
         rows=[table.format_row(row) for row in result.rows],

@@ -36,20 +36,17 @@ def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> tuple[
     colours = colormaps["tab20"](np.arange(len(class_names)) % 20)[:, :3]
     grid = figure.subplots(len(overlays), columns, squeeze=False)
     for row, overlay in zip(grid, overlays, strict=True):
-        titles = ["image", "labels", *overlay.answers]
-        known = overlay.labels < len(class_names)
-        pictures = [overlay.image, _blend(overlay.image, overlay.labels, known, colours)]
-        everywhere = np.ones_like(known)
-        found = overlay.answers.values()
-        pictures += [_blend(overlay.image, answer, everywhere, colours) for answer in found]
         for axes in row:
             axes.axis("off")
-        for axes, title, picture in zip(row, titles, pictures, strict=False):
-            axes.imshow(picture)
+        row[0].imshow(overlay.image)
+        row[0].set_title("image", fontsize=7)
+        painted = {"labels": overlay.labels, **overlay.answers}
+        for axes, (title, classes) in zip(row[1:], painted.items(), strict=False):
+            axes.imshow(_blend(overlay.image, classes, colours))
             axes.set_title(title, fontsize=7)
-            if overlay.box is not None and title not in ("image", "labels"):
+            if overlay.box is not None and title != "labels":
                 top, left, bottom, right = overlay.box
-                height, width = picture.shape[:2]
+                height, width = classes.shape
                 corner = (left * width, top * height)
                 right, bottom = right * width - 1, bottom * height - 1
                 frame = Rectangle(corner, right - corner[0], bottom - corner[1], fill=False)
@@ -64,10 +61,7 @@ def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> tuple[
     return caption, figure
 
 
-def _blend(
-    image: np.ndarray, classes: np.ndarray, shown: np.ndarray, colours: np.ndarray
-) -> np.ndarray:
-    painted = colours[np.where(shown, classes, 0)]
-    grey = image.mean(axis=-1, keepdims=True) / 255.0
-    mixed = 0.35 * grey + 0.65 * painted
-    return np.where(shown[..., None], mixed, 0.35 * grey)
+def _blend(image: np.ndarray, classes: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    known = classes < len(colours)
+    grey = 0.35 * (image.mean(axis=-1, keepdims=True) / 255.0)
+    return np.where(known[..., None], grey + 0.65 * colours[np.where(known, classes, 0)], grey)

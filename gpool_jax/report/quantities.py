@@ -19,11 +19,7 @@ Block = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def measurement_blocks(measurements: list[Measurement]) -> list[Block]:
-    """Make tables of measurements: a line per quantity, a column per arm.
-
-    Returns:
-      (title, header, lines) of each protocol: first the arms, then their differences.
-    """
+    """Make tables, a line per quantity and a column per arm: first the arms', then differences."""
     groups: dict[tuple[str, str | None], list[Measurement]] = {}
     for m in measurements:
         if m.quantity in QUANTITIES:
@@ -39,17 +35,15 @@ def _block(protocol: str, versus: str | None, group: list[Measurement]) -> Block
     title = what if versus is None else f"{what}: difference from {versus}"
     lines = []
     for quantity, (name, unit) in QUANTITIES.items():
-        members = [found[(quantity, arm)] for arm in arms if (quantity, arm) in found]
-        if not members:
+        members = [found.get((quantity, arm)) for arm in arms]
+        first = next(filter(None, members), None)
+        if first is None:
             continue
         label = f"{name}, {unit}" if unit else name
-        if members[0].chance:
-            label += f" (chance {_number(members[0].chance, unit)})"
-        cells = [
-            format_measurement(found[quantity, arm]) if (quantity, arm) in found else "-"
-            for arm in arms
-        ]
-        lines.append((label, *cells, str(members[0].num_images), str(members[0].num_seeds)))
+        if first.chance:
+            label += f" (chance {_number(first.chance, unit)})"
+        cells = ["-" if m is None else format_measurement(m) for m in members]
+        lines.append((label, *cells, str(first.num_images), str(first.num_seeds)))
     return title, ("quantity", *arms, "images", "seeds"), lines
 
 

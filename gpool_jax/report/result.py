@@ -25,11 +25,8 @@ class Row:
       accuracy: mean over all (image, cell, permutation) predictions, in 0..1.
       low, high: 95 % interval, by bootstrap over images (and seeds).
       chance: accuracy of a uniform guess.
-      num_images: the number of test images.
       num_predictions: predictions per seed.
-      num_seeds: the number of training seeds.
-      per_seed: each seed's accuracy.
-      steps: each seed's training steps before the checkpoint.
+      per_seed, steps: accuracy of each seed, and its training steps before the checkpoint.
     """
 
     arm: str
@@ -51,7 +48,6 @@ class Probe:
     """Accuracy of a probe of a frozen network's pooled features.
 
     Attributes:
-      network: the frozen network.
       stage: the feature that was pooled.
       input: one of `INPUTS`.
       probe: "ridge", "logistic", "mlp", or "selected": whichever did best on data
@@ -60,7 +56,6 @@ class Probe:
       accuracy, low, high, chance: as in `Row`.
       num_images: test images, over which the probe is cross-validated.
       num_predictions: images times cells.
-      num_seeds: the number of training seeds.
     """
 
     network: str
@@ -82,7 +77,6 @@ class Measurement:
     """One quantity under shift, of one arm or of one arm minus another.
 
     Attributes:
-      arm: the network.
       versus: the arm that was subtracted; None for the quantity itself.
       protocol: how inputs were shifted; "canvas" for what is decoded from canvases.
       quantity: a key; see `report.quantities`.
@@ -90,10 +84,7 @@ class Measurement:
       low, high: 95 % interval, by bootstrap over images (and seeds), paired where an
         arm was subtracted.
       chance: the value of a guess, where there is one.
-      num_images: the number of test images.
       num_answers: predictions per seed.
-      num_seeds: the number of training seeds.
-      per_seed: each seed's value.
     """
 
     arm: str
@@ -116,13 +107,11 @@ class Maps(TypedDict, total=False):
     Attributes:
       per_cell: accuracy [n, n]; `per_cell_of` names the network.
       confusion: [K, K], rows (labels) sum to 1; `confusion_of` names the network.
-      classes: names of the classes.
       selectivity: eta squared of every channel.
       tuning: [channels, n, n], mean activations of the most selective channels, which
         are `tuning_channels`, with eta squared `tuning_selectivity`.
       scores: "METHOD REGION" to a ranking's scores, best first.
       table_count, table_action: removal that tables show.
-      num_channels: channels of the feature from which some are removed.
     """
 
     per_cell: list[list[float]]
@@ -145,10 +134,7 @@ class Result:
     """Everything that one command measured.
 
     Attributes:
-      title: the report's title.
       config: the run's configuration, as plain data.
-      rows: accuracies.
-      probes: accuracies of probes.
       maps: arrays behind the figures.
       curves: name of a network to its metrics.jsonl.
       environment: versions, hardware, command, wall time.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.canvas import colour, legend_below, new_figure, open_sides
+from gpool_jax.report.canvas import colour, legend_below, new_panels
 from gpool_jax.report.result import Measurement
 
 # Protocol to arm to quantity to its measurement.
@@ -29,7 +29,7 @@ def draw_shift(measurements: list[Measurement]) -> Iterator[tuple[str, Any]]:
 
 def _draw_pareto(found: _Found) -> tuple[str, Any]:
     """Draw accuracy against consistency: a panel per protocol, a cross per arm."""
-    figure, panels = _panels(found)
+    figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
         for i, (arm, quantities) in enumerate(arms.items()):
             x, y = quantities["accuracy"], quantities["consistency"]
@@ -47,8 +47,7 @@ def _draw_pareto(found: _Found) -> tuple[str, Any]:
 
 
 def _draw_distance(found: _Found) -> tuple[str, Any]:
-    """Draw agreement with the unshifted prediction against the distance of the shift."""
-    figure, panels = _panels(found)
+    figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
         for i, (arm, quantities) in enumerate(arms.items()):
             at = {
@@ -72,11 +71,13 @@ def _draw_distance(found: _Found) -> tuple[str, Any]:
 
 
 def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
-    """Draw how much position can be decoded from the latent."""
     kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in measurements))
     arms = list(dict.fromkeys(m.arm for m in measurements))
-    figure = new_figure(9, 1.0 + 0.35 * len(arms))
-    panels = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True))
+    titles = [
+        "cell, accuracy" if quantity == "cell_decoding" else f"shift ({protocol}), R2"
+        for quantity, protocol in kinds
+    ]
+    figure, panels = new_panels(titles, 9, 1.0 + 0.35 * len(arms), sharey=True)
     for axes, (quantity, protocol) in zip(panels, kinds, strict=True):
         for m in measurements:
             if (m.quantity, m.protocol) != (quantity, protocol):
@@ -86,25 +87,13 @@ def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
             axes.plot([m.low, m.high], [i, i], color="black", linewidth=1.2)
             if m.chance is not None:
                 axes.axvline(m.chance, color="#555555", linestyle="--", linewidth=1)
-        name = "cell, accuracy" if quantity == "cell_decoding" else f"shift ({protocol}), R2"
-        axes.set_title(name, fontsize=9)
         axes.set_yticks(range(len(arms)), arms, fontsize=8)
     panels[0].invert_yaxis()
-    open_sides(panels)
     caption = (
         "Position decoded from the latent: the cell of a canvas, and the shift of a whole image. "
         "Dashed: chance."
     )
     return caption, figure
-
-
-def _panels(protocols: _Found) -> tuple[Any, np.ndarray]:
-    figure = new_figure(max(4.2, 2.9 * len(protocols)), 3.6)
-    panels = np.atleast_1d(figure.subplots(1, len(protocols)))
-    for axes, protocol in zip(panels, protocols, strict=True):
-        axes.set_title(protocol, fontsize=9)
-    open_sides(panels)
-    return figure, panels
 
 
 def _reach(m: Measurement) -> list[list[float]]:

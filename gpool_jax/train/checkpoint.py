@@ -35,12 +35,9 @@ def _as_one_process() -> Iterator[None]:
 
 @dataclasses.dataclass
 class Checkpoints:
-    """The checkpoints of one run: the latest few, the best one, and milestones.
+    """The checkpoints of one run: the latest `keep`, the best one, and those at milestones.
 
-    Attributes:
-      directory: their folder, made when the first one is saved.
-      keep: the number of latest checkpoints kept.
-      milestones: steps whose checkpoints are kept for good.
+    Their folder is made when the first one is saved.
     """
 
     directory: Path
@@ -53,15 +50,11 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         policies = ocp.training.preservation_policies
+        latest, best = policies.LatestN(self.keep), policies.BestN(get_metric_fn=_rank, n=1)
+        kept = [latest, best, policies.CustomSteps(list(self.milestones))]
         self._checkpointer = ocp.training.Checkpointer(
             Path(self.directory).absolute(),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(self.keep),
-                    policies.BestN(get_metric_fn=_rank, n=1),
-                    policies.CustomSteps(list(self.milestones)),
-                ]
-            ),
+            preservation_policy=policies.AnyPreservationPolicy(kept),
         )
 
     @property
@@ -77,8 +70,7 @@ class Checkpoints:
         Args:
           step: its name.
           state: a tree of arrays, replicated if there are several devices.
-          score: the validation number that picks the best, higher is better; None
-            between validations.
+          score: its validation number, higher is better; None between validations.
           feed: the position in the training data, as plain JSON; None if it follows
             from the step.
 
@@ -100,11 +92,10 @@ class Checkpoints:
             )
             self._write_sums(step)
         except Exception as error:  # whatever the file system or Orbax raises
-            reason = _in_one_line(error, 300)
             raise RunError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
-                f"{reason}. The last good checkpoint is {last}; the same command goes on from "
-                "there."
+                f"{_in_one_line(error, 300)}. The last good checkpoint is {last}; the same command "
+                "goes on from there."
             ) from error
 
     @_as_one_process()
@@ -134,11 +125,7 @@ class Checkpoints:
 
     @_as_one_process()
     def load_feed(self, step: int) -> dict | None:
-        """Read the position in the training data that `save` was given.
-
-        Raises:
-          InputError: naming the checkpoint, if it cannot be read.
-        """
+        """Read the position in the data that `save` was given, or raise an `InputError`."""
         try:
             return (self._checkpointer.metadata(step).custom_metadata or {}).get("feed")
         except Exception as error:  # Orbax raises many kinds
@@ -149,10 +136,9 @@ class Checkpoints:
         return InputError(f"checkpoint {self.directory}/{step} cannot be read: {reason}")
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
-        """Read the newest checkpoint that can be read, as (step, state); None if there is none.
+        """Read the newest readable checkpoint as (step, state); None if there is none at all.
 
-        Raises:
-          InputError: if there are checkpoints but none can be read.
+        An `InputError` is raised if there are some but none can be read.
         """
         return self._load_first(self.steps[::-1], abstract, warn)
 
@@ -179,16 +165,17 @@ class Checkpoints:
     # Orbax finds a truncated file only while dozens of readers run, and abandons them
     # loudly. Sums written beside the checkpoints find it before that, and by name.
 
-    def _sums_path(self, step: int) -> Path:
-        return Path(self.directory).parent / "checkpoint_sums" / f"{step}.json"
+    def _paths(self, step: int) -> tuple[Path, Path]:
+        """The file of a checkpoint's sums, and its folder."""
+        directory = Path(self.directory)
+        return directory.parent / "checkpoint_sums" / f"{step}.json", directory / str(step)
 
     def _write_sums(self, step: int) -> None:
-        path = self._sums_path(step)
+        path, folder = self._paths(step)
         path.parent.mkdir(exist_ok=True)
         for old in path.parent.glob("*.json"):
             if int(old.stem) not in self.steps:
                 old.unlink()
-        folder = Path(self.directory) / str(step)
         files = sorted(f for f in folder.rglob("*") if f.is_file())
         sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in files}
         aside = path.with_suffix(".tmp")
@@ -196,7 +183,7 @@ class Checkpoints:
         os.replace(aside, path)
 
     def _check_sums(self, step: int) -> None:
-        path, folder = self._sums_path(step), Path(self.directory) / str(step)
+        path, folder = self._paths(step)
         if not path.exists():
             return  # killed between the two writes: the checkpoint itself is whole
         for name, expected in json.loads(path.read_text()).items():

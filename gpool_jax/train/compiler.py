@@ -10,19 +10,13 @@ import numpy as np
 # XLA hands parts of a CPU program to the library YNNPACK. Only these pay: XLA's own reductions
 # are much slower, but its own convolutions (Eigen's) are 1.2 to 2.5 times faster, and fused groups
 # of other operations take convolutions with them (`benchmarks/NOTES.md`, 16 to 18).
-_CPU: dict[str, str | bool] = {
-    "xla_cpu_experimental_ynn_fusion_type": ",".join(
-        f"LIBRARY_FUSION_TYPE_{name}" for name in ("INDIVIDUAL_DOT", "REDUCE")
-    )
-}
+_TYPES = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": _TYPES}
 
 
 @functools.cache
 def compiler_options() -> dict[str, str | bool]:
-    """Return options that make programs faster, for `jax.jit(..., compiler_options=)`.
-
-    Empty on a GPU or TPU, and with a version of XLA that does not know them.
-    """
+    """Options that make programs faster on a CPU; empty elsewhere, or where XLA lacks them."""
     if jax.default_backend() != "cpu":
         return {}
     nothing = jax.jit(lambda x: x).lower(np.float32(0))
@@ -36,10 +30,7 @@ def compiler_options() -> dict[str, str | bool]:
 class Program:
     """A device program that is mapped over devices, compiled once for each set of shapes.
 
-    Args:
-      program: anything that can be called and lowered.
-      options: compiler options; if empty, the program compiles itself.
-      place: turns the arguments into the program's.
+    With no compiler options it compiles itself. `place` turns the arguments into its own.
     """
 
     def __init__(

@@ -9,11 +9,8 @@ from typing import Any
 class Events:
     """Appends one JSON object per logged step, and TensorBoard events if asked.
 
-    Args:
-      folder: the run's folder.
-      first_step: the steps done before. Lines of later steps, from a run that was
-        killed after its last checkpoint, are dropped: no step is logged twice.
-      tensorboard: write event files too.
+    Lines of steps after `first_step`, from a run that was killed after its last checkpoint,
+    are dropped: no step is logged twice.
     """
 
     def __init__(self, folder: Path, *, first_step: int = 0, tensorboard: bool = False):

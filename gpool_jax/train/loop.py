@@ -1,5 +1,6 @@
 """The training loop: dispatch, log, validate, save; stop cleanly and go on exactly."""
 
+import bisect
 import contextlib
 import logging
 import signal
@@ -23,15 +24,12 @@ _log = logging.getLogger("gpool_jax")
 
 
 class Feed(Protocol):
-    """A source of training data.
-
-    Attributes:
-      data: arrays put on every device once and handed to every step.
-      steps_per_dispatch: steps in one call, unless the config says it.
-    """
+    """A source of training data."""
 
     data: Any
+    """Arrays put on every device once and handed to every step."""
     steps_per_dispatch: int
+    """Steps in one call, unless the config says it."""
 
     def fetch(self, data: Any, inputs: Any) -> Any:
         """Return the device's batch, inside the step."""
@@ -56,11 +54,7 @@ def steps_of_dispatch(config: TrainConfig, feed: Feed) -> int:
 
 
 class Stopped(Exception):
-    """The run was asked to stop (SIGTERM, or SIGINT); its state is saved.
-
-    Attributes:
-      signal: the signal's number.
-    """
+    """The run was asked to stop by a `signal` (SIGTERM or SIGINT); its state is saved."""
 
     def __init__(self, signal_number: int, step: int):
         super().__init__(
@@ -98,24 +92,19 @@ def fit(
     title: str = "train",
     warn: Callable[[str], None] = _log.warning,
 ) -> TrainState:
-    """Train up to `config.steps`, going on from the newest readable checkpoint.
+    """Train up to `config.steps`, going on from the newest checkpoint; return the last state.
 
     Args:
       state: freshly initialised; also the structure of the checkpoints.
       train_step: from `parallel.map_train_step`.
-      feed: the training data. Its position is saved with every checkpoint and
-        restored from it, so that a resumed run is identical.
+      feed: the training data; its position is saved, so that a resumed run is identical.
       validate: `state -> numbers` to log, `select_by` among them.
       config: lengths and intervals.
       folder: the run's folder, for metrics.jsonl.
-      checkpoints: the run's checkpoints; None in a process that neither logs nor
-        saves, which is every one but the first.
+      checkpoints: the run's; None in every process but the first, which alone logs and saves.
       select_by: the validation number whose highest value marks the best checkpoint.
       title: the progress bar's title.
       warn: receives one line per checkpoint that cannot be read.
-
-    Returns:
-      The state after the last step.
 
     Raises:
       Stopped: after SIGTERM or SIGINT, with the state saved.
@@ -125,27 +114,30 @@ def fit(
     # A copy: the step donates its state, and the caller keeps the one it gave.
     state = parallel.replicate(jax.tree.map(np.array, state))
     data = parallel.replicate(feed.data)
-    chunk = steps_of_dispatch(config, feed)
+    chunk, planned = steps_of_dispatch(config, feed), stops(config)
     log = None
     if checkpoints is not None:
         log = _Log(folder, config, first_step, title, checkpoints, select_by)
     step = first_step
     try:
         with note_signals() as received:
-            agreed = _Agreed(received)
+            newest = 0
             while step < config.steps:
-                count = min(chunk, _next_stop(step, config) - step)
+                count = min(chunk, planned[bisect.bisect(planned, step)] - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
                 step += count
-                at_stop = step == _next_stop(step - 1, config)
+                at_stop = step in planned
                 if log is not None:
                     log.add(step, count, metrics, flush=at_stop)
                 if at_stop:
                     values = validate(parallel.local(state))
                     if log is not None:
                         log.save(step, parallel.local(state), feed.state(), values)
-                signal_number = agreed.signal(now=at_stop)
+                # All processes stop after the same step. Each compares its signals with the others'
+                # while the next step runs: waiting at once would leave the devices idle.
+                before, newest = newest, parallel.largest(max(received, default=0))
+                signal_number = int(newest if at_stop or jax.process_count() == 1 else before)
                 if signal_number:
                     if log is not None and not at_stop:
                         log.save(step, parallel.local(state), feed.state(), {})
@@ -178,28 +170,6 @@ def _restore(
     feed.restore(position, step)
     loaded = found[0] if found else jax.tree.map(np.asarray, state)
     return step, parallel.broadcast(loaded) if jax.process_count() > 1 else loaded
-
-
-class _Agreed:
-    """The signal at which all processes stop, after the same step.
-
-    A step's numbers are compared while the next one runs: waiting for them at once
-    would leave the devices idle in between.
-    """
-
-    def __init__(self, received: list[int]):
-        self._received, self._before = received, 0
-
-    def signal(self, *, now: bool) -> int:
-        """Return the signal's number, the same in every process; 0 for none.
-
-        Args:
-          now: do not put a signal off to the next step.
-        """
-        before, self._before = self._before, parallel.largest(max(self._received, default=0))
-        if now or jax.process_count() == 1:
-            return int(self._before)
-        return int(before)
 
 
 class _Log:
@@ -266,28 +236,19 @@ class _Log:
 
 def stops(config: TrainConfig) -> list[int]:
     """Steps after which a run is validated and saved, ascending."""
-    found = [0]
-    while found[-1] < config.steps:
-        found.append(_next_stop(found[-1], config))
-    return found[1:]
-
-
-def _next_stop(step: int, config: TrainConfig) -> int:
-    """The next step after which the run is validated and saved."""
-    regular = (step // config.eval_every + 1) * config.eval_every
-    later = [m for m in config.milestones if m > step]
-    return min([regular, config.steps, *later])
+    regular = range(config.eval_every, config.steps, config.eval_every)
+    return sorted({*regular, *config.milestones, config.steps})
 
 
 def _check_finite(per_step: dict[str, np.ndarray], step: int, checkpoints: Checkpoints) -> None:
     """Raise before anything that is not finite is saved, naming the first bad step."""
-    bad = {name: np.flatnonzero(~np.isfinite(value)) for name, value in per_step.items()}
-    found = [(rows[0], name) for name, rows in bad.items() if len(rows)]
-    if not found:
+    rows = np.flatnonzero(~np.all([np.isfinite(value) for value in per_step.values()], axis=0))
+    if len(rows) == 0:
         return
-    row, _ = min(found)
-    first = step - len(per_step["loss"]) + 1 + int(row)
-    names = [f"{name} {per_step[name][row]}" for at, name in found if at == row]
+    row = int(rows[0])
+    first = step - len(per_step["loss"]) + 1 + row
+    bad = {name: value[row] for name, value in per_step.items() if not np.isfinite(value[row])}
+    names = [f"{name} {value}" for name, value in bad.items()]
     last = f"step {checkpoints.steps[-1]}" if checkpoints.steps else "none"
     raise RunError(
         f"step {first} is not finite ({', '.join(sorted(names))}); the run stops. The last good "

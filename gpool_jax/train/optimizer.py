@@ -46,14 +46,13 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
         optimizer = optax.adamw(
             rate, b1=config.b1, b2=config.b2, weight_decay=config.weight_decay, mask=_kernels
         )
+    elif config.optimizer == "sgd":
+        optimizer = optax.sgd(rate, momentum=config.momentum)
     else:
-        if config.optimizer == "sgd":
-            optimizer = optax.sgd(rate, momentum=config.momentum)
-        else:
-            optimizer = optax.adam(rate, b1=config.b1, b2=config.b2)
-        if config.weight_decay > 0:
-            decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
-            optimizer = optax.chain(decay, optimizer)
+        optimizer = optax.adam(rate, b1=config.b1, b2=config.b2)
+    if config.weight_decay > 0 and config.optimizer != "adamw":
+        decay = optax.add_decayed_weights(config.weight_decay, mask=_kernels)
+        optimizer = optax.chain(decay, optimizer)
     if config.backbone_rate != 1.0:
         # Scales the update, not the gradient: Adam would divide a factor out again.
         share = optax.masked(optax.scale(config.backbone_rate), _backbone)

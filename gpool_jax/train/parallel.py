@@ -142,10 +142,7 @@ def _largest(sharding: NamedSharding) -> Callable:
 
 
 def map_train_step(step: DeviceProgram) -> Program:
-    """Map a train step over the devices of all processes, many steps per dispatch.
-
-    Args:
-      step: from `make_train_step`, with axis name `AXIS`.
+    """Map a step of `make_train_step` over the devices of all processes, many per dispatch.
 
     Returns:
       `(state, data, inputs) -> (state, metrics)`: `state` is donated, `inputs` are this
@@ -161,11 +158,7 @@ def map_train_step(step: DeviceProgram) -> Program:
 
     if _mapping.get() == "shard_map":
         return _shard_mapped(steps, jax.devices(), input_axis=1)
-    return _pmapped(
-        jax.pmap(
-            steps, axis_name=AXIS, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0
-        )
-    )
+    return _pmapped(steps, in_axes=(None, None, 1), out_axes=(None, None), donate_argnums=0)
 
 
 def map_batch(fn: DeviceProgram) -> Program:
@@ -175,23 +168,21 @@ def map_batch(fn: DeviceProgram) -> Program:
         return _shard_mapped(fn, devices, input_axis=0)
     # In one of several processes, the default is the devices of all of them.
     among = devices if jax.process_count() > 1 else None
-    return _pmapped(jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), devices=among))
+    return _pmapped(fn, in_axes=(None, None, 0), devices=among)
 
 
-def _pmapped(mapped: Any) -> Program:
+def _pmapped(fn: DeviceProgram, **options: Any) -> Program:
     # `pmap` takes no compiler options, so we compile its programs; not in one of several
     # processes, where `pmap` itself must join what each of them has.
+    mapped = jax.pmap(fn, axis_name=AXIS, **options)
     return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
 
 
 def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int) -> Program:
     """Map a device program by `jit(shard_map(...))`.
 
-    Args:
-      fn: the program.
-      devices: those that it runs on.
-      input_axis: the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
-        whose outputs are replicated and whose state is donated.
+    `input_axis` is the inputs' axis of devices. 0: outputs have one, too; 1: a train step,
+    whose outputs are replicated and whose state is donated.
     """
     mesh, is_step = _mesh(devices), input_axis == 1
     cut = PartitionSpec(*[None] * input_axis, AXIS)

@@ -26,17 +26,10 @@ _turns = itertools.count()
 def join(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> Watchdog:
-    """Find the other processes, before JAX looks at its devices.
+    """Find the other processes, before JAX looks at its devices; `close` the result at the end.
 
-    Without arguments, JAX finds them itself (TPU VMs, Slurm, MPI, Kubernetes).
-
-    Args:
-      coordinator: "HOST:PORT" on which process 0 is found.
-      num_processes: the number of processes.
-      process_id: this process's index, in [0, num_processes).
-
-    Returns:
-      What watches over the others; `close` it at the end.
+    Without arguments, JAX finds them itself (TPU VMs, Slurm, MPI, Kubernetes). With them,
+    process 0 of [0, num_processes) is found at the coordinator, "HOST:PORT".
 
     Raises:
       InputError: if there is no cluster to be found, or the port is taken. If the others
@@ -46,7 +39,13 @@ def join(
     if hasattr(jax.config, "jax_enable_preemption_service"):
         jax.config.update("jax_enable_preemption_service", False)
     if coordinator is not None and process_id == 0:
-        _check_port(coordinator)
+        port = int(coordinator.rpartition(":")[2])
+        try:  # JAX would die of a taken port without a word
+            socket.create_server(("", port)).close()
+        except OSError as error:
+            raise InputError(
+                f"`--coordinator`: port {port} of this machine cannot be used: {error.strerror}."
+            ) from None
     where = f" at {coordinator}" if coordinator else ""
     who = "process 0" if process_id else "the other processes"
     watch = Watchdog(
@@ -63,7 +62,14 @@ def join(
         )
     except Exception as error:  # JAX and its service raise many kinds
         watch.close()
-        raise InputError(_why(error)) from None
+        reason = " ".join(str(error).split())
+        if "should be defined" in reason or "must be defined" in reason:
+            raise InputError(
+                "`--distributed`: no cluster was found (TPU VM, Slurm, MPI, Kubernetes); give "
+                "--coordinator HOST:PORT, --num-processes N and --process-id I."
+            ) from None
+        reason = reason[:200] or type(error).__name__
+        raise InputError(f"`--distributed`: the processes cannot meet: {reason}") from None
     watch.start(_client(), jax.process_index(), jax.process_count())
     return watch
 
@@ -72,27 +78,6 @@ def part() -> None:
     """Leave the others once all have come here; process 0 may have measured for hours."""
     from_first(lambda: None)
     jax.distributed.shutdown()
-
-
-def _check_port(coordinator: str) -> None:
-    """Raise if the port is taken, of which JAX would die without a word."""
-    port = int(coordinator.rpartition(":")[2])
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        raise InputError(
-            f"`--coordinator`: port {port} of this machine cannot be used: {error.strerror}."
-        ) from None
-
-
-def _why(error: Exception) -> str:
-    if "should be defined" in str(error) or "must be defined" in str(error):
-        return (
-            "`--distributed`: no cluster was found (TPU VM, Slurm, MPI, Kubernetes); give "
-            "--coordinator HOST:PORT, --num-processes N and --process-id I."
-        )
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"`--distributed`: the processes cannot meet: {reason}"
 
 
 def _client() -> Any:
@@ -135,21 +120,14 @@ def from_first(fn: Callable[..., Any], *args: Any) -> Any:
 def on_first_process(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `fn` in process 0 while the others wait; they return None."""
     found = []
-
-    def call() -> None:
-        found.append(fn(*args, **kwargs))
-
-    from_first(call)
+    from_first(lambda: found.append(fn(*args, **kwargs)))
     return found[0] if found else None
 
 
 def check_same(what: str, value: Any, differences: Callable[[Any, Any], list[str]]) -> None:
-    """Raise an `InputError` in a process whose value differs from that of process 0.
+    """Raise an `InputError` in a process whose value, plain JSON, differs from that of process 0.
 
-    Args:
-      what: the value's name, for the message.
-      value: plain JSON.
-      differences: `(first's value, own value) -> differences in words`.
+    `differences` puts them in words, from `(first's value, own value)`.
     """
     # Through JSON on every process: tuples come back as lists.
     found = differences(from_first(lambda: value), json.loads(json.dumps(value)))

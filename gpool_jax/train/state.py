@@ -15,9 +15,6 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 scalar, the steps done.
       key: the run's PRNG key data (uint32); never advanced, each step folds in `step`.
-      params: trainable parameters.
-      batch_stats: running batch statistics.
-      opt_state: the optimiser's state.
     """
 
     step: jax.Array
@@ -41,13 +38,9 @@ def _init(model: Any, key: jax.Array, x: jax.Array) -> Any:
 def create_state(
     key: jax.Array, model: Any, optimizer: optax.GradientTransformation, input_shape: tuple
 ) -> TrainState:
-    """Initialise a network and its optimiser.
+    """Initialise a Linen module, for input [B, H, W, C], and its optimiser.
 
-    Args:
-      key: PRNG key, from which initialisation and every step derive theirs.
-      model: a Linen module.
-      optimizer: an optax transformation.
-      input_shape: (B, H, W, C), the shape of the network's input.
+    Initialisation and every step derive their PRNG keys from `key`.
     """
     init_key, run_key = jax.random.split(key)
     variables = _init(model, init_key, jnp.zeros(input_shape, jnp.float32))

@@ -27,8 +27,7 @@ def make_train_step(
         name to (sum, count); `batch` is what `fetch` returns, and `step`; `key` is the
         same on every device.
       optimizer: an optax transformation.
-      fetch: `(data, inputs) -> batch`: gets the device's examples, from the rows of a
-        resident data set or from what a stream brought.
+      fetch: `(data, inputs) -> batch`: gets the device's examples.
       axis_name: name of the mapped axis; every device holds equally many examples.
 
     Returns:
@@ -39,11 +38,10 @@ def make_train_step(
     def step(state: TrainState, data: Any, inputs: Any) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         batch = fetch(data, inputs) | {"step": state.step}
-        grad_fn = jax.grad(loss_fn, has_aux=True)
         # The gradient of the *local* loss, averaged afterwards: a mean over
         # devices inside the loss would be differentiated wrongly.
-        grads, aux = grad_fn(state.params, state.batch_stats, batch, key)
-        grads = lax.pmean(grads, axis_name)
+        local, aux = jax.grad(loss_fn, has_aux=True)(state.params, state.batch_stats, batch, key)
+        grads = lax.pmean(local, axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = lax.psum(aux["metrics"], axis_name) | {

@@ -20,7 +20,6 @@ from typing import Any, NoReturn
 PATIENCE = 20
 # Seconds that process 0, which holds the store, leaves the others to read a reason.
 FAREWELL = 5.0
-FAILED = 2
 
 _DIED = (
     "JAX ended this process, most likely because another one died or cannot be reached; the "
@@ -33,12 +32,11 @@ _REASON, _LEFT = "gpool/reason/", "gpool/left/"
 class Watchdog:
     """Watches over the other processes, from before they are found until `close`.
 
-    Args:
-      unmet: the line to end with if JAX gives up before all have been found.
+    `unmet` is the line to end with if JAX gives up before all have been found.
     """
 
     def __init__(self, unmet: str):
-        self._line, self._code = unmet, FAILED
+        self._line, self._code = unmet, 2
         self._client: Any = None
         self._index = self._count = 0
         self._leaving, self._closed = threading.Lock(), threading.Event()
@@ -49,13 +47,7 @@ class Watchdog:
         self._signal(self._at_abort)
 
     def start(self, client: Any, index: int, count: int) -> None:
-        """Watch, now that all have been found.
-
-        Args:
-          client: this process's client of JAX's coordination service.
-          index: this process's index.
-          count: the number of processes.
-        """
+        """Watch, now that all `count` have been found, by a client of JAX's service."""
         self._client, self._index, self._count = client, index, count
         self._line = _DIED
         self._thread.start()
@@ -69,12 +61,7 @@ class Watchdog:
             self._thread.join()
 
     def leave(self, code: int, reason: str) -> NoReturn:
-        """End this process at once, and the others with it.
-
-        Args:
-          code: exit code; never 0.
-          reason: printed by this process, and by the others.
-        """
+        """End all processes at once, with an exit code that is not 0; each prints the reason."""
         self._leaving.acquire()  # never released: the first reason is the one that is given
         self._code, self._line = code, ""
         # The thread may find the progress bar half way in its line.
@@ -88,7 +75,9 @@ class Watchdog:
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_LEFT}{self._index}", "")
             until = time.monotonic() + (FAREWELL if self._index == 0 else 0.0)
-            while time.monotonic() < until and self._num_left() < self._count:
+            while time.monotonic() < until:
+                if len(self._client.key_value_dir_get(_LEFT)) == self._count:
+                    break
                 time.sleep(0.1)
         # No handlers at exit: JAX's would wait for processes that do not come.
         os._exit(code)
@@ -96,9 +85,6 @@ class Watchdog:
     def wait_for_verdict(self) -> None:
         """After an error that may come from another's death: wait until that would be known."""
         time.sleep(PATIENCE + 10)
-
-    def _num_left(self) -> int:
-        return len(self._client.key_value_dir_get(_LEFT))
 
     def _look_for_reason(self) -> None:
         while not self._closed.wait(_PERIOD):

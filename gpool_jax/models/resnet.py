@@ -29,8 +29,8 @@ def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
     return 1, functools.partial(blur, stride=stride)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
+class _Block(nn.Module):
+    """The attributes of both kinds of block."""
 
     features: int
     conv: Any
@@ -39,6 +39,11 @@ class BasicBlock(nn.Module):
     dilation: int = 1
     shortcut: str = "projection"
     blur: Any = None
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
+
     expansion = 1
 
     @nn.compact
@@ -52,16 +57,9 @@ class BasicBlock(nn.Module):
         return ops.relu(y + _shortcut(self, x, self.features))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(_Block):
     """1x1, 3x3, 1x1 convolutions; the 3x3 carries the stride, as in torchvision."""
 
-    features: int
-    conv: Any
-    norm: Any
-    stride: int = 1
-    dilation: int = 1
-    shortcut: str = "projection"
-    blur: Any = None
     expansion = 4
 
     @nn.compact
@@ -76,7 +74,7 @@ class Bottleneck(nn.Module):
         return ops.relu(y + _shortcut(self, x, out))
 
 
-def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> jax.Array:
+def _shortcut(block: _Block, x: jax.Array, features: int) -> jax.Array:
     """Bring the block's input to its output's shape; call inside the block."""
     if block.stride == 1 and x.shape[-1] == features:
         return x

@@ -1,6 +1,7 @@
 """Batches decoded by worker processes; the wait for one ends when a process dies."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import queue
@@ -52,9 +53,9 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
             flags.FLAGS.mark_as_parsed()  # grain reads its options there
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
         multiprocess = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-        self._dataset = dataset.to_iter_dataset(options).mp_prefetch(
-            multiprocess, worker_init_fn=_WorkerInit(os.getpid())
-        )
+        set_up = functools.partial(_set_up_worker, os.getpid())
+        batches = dataset.to_iter_dataset(options)
+        self._dataset = batches.mp_prefetch(multiprocess, worker_init_fn=set_up)
         # Started before the thread, because it unblocks signals as it starts.
         resource_tracker.ensure_running()
         self._before = set(multiprocessing.active_children())
@@ -145,25 +146,21 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         )
 
 
-class _WorkerInit:
-    """Set up a worker process; runs first in each."""
+def _set_up_worker(parent: int, index: int, count: int) -> None:
+    """Run first in each worker process."""
+    for number in _NOT_FOR_WORKERS:
+        signal.signal(number, signal.SIG_IGN)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
 
-    def __init__(self, parent: int):
-        self._parent = parent
-
-    def __call__(self, index: int, count: int) -> None:
-        for number in _NOT_FOR_WORKERS:
-            signal.signal(number, signal.SIG_IGN)
-        os.environ["JAX_PLATFORMS"] = "cpu"
-        if "jax" in sys.modules:
-            sys.modules["jax"].config.update("jax_platforms", "cpu")
-        threading.Thread(target=self._end_with_parent, daemon=True).start()
-
-    def _end_with_parent(self) -> None:
+    def end_with_parent() -> None:
         # A parent that was killed with SIGKILL cannot tell its workers.
-        while os.getppid() == self._parent:
+        while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from gpool_jax.models.segmenter import DEFAULT_RATES
 
 # The output stride leaves no trace in the weights.
 _OUTPUT_STRIDE = {"base code": 16, "torchvision": 8}
-_AUXILIARY = "aux_classifier."
+# The second head, which torchvision uses in training only.
+AUXILIARY = "aux_classifier."
 _TITLES = {"deeplabv3": "DeepLabv3", "deeplabv3plus": "DeepLabv3+"}
 
 
@@ -41,11 +42,6 @@ def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
         "classifier.classifier.0.convs, classifier.0.convs); the first names are "
         f"{', '.join(sorted(names)[:4])}."
     )
-
-
-def without_auxiliary(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the second head, which torchvision uses in training only."""
-    return {name: value for name, value in names.items() if not name.startswith(_AUXILIARY)}
 
 
 def head_name(modules: list[str], layout: str, plus: bool) -> str:
@@ -96,7 +92,7 @@ def describe(names: Mapping[str, Any]) -> dict[str, Any]:
         "layout": layout,
         "output_stride": output_stride,
         "rates": DEFAULT_RATES[output_stride],
-        "ignored": sorted(name for name in names if name.startswith(_AUXILIARY)),
+        "ignored": sorted(name for name in names if name.startswith(AUXILIARY)),
     }
     return found | {"summary": _summary(found)}
 

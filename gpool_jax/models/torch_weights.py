@@ -190,7 +190,7 @@ def from_torch(
     flat = traverse_util.flatten_dict(abstract)
     if isinstance(model, Segmenter):
         layout, _ = deeplab_weights.find_layout(names)
-        names = deeplab_weights.without_auxiliary(names)
+        names = {k: v for k, v in names.items() if not k.startswith(deeplab_weights.AUXILIARY)}
         plus = model.head.low_features is not None
         wanted = {path: _segmenter_name(path, layout, plus) for path in flat}
     else:

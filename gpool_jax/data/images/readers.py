@@ -12,7 +12,7 @@ import numpy as np
 
 from gpool_jax.config import DataConfig
 from gpool_jax.data.cache import cached
-from gpool_jax.data.decode import decode_image, stat
+from gpool_jax.data.decode import decode_image, find, stat
 from gpool_jax.data.images import locate
 from gpool_jax.data.split import stratified_rows
 from gpool_jax.errors import InputError
@@ -48,7 +48,7 @@ def _read_tfds(config: DataConfig, warn: Warn) -> Arrays:
 
 
 def _read_npz(config: DataConfig, warn: Warn) -> Arrays:
-    path = locate.npz_file(config)
+    path = find(config, "file", "an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

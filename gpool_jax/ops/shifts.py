@@ -96,20 +96,14 @@ def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
     """
     moved = jnp.fft.fft2(images.astype(jnp.float32), axes=(1, 2))
     for axis in (0, 1):
-        turn = _phase(images.shape[1 + axis], offset[:, axis])
-        shape = [len(images), 1, 1, 1]
-        shape[1 + axis] = -1
-        moved = moved * turn.reshape(shape)
+        side, distance = images.shape[1 + axis], offset[:, axis, None].astype(jnp.float32)
+        frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
+        angle = 2.0 * jnp.pi / side * distance * frequency[None, :]
+        turn = jnp.exp(-1j * angle.astype(jnp.complex64))
+        unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
+        turn = jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
+        moved = moved * jnp.expand_dims(turn, (2 - axis, 3))
     return jnp.fft.ifft2(moved, axes=(1, 2)).real.astype(jnp.float32)
-
-
-def _phase(side: int, distance: jax.Array) -> jax.Array:
-    """Phase factor of every frequency: complex [B, side]."""
-    frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
-    angle = 2.0 * jnp.pi / side * distance[:, None].astype(jnp.float32) * frequency[None, :]
-    turn = jnp.exp(-1j * angle.astype(jnp.complex64))
-    unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
-    return jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
 
 
 def draw_shifts(key: jax.Array, index: jax.Array, max_shift: int) -> jax.Array:

@@ -42,14 +42,12 @@ def random_scale_crop(
         scale_key, place_key = jax.random.split(own_key)
         scale = jax.random.uniform(scale_key, (), minval=min_scale, maxval=max_scale)
         place = jax.random.uniform(place_key, (2,))
-        axes = [
-            _window(side, out, scale, share)
-            for side, out, share in zip(image.shape[:2], size, place, strict=True)
-        ]
-        for axis, window in enumerate(axes):
+        inside = jnp.ones((1, 1), bool)
+        for axis, out in enumerate(size):
+            window = _window(image.shape[axis], out, scale, place[axis])
             image = _interpolate(image, axis, window["low"], window["share"])
             label = jnp.take(label, window["nearest"], axis=axis)
-        inside = axes[0]["inside"][:, None] & axes[1]["inside"][None, :]
+            inside = inside & jnp.expand_dims(window["inside"], 1 - axis)
         filled = jnp.asarray(fill, jnp.float32)[None, None, :]
         image = jnp.where(inside[:, :, None], image, filled)
         return image, jnp.where(inside, label, jnp.asarray(ignore, label.dtype))

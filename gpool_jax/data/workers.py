@@ -35,17 +35,12 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
     A thread waits for grain, and the caller waits for the thread while it watches the
     processes: if one is killed at a bad moment, grain waits for ever.
 
-    A script that trains with workers needs `if __name__ == "__main__":`, because each
-    worker imports it first.
+    Reading raises a RunError if a worker has died. A script that trains with workers needs
+    `if __name__ == "__main__":`, because each worker imports it first.
     """
 
     def __init__(self, dataset: Any, workers: int):
-        """Describe the processes; the first batch starts them.
-
-        Args:
-          dataset: source of the batches.
-          workers: number of processes.
-        """
+        """Describe `workers` processes; the first batch starts them."""
         import grain
         from absl import flags
 
@@ -67,11 +62,6 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         self._thread = threading.Thread(target=self._read, name="gpool-stream", daemon=True)
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch.
-
-        Raises:
-          RunError: naming what could not be read, or if a worker has died.
-        """
         if self._thread.ident is not None:
             return self._wait()
         # Processes that start here inherit what keeps them off the accelerator.

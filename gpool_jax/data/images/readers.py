@@ -151,16 +151,13 @@ READERS = {"tfds": _read_tfds, "npz": _read_npz, "folder": _read_folder, "digits
 def unpack(
     encoded: np.ndarray, offsets: np.ndarray, name: str, side: int | None = None
 ) -> np.ndarray:
-    """Decode images from one vector of concatenated bytes; the inverse of `pack.pack`.
+    """Decode images to uint8 [N, H, W, 3] from concatenated bytes; the inverse of `pack.pack`.
 
     Args:
       encoded: uint8 [total].
       offsets: int [N + 1]; image i is `encoded[offsets[i]:offsets[i + 1]]`.
       name: name of the array, for errors.
       side: resize to this side.
-
-    Returns:
-      uint8 [N, H, W, 3].
     """
     edges = np.asarray(offsets)
     monotone = edges.ndim == 1 and edges.size >= 2 and np.issubdtype(edges.dtype, np.integer)

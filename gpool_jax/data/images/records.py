@@ -35,7 +35,6 @@ class Records(Split):
     resize: int
 
     def __len__(self) -> int:
-        """Number of images, N."""
         return len(self.rows)
 
     @property
@@ -98,7 +97,6 @@ class Records(Split):
         return StreamFeed(crop, len(self), identity=identity, workers=config.workers, **options)
 
     def _read(self, place: int) -> tuple[bytes, int, str]:
-        """Encoded bytes, label and name of an image."""
         row = int(self.rows[place])
         encoded, label = self.files.read(row)
         if not 0 <= label < self.files.num_classes:
@@ -124,13 +122,10 @@ class Records(Split):
 def random_box(
     generator: np.random.Generator, width: int, height: int, min_scale: float
 ) -> tuple[int, int, int, int]:
-    """Draw part of an image: `min_scale` to all of its area, 3:4 to 4:3.
+    """Draw left, top, width, height of a part: `min_scale` to all of the area, 3:4 to 4:3.
 
     The usual draw of ImageNet training: ten tries, then the largest part of an
     allowed shape from the middle.
-
-    Returns:
-      left, top, width, height in pixels, inside the image.
     """
     for _ in range(10):
         area = width * height * generator.uniform(min_scale, 1.0)

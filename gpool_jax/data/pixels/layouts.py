@@ -45,11 +45,7 @@ class Layout:
 
 
 def open_layout(config: PixelDataConfig) -> Layout:
-    """List the files of a config, and pair every image with its labels.
-
-    Raises:
-      InputError: one line that says what is missing or left over.
-    """
+    """Pair every image of a config with its labels; an InputError says what is left over."""
     if config.source not in _LAYOUTS:
         raise InputError(
             f"`data.source` must be one of {', '.join(_LAYOUTS)}; got {config.source!r}."

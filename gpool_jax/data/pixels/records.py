@@ -31,7 +31,6 @@ class PixelRecords(Split):
     size: tuple[int, int]
 
     def __len__(self) -> int:
-        """Number of images, N."""
         return len(self.pairs)
 
     @property
@@ -122,13 +121,10 @@ class PixelRecords(Split):
 def decode_all(
     pairs: Sequence[Pair], code: LabelCode, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Decode images that are, or are made, of one size.
+    """Decode images that are, or are made, of one size, like `decode`.
 
     Returns:
       `images` uint8 [N, H, W, 3] and `labels` uint8 [N, H, W].
-
-    Raises:
-      InputError: naming the file that is broken or holds a label out of range.
     """
     # In place: a list of images, stacked later, would take twice the memory.
     images = np.empty((len(pairs), *size, 3), np.uint8)

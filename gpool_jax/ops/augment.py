@@ -20,8 +20,7 @@ def random_scale_crop(
 ) -> tuple[jax.Array, jax.Array]:
     """Scale each image at random and cut a random window out, in one look-up.
 
-    The window lies inside the scaled image, or contains it whole where that is smaller; what
-    lies outside is `fill`, labelled `ignore`.
+    The window lies inside the scaled image, or contains it whole where that is smaller.
 
     Args:
       key: PRNG key.
@@ -32,7 +31,7 @@ def random_scale_crop(
       min_scale: smallest scale factor.
       max_scale: largest; factors are uniform between the two.
       fill: [C], the colour of pixels outside the image.
-      ignore: the label of pixels outside the image.
+      ignore: their label.
 
     Returns:
       float32 [B, h, w, C], bilinear, and labels [B, h, w], nearest.

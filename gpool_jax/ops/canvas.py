@@ -10,15 +10,12 @@ from gpool_jax.ops.keys import example_keys
 
 
 def normalise(images: jax.Array, mean, std) -> jax.Array:
-    """Scale pixels to zero mean and unit variance per colour channel.
+    """Scale pixels to zero mean and unit variance per colour channel: float32 [..., C].
 
     Args:
       images: uint8 [..., C] in 0..255, or float [..., C] in 0..1.
       mean: [C], in units of 0..1.
       std: [C], in units of 0..1, positive.
-
-    Returns:
-      float32 [..., C].
     """
     images = jnp.asarray(images)
     scale = 255.0 if images.dtype == jnp.uint8 else 1.0

@@ -44,19 +44,15 @@ def confusion_matrix(
 
 
 def class_counts(confusion: jax.Array | np.ndarray) -> jax.Array:
-    """Count hits, labelled pixels and predicted pixels of each class, all that an IoU needs.
-
-    `confusion` is int [..., K, K], one image's or a sum; the result is [..., 3, K] of its type.
-    """
+    """Count hits, labelled and predicted pixels of each class: [..., K, K] -> [..., 3, K]."""
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)
     return jnp.stack([hits, confusion.sum(-1), confusion.sum(-2)], axis=-2)
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, from counts [..., 3, K] summed over images.
+    """IoU of each class, from counts [..., 3, K] summed over images: float64 [..., K].
 
-    Returns:
-      float64 [..., K]; NaN for a class that is neither labelled nor predicted.
+    NaN for a class that is neither labelled nor predicted.
     """
     hits, labelled, predicted = (counts[..., i, :].astype(np.float64) for i in range(3))
     union = labelled + predicted - hits

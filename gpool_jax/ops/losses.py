@@ -11,16 +11,13 @@ LATENT_SCALES = ("none", "length", "batch")
 def cross_entropy(
     logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
 ) -> jax.Array:
-    """Softmax cross-entropy, in float32 whatever type the network computes in.
+    """Softmax cross-entropy in nats, float32 [B] whatever type the network computes in.
 
     Args:
       logits: [B, K].
       labels: int [B] in [0, K).
       label_smoothing: share of each label that is spread evenly over all K classes (Szegedy et
         al., 2016, section 7).
-
-    Returns:
-      float32 [B], in nats.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]

@@ -174,16 +174,10 @@ def _penalised(
 def fit_logistic(
     inputs: jax.Array, targets: jax.Array, *, num_classes: int, strength: float = 1e-2
 ) -> tuple[jax.Array, jax.Array]:
-    """Fit a multinomial logistic regression to all rows.
+    """Fit a multinomial logistic regression to all rows: kernel float32 [C, K] and bias [K].
 
-    Args:
-      inputs: float [N, C].
-      targets: int [N] in [0, K).
-      num_classes: K.
-      strength: penalty on the standardised inputs' weights, relative to the mean loss.
-
-    Returns:
-      kernel float32 [C, K] and bias [K], for inputs as they are.
+    They are for the inputs as they are; `strength` penalises the weights of standardised inputs,
+    relative to the mean loss. `inputs` are [N, C], `targets` int [N] in [0, K).
     """
     inputs = inputs.astype(jnp.float32)
     ones = jnp.ones(len(inputs))

@@ -121,12 +121,7 @@ Maps = jax.Array | SharedBackground
 
 
 def sharing_pays(n: int, side: int, platform: str) -> bool:
-    """Whether a network runs faster on `place_shared` than on `place`.
-
-    Args:
-      n: cells per side.
-      side: pixels of a cell.
-      platform: "cpu", "gpu" or "tpu".
+    """Whether a network is faster on `place_shared` than on `place`, with n x n cells of `side`.
 
     >>> [sharing_pays(3, 32, platform) for platform in ("cpu", "gpu")]
     [True, False]

@@ -63,12 +63,9 @@ def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
 
 
 def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
-    """Cut a square out of each larger image: content moves, and real content enters.
+    """Cut a square of `side` pixels out of each image: content moves, and real content enters.
 
-    Args:
-      images: [B, H, W, C].
-      corner: int [B, 2], row in [0, H - side] and column in [0, W - side] of the first pixel.
-      side: the crop's side in pixels.
+    `corner`, int [B, 2], has the first pixel's row in [0, H - side] and column in [0, W - side].
 
     Raises:
       ValueError: if the crop is larger than the images.

@@ -156,9 +156,9 @@ class ResNet(nn.Module):
     def channels(self) -> dict[str, int]:
         """Channel count at every point where channels can be permuted."""
         outputs = [features * self.block.expansion for features in self.stage_features]
-        inputs = [self.stage_features[0], *outputs[:-1]]
-        points = {f"stage{i + 1}": c for i, c in enumerate(inputs)}
-        return points | {"gap": outputs[-1]}
+        points = [self.stage_features[0], *outputs]
+        names = [f"stage{i + 1}" for i in range(len(outputs))]
+        return dict(zip([*names, "gap"], points, strict=True))
 
     @nn.compact
     def __call__(
@@ -177,13 +177,8 @@ class ResNet(nn.Module):
         """
         done = stages_done(start, len(self.stage_sizes))
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm,
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
+        norm = functools.partial(norm, momentum=self.norm_momentum)
         blur: Callable | None = None
         if self.antialias:
             blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
@@ -222,6 +217,5 @@ def _stem(
     x = subsample(ops.relu(norm(name="bn1")(x)))
     if net.stem == "conv7_pool":
         step, subsample = _split_stride(2, blur)
-        x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding)
-        x = subsample(x)
+        x = subsample(ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding))
     return x

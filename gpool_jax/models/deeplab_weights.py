@@ -22,10 +22,7 @@ _TITLES = {"deeplabv3": "DeepLabv3", "deeplabv3plus": "DeepLabv3+"}
 
 
 def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
-    """Recognise by the names who wrote the file, and which head it holds.
-
-    Returns:
-      ("base code" or "torchvision", "deeplabv3" or "deeplabv3plus").
+    """Recognise the layout, "base code" or "torchvision", and the head, one of `ARCHITECTURES`.
 
     Raises:
       InputError: if no head is recognised.

@@ -55,18 +55,15 @@ def head_name(modules: list[str], layout: str, plus: bool) -> str:
     # In DeepLabv3, `last` starts with the pyramid itself.
     first = 0 if plus else 1
     name, *rest = modules
-    if name == "classifier":
-        return f"{last}.{first + 3}"
     norm = int(rest == ["bn"])
-    if name == "fuse":
-        return f"{last}.{first + norm}"
-    if name == "low":
-        return f"classifier.project.{norm}"
-    if name == "project":
-        return f"{pyramid}.project.{norm}"
-    if name == "pool":
-        return f"{pyramid}.convs.4.{1 + norm}"  # .0 is the pooling
-    return f"{pyramid}.convs.{name.removeprefix('branch')}.{norm}"
+    translated = {
+        "classifier": f"{last}.{first + 3}",
+        "fuse": f"{last}.{first + norm}",
+        "low": f"classifier.project.{norm}",
+        "project": f"{pyramid}.project.{norm}",
+        "pool": f"{pyramid}.convs.4.{1 + norm}",  # .0 is the pooling
+    }
+    return translated.get(name, f"{pyramid}.convs.{name.removeprefix('branch')}.{norm}")
 
 
 def describe(names: Mapping[str, Any]) -> dict[str, Any]:

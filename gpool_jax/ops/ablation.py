@@ -8,15 +8,12 @@ import numpy as np
 
 
 def ablate(x: jax.Array, keep: jax.Array, *, fill: jax.Array | None = None) -> jax.Array:
-    """Remove channels.
+    """Remove channels: [B, ..., C], the dtype of `x`.
 
     Args:
       x: [B, ..., C].
       keep: [C] or [B, C]; bool, or a gate between 0 and 1.
       fill: [C], the value that replaces a removed channel; None: zero.
-
-    Returns:
-      [B, ..., C], the dtype of `x`.
 
     Raises:
       ValueError: if the shapes do not fit.

@@ -90,12 +90,9 @@ def colour_jitter(
 
     Args:
       key: PRNG key.
-      images: float [B, H, W, 3] in 0..1.
+      images: float [B, H, W, 3] in 0..1, as the result, which is float32.
       index: int [B], global index of each example.
       strength: in [0, 1); 0 changes nothing.
-
-    Returns:
-      float32 [B, H, W, 3] in 0..1.
     """
     weights = jnp.array([0.299, 0.587, 0.114])
     to_grey = jnp.tile(weights[:, None], (1, 3))

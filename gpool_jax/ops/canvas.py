@@ -44,15 +44,12 @@ def draw_cells(key: jax.Array, index: jax.Array, n: int) -> jax.Array:
 
 
 def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
-    """Paste each image into one cell of a canvas of zeros.
+    """Paste each image into one cell of a canvas of zeros: [B, n*H, n*W, C], dtype of `images`.
 
     Args:
       images: [B, H, W, C], already normalised: the background is 0 *after* normalisation.
       cell: int [B] in [0, n*n).
       n: cells per side.
-
-    Returns:
-      [B, n*H, n*W, C], the dtype of `images`.
 
     >>> place(jnp.ones((1, 1, 1, 1)), jnp.array([2]), 2)[0, :, :, 0].tolist()
     [[0.0, 0.0], [1.0, 0.0]]
@@ -66,8 +63,7 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
 def place_everywhere(images: jax.Array, n: int) -> jax.Array:
     """Paste each image [B, H, W, C], normalised, into every cell of an n x n canvas in turn.
 
-    Returns:
-      [B, n*n, n*H, n*W, C]: entry [b, c] holds image b in cell c.
+    The result is [B, n*n, n*H, n*W, C].
     """
     cells = jnp.arange(n * n)
     return jax.vmap(lambda image: place(jnp.stack([image] * (n * n)), cells, n))(images)

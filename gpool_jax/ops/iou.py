@@ -13,16 +13,13 @@ import numpy as np
 def confusion_matrix(
     predictions: jax.Array, labels: jax.Array, masks: np.ndarray, *, num_classes: int
 ) -> jax.Array:
-    """Count the pixels of each label (rows) with each prediction (columns), by region.
+    """Count pixels by region, label (rows) and prediction (columns): int32 [B, R, K, K].
 
     Args:
       predictions: int [B, H, W] in [0, K).
       labels: int [B, H, W]; values outside [0, K) are not counted.
       masks: bool [R, H, W], which may overlap; constants of the program.
       num_classes: K.
-
-    Returns:
-      int32 [B, R, K, K].
     """
     # Every pixel is counted once, under the set of regions that hold it; regions then add up
     # their sets. On a CPU this is ten times faster than products of one-hot maps by region.

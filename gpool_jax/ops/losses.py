@@ -71,7 +71,7 @@ def invariance_loss(
     stop_gradient: bool = False,
     axis_name: str | None = None,
 ) -> jax.Array:
-    r"""Distance between the latents of differently shifted views of one image.
+    r"""Distance between the latents of differently shifted views of one image: float32 [B].
 
     With d the difference of two views' latents over C channels: "l1" is the mean of \|d\|,
     "l2" the mean of d^2, "smooth_l1" the mean of d^2 / 2 where \|d\| < 1 and \|d\| - 1/2
@@ -90,9 +90,6 @@ def invariance_loss(
       stop_gradient: hold the earlier view of each pair fixed and move the later one only;
         otherwise both move.
       axis_name: mapped axis over which the batch's mean and variance are taken.
-
-    Returns:
-      float32 [B].
 
     Raises:
       ValueError: for fewer than two views, an unknown norm or an unknown scale.

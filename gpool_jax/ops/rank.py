@@ -27,7 +27,7 @@ def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
 def flip_difference(
     features: jax.Array, mirrored: jax.Array, weights: jax.Array, *, axis: int
 ) -> jax.Array:
-    """Signed flip difference: the change of each region's mean when the input is mirrored.
+    """Signed flip difference, the change of region means under mirroring: float32 [B, R, C].
 
     The map of the mirrored input is mirrored back, so that every pixel is compared with the same
     content seen from the other side: for the left half, content on the left minus the same content
@@ -39,9 +39,6 @@ def flip_difference(
       mirrored: [B, H, W, C], those of the input mirrored along `axis`.
       weights: [R, H, W], see `region_means`.
       axis: 2, left to right, or 1, upside down.
-
-    Returns:
-      float32 [B, R, C].
 
     Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how they
     separate regions, so this definition is ours).

@@ -13,7 +13,7 @@ SHIFT_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.Array:
-    """Move each image by its own whole number of pixels; the size stays.
+    """Move each image by its own whole number of pixels; size and dtype stay.
 
     Args:
       images: [B, H, W, C].
@@ -21,9 +21,6 @@ def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.A
       mode: what fills the gap: "zeros", "reflect" (the image mirrored at its edge pixels,
         which are not repeated), "replicate" (the edge pixels) or "circular" (what left on the
         other side).
-
-    Returns:
-      [B, H, W, C], the dtype of `images`.
 
     Raises:
       ValueError: if `mode` is unknown.

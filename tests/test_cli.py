@@ -150,7 +150,7 @@ BAD = {
     "too large": (["--train.batch-size", "480"], r"at most the 160 training images; got 480"),
     "model": (["--model.name", "resnet20"], r"`model.name` must be one of .*got 'resnet20'"),
     "padding": (["--model.padding", "mirror"], r"`model.padding` must be one of .*got 'mirror'"),
-    "head": (["--model.head", "gapnets"], r"`model.head` must be .*Did you mean gapnet\?"),
+    "head": (["--model.head", "gapnets"], r"`model.head` must be .*Did you mean 'gapnet'\?"),
     "canvas": (
         ["--model.name", "vgg11", "--n", "2"],
         r"a canvas of `n` = 2 images a side is 16 pixels wide; .* needs at least 32",

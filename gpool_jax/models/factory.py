@@ -1,5 +1,6 @@
 """`create` builds a classification network by name."""
 
+import difflib
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gpool_jax import ops
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError
 from gpool_jax.models import vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
@@ -109,9 +110,13 @@ class Classifier(nn.Module):
 
 def check_choice(field: str, value: Any, allowed) -> None:
     """Raise if `value` is not among the allowed ones, naming the nearest."""
-    if value not in allowed:
-        names, hint = ", ".join(map(str, allowed)), nearest(str(value), map(str, allowed))
-        raise InputError(f"`{field}` must be one of {names}; got {value!r}.{hint}")
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(
+        f"`{field}` must be one of {', '.join(map(str, allowed))}; got {value!r}.{hint}"
+    )
 
 
 def create(

@@ -53,7 +53,7 @@ def test_logistic_agrees_with_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     x, y, _ = blobs(noise=1.0)
     weight = jnp.ones(len(y))
-    z = probe._standardise(jnp.asarray(x), weight)
+    z, _ = probe._standardise(jnp.asarray(x), weight)
     logits = probe._logistic(KEY, z, jnp.asarray(y), weight, 1e-2, 4)
     model = linear_model.LogisticRegression(C=1 / (1e-2 * len(y)), tol=1e-8, max_iter=1000)
     expected = model.fit(np.asarray(z), y).predict_log_proba(np.asarray(z))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gpool_jax.data.images import load as loading
-from gpool_jax.data.images.stream import random_box
+from gpool_jax.data.images.records import random_box
 from gpool_jax.data.split import ArraySplit
 from gpool_jax.data.statistics import IMAGENET_STATISTICS
 from gpool_jax.errors import InputError, RunError

@@ -18,11 +18,7 @@ Box = tuple[float, float, float, float]
 
 
 def stat(path: str | Path) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds.
-
-    Raises:
-      InputError: naming the file, if it cannot be read.
-    """
+    """Size in bytes and time of change in nanoseconds; an InputError if it cannot be read."""
     try:
         found = os.stat(path)
     except OSError as error:
@@ -31,11 +27,7 @@ def stat(path: str | Path) -> tuple[int, int]:
 
 
 def find(config: Any, what: Literal["file", "folder"], kind: str) -> Path:
-    """The `path` of a config, which must be given and there.
-
-    Raises:
-      InputError: saying that `kind` is needed, or that there is no such file or folder.
-    """
+    """The `path` of a config; an InputError says that `kind` is needed, or that it is not there."""
     if config.path is None:
         raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
     path = Path(config.path).expanduser()

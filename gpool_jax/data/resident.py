@@ -7,14 +7,10 @@ import numpy as np
 
 
 def fetch(data: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
-    """The batch of a step or of a validation, inside the device program.
+    """The batch of a step or of a validation, inside the device program, and the inputs.
 
-    Args:
-      data: resident arrays [N, ...]; empty for a split on disk.
-      inputs: `index` int [B], the rows of `data`; or the batch itself.
-
-    Returns:
-      `images` uint8 [B, H, W, C], `labels` [B, ...], and the inputs.
+    `data` holds resident arrays [N, ...], of which `inputs` names the rows, `index` int [B];
+    it is empty for a split on disk, whose inputs are the batch itself.
     """
     return inputs | {name: array[inputs["index"]] for name, array in data.items()}
 
@@ -88,11 +84,9 @@ class ResidentFeed:
 
 
 def padded_batches(num_examples: int, batch_size: int) -> list[dict[str, Any]]:
-    """Every row once, in order, in batches of one size.
+    """Every row once, in order, in batches of one size: `index` int32 [B] and `mask` bool [B].
 
-    Returns:
-      Batches of `index` int32 [B] and `mask` bool [B]; the last is filled up
-      with row 0, masked out.
+    The last batch is filled up with row 0, masked out.
     """
     batches = []
     for start in range(0, num_examples, batch_size):

@@ -35,10 +35,7 @@ class Split(Protocol):
         """The given rows, in order."""
 
     def batch(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Images of the given rows as an evaluation sees them, with their labels.
-
-        Args:
-          index: int [B], places in this split.
+        """Images of some rows, int [B], as an evaluation sees them, with their labels.
 
         Returns:
           `images` uint8 [B, H, W, C] and `labels` [B, ...].
@@ -109,12 +106,10 @@ class ArraySplit(Split):
     names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        """Move images and labels, if need be."""
         object.__setattr__(self, "images", aligned(self.images))
         object.__setattr__(self, "labels", aligned(self.labels))
 
     def __len__(self) -> int:
-        """Number of images, N."""
         return len(self.images)
 
     @property

@@ -1,6 +1,7 @@
 """Batches decoded by worker processes; the wait for one ends when a process dies."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import queue
@@ -34,17 +35,12 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
     A thread waits for grain, and the caller waits for the thread while it watches the
     processes: if one is killed at a bad moment, grain waits for ever.
 
-    A script that trains with workers needs `if __name__ == "__main__":`, because each
-    worker imports it first.
+    Reading raises a RunError if a worker has died. A script that trains with workers needs
+    `if __name__ == "__main__":`, because each worker imports it first.
     """
 
     def __init__(self, dataset: Any, workers: int):
-        """Describe the processes; the first batch starts them.
-
-        Args:
-          dataset: source of the batches.
-          workers: number of processes.
-        """
+        """Describe `workers` processes; the first batch starts them."""
         import grain
         from absl import flags
 
@@ -52,9 +48,9 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
             flags.FLAGS.mark_as_parsed()  # grain reads its options there
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
         multiprocess = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-        self._dataset = dataset.to_iter_dataset(options).mp_prefetch(
-            multiprocess, worker_init_fn=_WorkerInit(os.getpid())
-        )
+        set_up = functools.partial(_set_up_worker, os.getpid())
+        batches = dataset.to_iter_dataset(options)
+        self._dataset = batches.mp_prefetch(multiprocess, worker_init_fn=set_up)
         # Started before the thread, because it unblocks signals as it starts.
         resource_tracker.ensure_running()
         self._before = set(multiprocessing.active_children())
@@ -66,11 +62,6 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         self._thread = threading.Thread(target=self._read, name="gpool-stream", daemon=True)
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch.
-
-        Raises:
-          RunError: naming what could not be read, or if a worker has died.
-        """
         if self._thread.ident is not None:
             return self._wait()
         # Processes that start here inherit what keeps them off the accelerator.
@@ -145,25 +136,21 @@ class WorkerBatches(Iterator[dict[str, np.ndarray]]):
         )
 
 
-class _WorkerInit:
-    """Set up a worker process; runs first in each."""
+def _set_up_worker(parent: int, index: int, count: int) -> None:
+    """Run first in each worker process."""
+    for number in _NOT_FOR_WORKERS:
+        signal.signal(number, signal.SIG_IGN)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
 
-    def __init__(self, parent: int):
-        self._parent = parent
-
-    def __call__(self, index: int, count: int) -> None:
-        for number in _NOT_FOR_WORKERS:
-            signal.signal(number, signal.SIG_IGN)
-        os.environ["JAX_PLATFORMS"] = "cpu"
-        if "jax" in sys.modules:
-            sys.modules["jax"].config.update("jax_platforms", "cpu")
-        threading.Thread(target=self._end_with_parent, daemon=True).start()
-
-    def _end_with_parent(self) -> None:
+    def end_with_parent() -> None:
         # A parent that was killed with SIGKILL cannot tell its workers.
-        while os.getppid() == self._parent:
+        while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager

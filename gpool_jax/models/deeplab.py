@@ -27,15 +27,7 @@ def drop_values(x: jax.Array, keys: jax.Array, rate: float) -> jax.Array:
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch normalisation, ReLU.
-
-    Attributes:
-      features: output channels.
-      conv: a `Conv` with the network's padding and dtype.
-      norm: a `BatchNorm`.
-      size: side of the kernel.
-      dilation: step between taps.
-    """
+    """Convolution (a `Conv` with the network's padding and dtype), batch normalisation, ReLU."""
 
     features: int
     conv: Any
@@ -111,12 +103,10 @@ class DeepLabHead(nn.Module):
         layer = functools.partial(ConvNorm, self.features, conv=conv, norm=norm)
         known = responses or {}
         x = features.get("pre_gap")
-        branches = [
-            layer(size=1 if name == "branch0" else 3, dilation=dilation, name=name)(
-                x, known.get(name)
-            )
-            for name, dilation in branch_dilations(self.rates).items()
-        ]
+        branches = []
+        for name, dilation in branch_dilations(self.rates).items():
+            branch = layer(size=1 if name == "branch0" else 3, dilation=dilation, name=name)
+            branches.append(branch(x, known.get(name)))
         # The image's mean is one vector: broadcast after its layers, not before.
         mean = None if responses else features["gap"][:, None, None, :]
         pooled = layer(name="pool")(mean, known.get("pool"))

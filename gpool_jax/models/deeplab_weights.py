@@ -16,15 +16,13 @@ from gpool_jax.models.segmenter import DEFAULT_RATES
 
 # The output stride leaves no trace in the weights.
 _OUTPUT_STRIDE = {"base code": 16, "torchvision": 8}
-_AUXILIARY = "aux_classifier."
+# The second head, which torchvision uses in training only.
+AUXILIARY = "aux_classifier."
 _TITLES = {"deeplabv3": "DeepLabv3", "deeplabv3plus": "DeepLabv3+"}
 
 
 def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
-    """Recognise by the names who wrote the file, and which head it holds.
-
-    Returns:
-      ("base code" or "torchvision", "deeplabv3" or "deeplabv3plus").
+    """Recognise the layout, "base code" or "torchvision", and the head, one of `ARCHITECTURES`.
 
     Raises:
       InputError: if no head is recognised.
@@ -43,11 +41,6 @@ def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def without_auxiliary(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the second head, which torchvision uses in training only."""
-    return {name: value for name, value in names.items() if not name.startswith(_AUXILIARY)}
-
-
 def head_name(modules: list[str], layout: str, plus: bool) -> str:
     """Translate the path of a `DeepLabHead` layer: ["branch2", "conv"] is `...convs.2.0`.
 
@@ -62,18 +55,15 @@ def head_name(modules: list[str], layout: str, plus: bool) -> str:
     # In DeepLabv3, `last` starts with the pyramid itself.
     first = 0 if plus else 1
     name, *rest = modules
-    if name == "classifier":
-        return f"{last}.{first + 3}"
     norm = int(rest == ["bn"])
-    if name == "fuse":
-        return f"{last}.{first + norm}"
-    if name == "low":
-        return f"classifier.project.{norm}"
-    if name == "project":
-        return f"{pyramid}.project.{norm}"
-    if name == "pool":
-        return f"{pyramid}.convs.4.{1 + norm}"  # .0 is the pooling
-    return f"{pyramid}.convs.{name.removeprefix('branch')}.{norm}"
+    translated = {
+        "classifier": f"{last}.{first + 3}",
+        "fuse": f"{last}.{first + norm}",
+        "low": f"classifier.project.{norm}",
+        "project": f"{pyramid}.project.{norm}",
+        "pool": f"{pyramid}.convs.4.{1 + norm}",  # .0 is the pooling
+    }
+    return translated.get(name, f"{pyramid}.convs.{name.removeprefix('branch')}.{norm}")
 
 
 def describe(names: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +86,7 @@ def describe(names: Mapping[str, Any]) -> dict[str, Any]:
         "layout": layout,
         "output_stride": output_stride,
         "rates": DEFAULT_RATES[output_stride],
-        "ignored": sorted(name for name in names if name.startswith(_AUXILIARY)),
+        "ignored": sorted(name for name in names if name.startswith(AUXILIARY)),
     }
     return found | {"summary": _summary(found)}
 

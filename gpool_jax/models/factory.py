@@ -159,20 +159,12 @@ def create(
     check_choice("model.name", name, MODELS)
     check_choice("model.head", head, HEADS)
     check_common(num_outputs, padding, width, antialias, dtype)
-    shared = {
-        "padding": padding,
-        "antialias": antialias,
-        "dtype": DTYPES[dtype],
-        "axis_name": axis_name,
-    }
-    backbone = _backbone(name, stem, width, shared)
+    shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
+    backbone = _backbone(name, stem, width, shared | {"antialias": antialias})
     check_choice("model.permute_at", permute_at, tuple(backbone.channels))
-    head_module: nn.Module
-    if head == "gapnet":
-        head_module = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
-    else:
-        head_module = LinearHead(num_outputs)
-    return Classifier(backbone=backbone, head=head_module, permute_at=permute_at)
+    gap = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
+    last = gap if head == "gapnet" else LinearHead(num_outputs)
+    return Classifier(backbone=backbone, head=last, permute_at=permute_at)
 
 
 def check_common(num_outputs: int, padding: str, width: float, antialias: int, dtype: str) -> None:
@@ -204,10 +196,8 @@ def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any])
     if stem is not None:
         raise InputError(f"`model.stem` is an option of resnet18..101 only; got {stem!r}, {name}.")
     if name in _CIFAR_RESNETS:
-        count = _CIFAR_RESNETS[name]
-        return ResNet(
-            (count,) * 3, scaled(width, 16, 32, 64), stem="conv3", shortcut="subsample", **shared
-        )
+        sizes, features = (_CIFAR_RESNETS[name],) * 3, scaled(width, 16, 32, 64)
+        return ResNet(sizes, features, stem="conv3", shortcut="subsample", **shared)
     if name == "vgg5":
         return vgg.VGG((1, 1, 1, 1), scaled(width, 32, 64, 128, 256), final_pool=False, **shared)
     return vgg.VGG(vgg.STAGE_SIZES[name], scaled(width, *vgg.STAGE_FEATURES), **shared)
@@ -224,11 +214,10 @@ def check_input_side(model: Classifier, side: int, what: str) -> None:
     if side > MAX_SIDE:
         raise InputError(f"{what} is {side} pixels wide; at most {MAX_SIDE} are allowed.")
     # Reflection needs at least two pixels to reflect at the last stage.
-    factor = 2 if model.backbone.padding == "reflect" else 1
-    needed = model.backbone.total_stride * factor
+    stride, padding = model.backbone.total_stride, model.backbone.padding
+    needed = stride * (2 if padding == "reflect" else 1)
     if side < needed:
         raise InputError(
-            f"{what} is {side} pixels wide; this network (total stride "
-            f"{model.backbone.total_stride}, padding {model.backbone.padding!r}) needs at least "
-            f"{needed}."
+            f"{what} is {side} pixels wide; this network (total stride {stride}, padding "
+            f"{padding!r}) needs at least {needed}."
         )

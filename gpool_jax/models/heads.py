@@ -1,5 +1,6 @@
 """Heads that turn the encoder's last map into logits, with or without the channel order."""
 
+import functools
 from typing import Any
 
 import jax
@@ -22,12 +23,7 @@ class GapHead(nn.Module):
     padding: str = "zeros"
     dtype: Any = jnp.float32
 
-    def setup(self):
-        """Name the layer as the reference does."""
-        self.pre_classifier = Conv(
-            self.num_outputs, use_bias=True, padding=self.padding, dtype=self.dtype
-        )
-
+    @nn.compact
     def __call__(
         self, features: dict[str, jax.Array], *, permutation: jax.Array | None = None
     ) -> jax.Array:
@@ -37,7 +33,9 @@ class GapHead(nn.Module):
                 "`permutation`: the head 'gapnet' pools last, it has no pooled vector to permute; "
                 "use 'permutenet' or 'linear'."
             )
-        return ops.global_average_pool(self.pre_classifier(features["pre_gap"]))
+        layer = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
+        maps = layer(self.num_outputs, use_bias=True, name="pre_classifier")(features["pre_gap"])
+        return ops.global_average_pool(maps)
 
 
 class LinearHead(nn.Module):
@@ -48,10 +46,7 @@ class LinearHead(nn.Module):
 
     num_outputs: int
 
-    def setup(self):
-        """Name the layer."""
-        self.classifier = Dense(self.num_outputs)
-
+    @nn.compact
     def __call__(
         self, features: dict[str, jax.Array], *, permutation: jax.Array | None = None
     ) -> jax.Array:
@@ -59,4 +54,4 @@ class LinearHead(nn.Module):
         latent = features["gap"]
         if permutation is not None:
             latent = ops.permute_channels(latent, permutation)
-        return self.classifier(latent)
+        return Dense(self.num_outputs, name="classifier")(latent)

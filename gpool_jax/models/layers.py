@@ -19,13 +19,9 @@ from gpool_jax import ops
 torch_default_init = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 
 
-def _bias_init(fan_in: int):
+def _bias_init(key: jax.Array, features: int, fan_in: int) -> jax.Array:
     bound = fan_in**-0.5
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
+    return jax.random.uniform(key, (features,), jnp.float32, -bound, bound)
 
 
 class Conv(nn.Module):
@@ -63,7 +59,7 @@ class Conv(nn.Module):
         )
         if self.use_bias:
             fan_in = self.size * self.size * x.shape[-1]
-            bias = self.param("bias", _bias_init(fan_in), (self.features,))
+            bias = self.param("bias", _bias_init, self.features, fan_in)
             out = out + bias.astype(self.dtype)[None, None, None, :]
         return out
 
@@ -77,7 +73,7 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., C] -> float32 [..., features]."""
         kernel = self.param("kernel", torch_default_init, (x.shape[-1], self.features))
-        bias = self.param("bias", _bias_init(x.shape[-1]), (self.features,))
+        bias = self.param("bias", _bias_init, self.features, x.shape[-1])
         bias = bias.reshape((1,) * (x.ndim - 1) + (-1,))
         return x.astype(jnp.float32) @ kernel + bias
 

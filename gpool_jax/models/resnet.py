@@ -29,8 +29,8 @@ def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
     return 1, functools.partial(blur, stride=stride)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
+class _Block(nn.Module):
+    """The attributes of both kinds of block."""
 
     features: int
     conv: Any
@@ -39,6 +39,11 @@ class BasicBlock(nn.Module):
     dilation: int = 1
     shortcut: str = "projection"
     blur: Any = None
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions and a shortcut (He et al., 2016, figure 5 left)."""
+
     expansion = 1
 
     @nn.compact
@@ -52,16 +57,9 @@ class BasicBlock(nn.Module):
         return ops.relu(y + _shortcut(self, x, self.features))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(_Block):
     """1x1, 3x3, 1x1 convolutions; the 3x3 carries the stride, as in torchvision."""
 
-    features: int
-    conv: Any
-    norm: Any
-    stride: int = 1
-    dilation: int = 1
-    shortcut: str = "projection"
-    blur: Any = None
     expansion = 4
 
     @nn.compact
@@ -76,7 +74,7 @@ class Bottleneck(nn.Module):
         return ops.relu(y + _shortcut(self, x, out))
 
 
-def _shortcut(block: BasicBlock | Bottleneck, x: jax.Array, features: int) -> jax.Array:
+def _shortcut(block: _Block, x: jax.Array, features: int) -> jax.Array:
     """Bring the block's input to its output's shape; call inside the block."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
@@ -158,9 +156,9 @@ class ResNet(nn.Module):
     def channels(self) -> dict[str, int]:
         """Channel count at every point where channels can be permuted."""
         outputs = [features * self.block.expansion for features in self.stage_features]
-        inputs = [self.stage_features[0], *outputs[:-1]]
-        points = {f"stage{i + 1}": c for i, c in enumerate(inputs)}
-        return points | {"gap": outputs[-1]}
+        points = [self.stage_features[0], *outputs]
+        names = [f"stage{i + 1}" for i in range(len(outputs))]
+        return dict(zip([*names, "gap"], points, strict=True))
 
     @nn.compact
     def __call__(
@@ -179,13 +177,8 @@ class ResNet(nn.Module):
         """
         done = stages_done(start, len(self.stage_sizes))
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
-        norm = functools.partial(
-            BatchNorm,
-            train=train,
-            axis_name=self.axis_name,
-            dtype=self.dtype,
-            momentum=self.norm_momentum,
-        )
+        norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
+        norm = functools.partial(norm, momentum=self.norm_momentum)
         blur: Callable | None = None
         if self.antialias:
             blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
@@ -224,6 +217,5 @@ def _stem(
     x = subsample(ops.relu(norm(name="bn1")(x)))
     if net.stem == "conv7_pool":
         step, subsample = _split_stride(2, blur)
-        x = ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding)
-        x = subsample(x)
+        x = subsample(ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding))
     return x

@@ -25,12 +25,7 @@ _LOW_LEVEL = "stage1"
 
 
 class Segmenter(nn.Module):
-    """An encoder, a head that keeps its map, and the way back to the input's size.
-
-    Attributes:
-      backbone: the encoder.
-      head: from the encoder's features to a map of logits.
-    """
+    """An encoder, a head from its features to a map of logits, and the way to the input's size."""
 
     backbone: nn.Module
     head: DeepLabHead
@@ -91,10 +86,8 @@ class Segmenter(nn.Module):
     ) -> jax.Array:
         """Compute logits [B, H, W, K] from the outputs of the head's first convolutions.
 
-        Args:
-          features: a pass's features; only DeepLabv3+ reads any, `stage1`.
-          responses: outputs by branch, see `deeplab_linear.respond`.
-          size: (H, W) of the logits: the input's.
+        `responses` are those of `deeplab_linear.respond`; of the `features` only DeepLabv3+ reads
+        any, `stage1`; `size`, (H, W), is the input's.
         """
         return resize_bilinear(self.head(features, responses=responses), size)
 

@@ -88,11 +88,8 @@ def _numpy_scalar() -> list[Any]:
 
 def normalise_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Unwrap the mapping, drop `module.` prefixes and `num_batches_tracked`."""
-    names = {
-        name.removeprefix("module."): value
-        for name, value in _unwrap(state_dict).items()
-        if not name.endswith("num_batches_tracked")
-    }
+    kept = {k: v for k, v in _unwrap(state_dict).items() if not k.endswith("num_batches_tracked")}
+    names = {name.removeprefix("module."): value for name, value in kept.items()}
     # The reference's GAPNet file holds a linear layer that it never uses.
     if "pre_classifier.weight" in names:
         names = {k: v for k, v in names.items() if not k.startswith("linear_location.")}
@@ -190,7 +187,7 @@ def from_torch(
     flat = traverse_util.flatten_dict(abstract)
     if isinstance(model, Segmenter):
         layout, _ = deeplab_weights.find_layout(names)
-        names = deeplab_weights.without_auxiliary(names)
+        names = {k: v for k, v in names.items() if not k.startswith(deeplab_weights.AUXILIARY)}
         plus = model.head.low_features is not None
         wanted = {path: _segmenter_name(path, layout, plus) for path in flat}
     else:
@@ -220,15 +217,8 @@ def _collect(
             misshapen.append(f"{name} (has {value.shape}, needs {flat[path].shape} in our order)")
             continue
         out[path] = jnp.asarray(value)
-    problems = [
-        f"{kind}: {', '.join(items)}"
-        for kind, items in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("misshapen", misshapen),
-        )
-        if items
-    ]
+    found = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
+    problems = [f"{kind}: {', '.join(items)}" for kind, items in found.items() if items]
     if problems:
         raise InputError("`weights` do not fit this network; " + "; ".join(problems) + ".")
     return out

@@ -1,5 +1,6 @@
 """VGG encoders with batch normalisation."""
 
+import functools
 from typing import Any
 
 import jax
@@ -63,6 +64,8 @@ class VGG(nn.Module):
         `permutation` is applied to the input of the stage named `permute_at`, if that stage runs.
         """
         done = stages_done(start, len(self.stage_sizes))
+        conv = functools.partial(Conv, use_bias=True, padding=self.padding, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
         features: dict[str, jax.Array] = {} if start is None else {start: x}
         last = len(self.stage_sizes) - 1
         for i, (count, width) in enumerate(zip(self.stage_sizes, self.stage_features, strict=True)):
@@ -73,20 +76,8 @@ class VGG(nn.Module):
                 x = ops.permute_channels(x, permutation)
             # The stem is the first stage's first convolution.
             for j in range(1 if start == "stem" and i == 0 else 0, count):
-                x = Conv(
-                    width,
-                    use_bias=True,
-                    padding=self.padding,
-                    dtype=self.dtype,
-                    name=f"{stage}_conv{j}",
-                )(x)
-                norm = BatchNorm(
-                    train=train,
-                    axis_name=self.axis_name,
-                    dtype=self.dtype,
-                    name=f"{stage}_bn{j}",
-                )
-                x = nn.relu(norm(x))
+                x = conv(width, name=f"{stage}_conv{j}")(x)
+                x = nn.relu(norm(name=f"{stage}_bn{j}")(x))
                 if i == j == 0:
                     features["stem"] = x
             if i < last or self.final_pool:

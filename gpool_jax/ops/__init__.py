@@ -1,152 +1,77 @@
 """Pure functions on arrays: the ground floor, which imports nothing else of the package."""
 
-from gpool_jax.ops.ablation import ablate, matched_channels, random_orders, removal_masks
-from gpool_jax.ops.augment import colour_jitter, random_scale_crop
-from gpool_jax.ops.bootstrap import (
-    bootstrap_interval,
-    bootstrap_ratio,
-    draw_resamples,
-    resampled_means,
-)
-from gpool_jax.ops.canvas import draw_cells, normalise, place, place_everywhere, random_flip
-from gpool_jax.ops.consistency import (
-    accuracy_under_shift,
-    agreement_by_distance,
-    grid_agreement,
-    pair_agreement,
-    view_changes,
-)
-from gpool_jax.ops.conv import PADDING_MODES, conv2d, pad2d
-from gpool_jax.ops.iou import (
-    class_counts,
-    class_iou,
-    confusion_matrix,
-    mean_iou,
-    pixel_accuracy,
-)
-from gpool_jax.ops.keys import example_keys
-from gpool_jax.ops.losses import (
-    INVARIANCE_NORMS,
-    LATENT_SCALES,
-    cross_entropy,
-    invariance_loss,
-    pixel_cross_entropy,
-)
-from gpool_jax.ops.maps import moments, pad_channels, relu, subsample
-from gpool_jax.ops.metrics import masked_sum, position_selectivity
-from gpool_jax.ops.permute import draw_permutation, draw_permutations, permute_channels
-from gpool_jax.ops.pool import BLUR_TAPS, blur_pool2d, global_average_pool, max_pool2d
-from gpool_jax.ops.rank import (
-    absolute_flip_difference,
-    absolute_translation_difference,
-    flip_difference,
-    gate_gradient,
-    gradient_times_activation,
-    midpoints,
-    overlap_at,
-    rank_channels,
-    rank_correlation,
-    region_means,
-    translation_difference,
-)
-from gpool_jax.ops.regions import (
-    REGIONS,
-    mirror_axis,
-    region_box,
-    region_cells,
-    region_mask,
-    region_weights,
-)
-from gpool_jax.ops.shared_background import (
-    Maps,
-    SharedBackground,
-    compose,
-    place_shared,
-    sharing_pays,
-)
-from gpool_jax.ops.shifts import (
-    SHIFT_MODES,
-    crop,
-    draw_offsets,
-    draw_shifts,
-    fourier_shift,
-    shift,
-)
-
-__all__ = [
-    "BLUR_TAPS",
-    "INVARIANCE_NORMS",
-    "LATENT_SCALES",
-    "PADDING_MODES",
-    "REGIONS",
-    "SHIFT_MODES",
-    "Maps",
-    "SharedBackground",
-    "ablate",
-    "absolute_flip_difference",
-    "absolute_translation_difference",
-    "accuracy_under_shift",
-    "agreement_by_distance",
-    "blur_pool2d",
-    "bootstrap_interval",
-    "bootstrap_ratio",
-    "class_counts",
-    "class_iou",
-    "colour_jitter",
-    "compose",
-    "confusion_matrix",
-    "conv2d",
-    "crop",
-    "cross_entropy",
-    "draw_cells",
-    "draw_offsets",
-    "draw_permutation",
-    "draw_permutations",
-    "draw_resamples",
-    "draw_shifts",
-    "example_keys",
-    "flip_difference",
-    "fourier_shift",
-    "gate_gradient",
-    "global_average_pool",
-    "gradient_times_activation",
-    "grid_agreement",
-    "invariance_loss",
-    "masked_sum",
-    "matched_channels",
-    "max_pool2d",
-    "mean_iou",
-    "midpoints",
-    "mirror_axis",
-    "moments",
-    "normalise",
-    "overlap_at",
-    "pad2d",
-    "pad_channels",
-    "pair_agreement",
-    "permute_channels",
-    "pixel_accuracy",
-    "pixel_cross_entropy",
-    "place",
-    "place_everywhere",
-    "place_shared",
-    "position_selectivity",
-    "random_flip",
-    "random_orders",
-    "random_scale_crop",
-    "rank_channels",
-    "rank_correlation",
-    "region_box",
-    "region_cells",
-    "region_mask",
-    "region_means",
-    "region_weights",
-    "relu",
-    "removal_masks",
-    "resampled_means",
-    "sharing_pays",
-    "shift",
-    "subsample",
-    "translation_difference",
-    "view_changes",
-]
+from gpool_jax.ops.ablation import ablate as ablate
+from gpool_jax.ops.ablation import matched_channels as matched_channels
+from gpool_jax.ops.ablation import random_orders as random_orders
+from gpool_jax.ops.ablation import removal_masks as removal_masks
+from gpool_jax.ops.augment import colour_jitter as colour_jitter
+from gpool_jax.ops.augment import random_scale_crop as random_scale_crop
+from gpool_jax.ops.bootstrap import bootstrap_interval as bootstrap_interval
+from gpool_jax.ops.bootstrap import bootstrap_ratio as bootstrap_ratio
+from gpool_jax.ops.bootstrap import draw_resamples as draw_resamples
+from gpool_jax.ops.bootstrap import resampled_means as resampled_means
+from gpool_jax.ops.canvas import draw_cells as draw_cells
+from gpool_jax.ops.canvas import normalise as normalise
+from gpool_jax.ops.canvas import place as place
+from gpool_jax.ops.canvas import place_everywhere as place_everywhere
+from gpool_jax.ops.canvas import random_flip as random_flip
+from gpool_jax.ops.consistency import accuracy_under_shift as accuracy_under_shift
+from gpool_jax.ops.consistency import agreement_by_distance as agreement_by_distance
+from gpool_jax.ops.consistency import grid_agreement as grid_agreement
+from gpool_jax.ops.consistency import pair_agreement as pair_agreement
+from gpool_jax.ops.consistency import view_changes as view_changes
+from gpool_jax.ops.conv import PADDING_MODES as PADDING_MODES
+from gpool_jax.ops.conv import conv2d as conv2d
+from gpool_jax.ops.conv import pad2d as pad2d
+from gpool_jax.ops.iou import class_counts as class_counts
+from gpool_jax.ops.iou import class_iou as class_iou
+from gpool_jax.ops.iou import confusion_matrix as confusion_matrix
+from gpool_jax.ops.iou import mean_iou as mean_iou
+from gpool_jax.ops.iou import pixel_accuracy as pixel_accuracy
+from gpool_jax.ops.keys import example_keys as example_keys
+from gpool_jax.ops.losses import INVARIANCE_NORMS as INVARIANCE_NORMS
+from gpool_jax.ops.losses import LATENT_SCALES as LATENT_SCALES
+from gpool_jax.ops.losses import cross_entropy as cross_entropy
+from gpool_jax.ops.losses import invariance_loss as invariance_loss
+from gpool_jax.ops.losses import pixel_cross_entropy as pixel_cross_entropy
+from gpool_jax.ops.maps import moments as moments
+from gpool_jax.ops.maps import pad_channels as pad_channels
+from gpool_jax.ops.maps import relu as relu
+from gpool_jax.ops.maps import subsample as subsample
+from gpool_jax.ops.metrics import masked_sum as masked_sum
+from gpool_jax.ops.metrics import position_selectivity as position_selectivity
+from gpool_jax.ops.permute import draw_permutation as draw_permutation
+from gpool_jax.ops.permute import draw_permutations as draw_permutations
+from gpool_jax.ops.permute import permute_channels as permute_channels
+from gpool_jax.ops.pool import BLUR_TAPS as BLUR_TAPS
+from gpool_jax.ops.pool import blur_pool2d as blur_pool2d
+from gpool_jax.ops.pool import global_average_pool as global_average_pool
+from gpool_jax.ops.pool import max_pool2d as max_pool2d
+from gpool_jax.ops.rank import absolute_flip_difference as absolute_flip_difference
+from gpool_jax.ops.rank import absolute_translation_difference as absolute_translation_difference
+from gpool_jax.ops.rank import flip_difference as flip_difference
+from gpool_jax.ops.rank import gate_gradient as gate_gradient
+from gpool_jax.ops.rank import gradient_times_activation as gradient_times_activation
+from gpool_jax.ops.rank import midpoints as midpoints
+from gpool_jax.ops.rank import overlap_at as overlap_at
+from gpool_jax.ops.rank import rank_channels as rank_channels
+from gpool_jax.ops.rank import rank_correlation as rank_correlation
+from gpool_jax.ops.rank import region_means as region_means
+from gpool_jax.ops.rank import translation_difference as translation_difference
+from gpool_jax.ops.regions import REGIONS as REGIONS
+from gpool_jax.ops.regions import mirror_axis as mirror_axis
+from gpool_jax.ops.regions import region_box as region_box
+from gpool_jax.ops.regions import region_cells as region_cells
+from gpool_jax.ops.regions import region_mask as region_mask
+from gpool_jax.ops.regions import region_weights as region_weights
+from gpool_jax.ops.shared_background import Maps as Maps
+from gpool_jax.ops.shared_background import SharedBackground as SharedBackground
+from gpool_jax.ops.shared_background import compose as compose
+from gpool_jax.ops.shared_background import place_shared as place_shared
+from gpool_jax.ops.shared_background import sharing_pays as sharing_pays
+from gpool_jax.ops.shifts import SHIFT_MODES as SHIFT_MODES
+from gpool_jax.ops.shifts import crop as crop
+from gpool_jax.ops.shifts import draw_offsets as draw_offsets
+from gpool_jax.ops.shifts import draw_shifts as draw_shifts
+from gpool_jax.ops.shifts import fourier_shift as fourier_shift
+from gpool_jax.ops.shifts import shift as shift

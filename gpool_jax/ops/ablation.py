@@ -8,15 +8,12 @@ import numpy as np
 
 
 def ablate(x: jax.Array, keep: jax.Array, *, fill: jax.Array | None = None) -> jax.Array:
-    """Remove channels.
+    """Remove channels: [B, ..., C], the dtype of `x`.
 
     Args:
       x: [B, ..., C].
       keep: [C] or [B, C]; bool, or a gate between 0 and 1.
       fill: [C], the value that replaces a removed channel; None: zero.
-
-    Returns:
-      [B, ..., C], the dtype of `x`.
 
     Raises:
       ValueError: if the shapes do not fit.
@@ -74,7 +71,7 @@ def matched_channels(
     num_draws: int,
     neighbours: int = 10,
 ) -> np.ndarray:
-    """For each removed channel, draw another that is about as active and is not removed.
+    """For each removed channel, draw another that is about as active: int [num_draws, N].
 
     Removing a strong channel harms more than removing a weak one, whatever it carries. Matched
     channels hold strength fixed: each removed channel, in random order, gets one of its nearest
@@ -86,11 +83,8 @@ def matched_channels(
       removed: int [N], at most half of the channels.
       mean: [C], mean activation of each channel, at least 0.
       variance: [C], its variance.
-      num_draws: D.
+      num_draws: how often all are drawn.
       neighbours: how many of the nearest one is drawn from.
-
-    Returns:
-      int [D, N], in the order of `removed`.
 
     Raises:
       ValueError: if more than half of the channels are removed.

@@ -20,8 +20,7 @@ def random_scale_crop(
 ) -> tuple[jax.Array, jax.Array]:
     """Scale each image at random and cut a random window out, in one look-up.
 
-    The window lies inside the scaled image, or contains it whole where that is smaller; what
-    lies outside is `fill`, labelled `ignore`.
+    The window lies inside the scaled image, or contains it whole where that is smaller.
 
     Args:
       key: PRNG key.
@@ -32,7 +31,7 @@ def random_scale_crop(
       min_scale: smallest scale factor.
       max_scale: largest; factors are uniform between the two.
       fill: [C], the colour of pixels outside the image.
-      ignore: the label of pixels outside the image.
+      ignore: their label.
 
     Returns:
       float32 [B, h, w, C], bilinear, and labels [B, h, w], nearest.
@@ -42,14 +41,12 @@ def random_scale_crop(
         scale_key, place_key = jax.random.split(own_key)
         scale = jax.random.uniform(scale_key, (), minval=min_scale, maxval=max_scale)
         place = jax.random.uniform(place_key, (2,))
-        axes = [
-            _window(side, out, scale, share)
-            for side, out, share in zip(image.shape[:2], size, place, strict=True)
-        ]
-        for axis, window in enumerate(axes):
+        inside = jnp.ones((1, 1), bool)
+        for axis, out in enumerate(size):
+            window = _window(image.shape[axis], out, scale, place[axis])
             image = _interpolate(image, axis, window["low"], window["share"])
             label = jnp.take(label, window["nearest"], axis=axis)
-        inside = axes[0]["inside"][:, None] & axes[1]["inside"][None, :]
+            inside = inside & jnp.expand_dims(window["inside"], 1 - axis)
         filled = jnp.asarray(fill, jnp.float32)[None, None, :]
         image = jnp.where(inside[:, :, None], image, filled)
         return image, jnp.where(inside, label, jnp.asarray(ignore, label.dtype))
@@ -93,12 +90,9 @@ def colour_jitter(
 
     Args:
       key: PRNG key.
-      images: float [B, H, W, 3] in 0..1.
+      images: float [B, H, W, 3] in 0..1, as the result, which is float32.
       index: int [B], global index of each example.
       strength: in [0, 1); 0 changes nothing.
-
-    Returns:
-      float32 [B, H, W, 3] in 0..1.
     """
     weights = jnp.array([0.299, 0.587, 0.114])
     to_grey = jnp.tile(weights[:, None], (1, 3))

@@ -11,13 +11,8 @@ import numpy as np
 def draw_resamples(num_images: int, *, num_draws: int, seed: int) -> np.ndarray:
     """Draw images with replacement, as many as there are, again and again.
 
-    Args:
-      num_images: N.
-      num_draws: D.
-      seed: random seed.
-
     Returns:
-      uint8 [D, N], read-only: how often each image is drawn in each draw.
+      uint8 [num_draws, num_images], read-only: how often each image is drawn in each draw.
 
     >>> draw_resamples(4, num_draws=2, seed=0).sum(axis=1).tolist()
     [4, 4]
@@ -46,15 +41,14 @@ def resampled_means(
     Args:
       scores: [N, C], each image's scores.
       weights: [N], 0 for an image that does not count.
-      num_draws: D.
+      num_draws: D, see `draw_resamples`.
       seed: random seed of the draws.
 
     Returns:
       float64 [D, C].
     """
-    drawn = draw_resamples(len(scores), num_draws=num_draws, seed=seed) * np.asarray(
-        weights, np.float64
-    )
+    counts = draw_resamples(len(scores), num_draws=num_draws, seed=seed)
+    drawn = counts * np.asarray(weights, np.float64)
     total = np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
     return drawn @ np.asarray(scores, np.float64) / total
 
@@ -142,8 +136,5 @@ def _ratios(
 
 def _weighted(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """uint8 [D, N] times float64 [N], in blocks of draws."""
-    blocks = [
-        weights[start : start + 256].astype(np.float64) @ values
-        for start in range(0, len(weights), 256)
-    ]
-    return np.concatenate(blocks)
+    blocks = (weights[i : i + 256] for i in range(0, len(weights), 256))
+    return np.concatenate([block.astype(np.float64) @ values for block in blocks])

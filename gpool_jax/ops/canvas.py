@@ -10,15 +10,12 @@ from gpool_jax.ops.keys import example_keys
 
 
 def normalise(images: jax.Array, mean, std) -> jax.Array:
-    """Scale pixels to zero mean and unit variance per colour channel.
+    """Scale pixels to zero mean and unit variance per colour channel: float32 [..., C].
 
     Args:
       images: uint8 [..., C] in 0..255, or float [..., C] in 0..1.
       mean: [C], in units of 0..1.
       std: [C], in units of 0..1, positive.
-
-    Returns:
-      float32 [..., C].
     """
     images = jnp.asarray(images)
     scale = 255.0 if images.dtype == jnp.uint8 else 1.0
@@ -47,15 +44,12 @@ def draw_cells(key: jax.Array, index: jax.Array, n: int) -> jax.Array:
 
 
 def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
-    """Paste each image into one cell of a canvas of zeros.
+    """Paste each image into one cell of a canvas of zeros: [B, n*H, n*W, C], dtype of `images`.
 
     Args:
       images: [B, H, W, C], already normalised: the background is 0 *after* normalisation.
       cell: int [B] in [0, n*n).
       n: cells per side.
-
-    Returns:
-      [B, n*H, n*W, C], the dtype of `images`.
 
     >>> place(jnp.ones((1, 1, 1, 1)), jnp.array([2]), 2)[0, :, :, 0].tolist()
     [[0.0, 0.0], [1.0, 0.0]]
@@ -69,8 +63,7 @@ def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:
 def place_everywhere(images: jax.Array, n: int) -> jax.Array:
     """Paste each image [B, H, W, C], normalised, into every cell of an n x n canvas in turn.
 
-    Returns:
-      [B, n*n, n*H, n*W, C]: entry [b, c] holds image b in cell c.
+    The result is [B, n*n, n*H, n*W, C].
     """
     cells = jnp.arange(n * n)
     return jax.vmap(lambda image: place(jnp.stack([image] * (n * n)), cells, n))(images)

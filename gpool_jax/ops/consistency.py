@@ -13,9 +13,7 @@ Tally = tuple[jax.Array, jax.Array]
 def pair_agreement(predictions: jax.Array, labels: jax.Array) -> dict[str, Tally]:
     """Agreement over views in pairs: view 0 with 1, 2 with 3, ...
 
-    Args:
-      predictions: int [B, S], S even: the class predicted for each view.
-      labels: int [B].
+    `predictions`, int [B, S], S even, is the class predicted for each view; `labels` is int [B].
 
     Returns:
       `consistency`, the share of pairs that agree (Zhang, "Making convolutional networks
@@ -55,10 +53,7 @@ def accuracy_under_shift(
 ) -> dict[str, Tally]:
     """Accuracy without shift, over shifts, and in the worst case.
 
-    Args:
-      predictions: int [B, S].
-      clean: int [B], the prediction for the unshifted image.
-      labels: int [B].
+    `predictions` [B, S] are those of the shifts, `clean` [B] that of the unshifted image.
 
     Returns:
       `accuracy`, `shifted_accuracy`, and `worst_case_accuracy` (correct on the unshifted image
@@ -78,14 +73,8 @@ def agreement_by_distance(
 ) -> Tally:
     """Agreement with the prediction for the unshifted image, by distance shifted.
 
-    Args:
-      predictions: int [B, S].
-      clean: int [B].
-      distance: int [B, S] in [0, num_distances).
-      num_distances: D.
-
-    Returns:
-      float32 ([B, D], [B, D]).
+    From predictions [B, S], `clean` [B] and `distance` [B, S] in [0, num_distances), all int, to
+    float32 ([B, num_distances], [B, num_distances]).
     """
     bins = jax.nn.one_hot(distance, num_distances, dtype=jnp.float32)
     agree = (predictions == clean[:, None]).astype(jnp.float32)
@@ -97,11 +86,8 @@ def view_changes(
 ) -> dict[str, jax.Array]:
     """Distance of each view's outputs from those of the unshifted image.
 
-    Args:
-      logits: [B, S, K].
-      clean_logits: [B, K].
-      latent: [B, S, C].
-      clean_latent: [B, C].
+    `logits` [B, S, K] and `latent` [B, S, C] are the views', `clean_logits` [B, K] and
+    `clean_latent` [B, C] the image's.
 
     Returns:
       float32 [B, S] each: `probability_change`, the absolute change of the probability of the

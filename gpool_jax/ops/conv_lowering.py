@@ -3,6 +3,8 @@
 Measured on two cores (`benchmarks/NOTES.md`); a GPU or TPU always gets XLA's own.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,15 +19,10 @@ def convolve(
     Returns:
       [B, H', W', F], H' = (H + 2 * padding - dilation * (k - 1) - 1) // stride + 1.
     """
-
-    def plain(a: jax.Array, b: jax.Array) -> jax.Array:
-        return _convolve(a, b, stride, dilation, padding)
-
-    def by_dot(a: jax.Array, b: jax.Array) -> jax.Array:
-        return _convolve_by_dot(a, b, stride, dilation, padding)
-
-    if _dot_is_faster(x.shape, kernel.shape, stride, dilation, padding):
-        return lax.platform_dependent(x, kernel, cpu=by_dot, default=plain)
+    plain = functools.partial(_convolve, stride=stride, dilation=dilation, padding=padding)
+    if _dot_is_faster(x.shape, kernel.shape[0], stride, dilation, padding):
+        dot = functools.partial(_convolve_by_dot, stride=stride, dilation=dilation, padding=padding)
+        return lax.platform_dependent(x, kernel, cpu=dot, default=plain)
     # Only the map is inside the branch: a program exported for several platforms keeps its
     # branches, and a convolution inside one is slow on a CPU.
     return plain(lax.platform_dependent(x, cpu=_computed_first, default=lambda a: a), kernel)
@@ -60,14 +57,13 @@ def _output_sides(shape, size: int, stride: int, dilation: int, padding: int) ->
     return [(side + 2 * padding - reach) // stride + 1 for side in shape[1:3]]
 
 
-def _dot_is_faster(shape, kernel_shape, stride: int, dilation: int, padding: int) -> bool:
+def _dot_is_faster(shape, size: int, stride: int, dilation: int, padding: int) -> bool:
     """Whether gathering all taps for one matrix product is faster, backward pass included.
 
     XLA's fast path needs maps at least as large as the kernel, also in the backward pass,
     where the output's gradient is the map: below that it is up to 100 times slower. A 1x1
     kernel gathers nothing: the product is as fast, and its gradient at a stride faster.
     """
-    size = kernel_shape[0]
     sides = [*shape[1:3], *_output_sides(shape, size, stride, dilation, padding)]
     return size == 1 or min(sides) < size
 
@@ -78,20 +74,13 @@ def _convolve_by_dot(
     size, _, channels, features = kernel.shape
     height, width = _output_sides(x.shape, size, stride, dilation, padding)
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    # From the first output pixel's tap to the last one's.
+    tall, wide = (height - 1) * stride + 1, (width - 1) * stride + 1
+    offsets = range(0, size * dilation, dilation)
     taps = [
-        lax.slice(
-            x,
-            (0, i * dilation, j * dilation, 0),
-            (
-                x.shape[0],
-                i * dilation + (height - 1) * stride + 1,
-                j * dilation + (width - 1) * stride + 1,
-                channels,
-            ),
-            (1, stride, stride, 1),
-        )
-        for i in range(size)
-        for j in range(size)
+        x[:, row : row + tall : stride, column : column + wide : stride]
+        for row in offsets
+        for column in offsets
     ]
     patches = jnp.concatenate(taps, axis=-1)
     out = patches.reshape(-1, size * size * channels) @ kernel.reshape(-1, features)

@@ -13,16 +13,13 @@ import numpy as np
 def confusion_matrix(
     predictions: jax.Array, labels: jax.Array, masks: np.ndarray, *, num_classes: int
 ) -> jax.Array:
-    """Count the pixels of each label (rows) with each prediction (columns), by region.
+    """Count pixels by region, label (rows) and prediction (columns): int32 [B, R, K, K].
 
     Args:
       predictions: int [B, H, W] in [0, K).
       labels: int [B, H, W]; values outside [0, K) are not counted.
       masks: bool [R, H, W], which may overlap; constants of the program.
       num_classes: K.
-
-    Returns:
-      int32 [B, R, K, K].
     """
     # Every pixel is counted once, under the set of regions that hold it; regions then add up
     # their sets. On a CPU this is ten times faster than products of one-hot maps by region.
@@ -44,19 +41,15 @@ def confusion_matrix(
 
 
 def class_counts(confusion: jax.Array | np.ndarray) -> jax.Array:
-    """Count hits, labelled pixels and predicted pixels of each class, all that an IoU needs.
-
-    `confusion` is int [..., K, K], one image's or a sum; the result is [..., 3, K] of its type.
-    """
+    """Count hits, labelled and predicted pixels of each class: [..., K, K] -> [..., 3, K]."""
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)
     return jnp.stack([hits, confusion.sum(-1), confusion.sum(-2)], axis=-2)
 
 
 def class_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, from counts [..., 3, K] summed over images.
+    """IoU of each class, from counts [..., 3, K] summed over images: float64 [..., K].
 
-    Returns:
-      float64 [..., K]; NaN for a class that is neither labelled nor predicted.
+    NaN for a class that is neither labelled nor predicted.
     """
     hits, labelled, predicted = (counts[..., i, :].astype(np.float64) for i in range(3))
     union = labelled + predicted - hits

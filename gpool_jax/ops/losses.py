@@ -11,16 +11,13 @@ LATENT_SCALES = ("none", "length", "batch")
 def cross_entropy(
     logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
 ) -> jax.Array:
-    """Softmax cross-entropy, in float32 whatever type the network computes in.
+    """Softmax cross-entropy in nats, float32 [B] whatever type the network computes in.
 
     Args:
       logits: [B, K].
       labels: int [B] in [0, K).
       label_smoothing: share of each label that is spread evenly over all K classes (Szegedy et
         al., 2016, section 7).
-
-    Returns:
-      float32 [B], in nats.
     """
     log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
     chosen = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
@@ -74,7 +71,7 @@ def invariance_loss(
     stop_gradient: bool = False,
     axis_name: str | None = None,
 ) -> jax.Array:
-    r"""Distance between the latents of differently shifted views of one image.
+    r"""Distance between the latents of differently shifted views of one image: float32 [B].
 
     With d the difference of two views' latents over C channels: "l1" is the mean of \|d\|,
     "l2" the mean of d^2, "smooth_l1" the mean of d^2 / 2 where \|d\| < 1 and \|d\| - 1/2
@@ -93,9 +90,6 @@ def invariance_loss(
       stop_gradient: hold the earlier view of each pair fixed and move the later one only;
         otherwise both move.
       axis_name: mapped axis over which the batch's mean and variance are taken.
-
-    Returns:
-      float32 [B].
 
     Raises:
       ValueError: for fewer than two views, an unknown norm or an unknown scale.

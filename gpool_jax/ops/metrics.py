@@ -8,9 +8,7 @@ import numpy as np
 def masked_sum(values: jax.Array, *, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """A quantity as (sum, count), float32 scalars, so that means over unequal batches are exact.
 
-    Args:
-      values: [B], one value per example.
-      mask: bool [B], False where the example is padding; None keeps all.
+    `values` [B] has one value per example; `mask`, bool [B], is False where it is padding.
     """
     values = values.astype(jnp.float32)
     if mask is None:

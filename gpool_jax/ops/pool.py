@@ -100,8 +100,6 @@ def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros")
         )
         out = sum(slices)
         if padding == "partial":
-            shape = [1, 1, 1, 1]
-            shape[axis] = -1
             shares = tap_shares(side, weights, stride=stride, dilation=1)
-            out = out / jnp.asarray(shares, x.dtype).reshape(shape)
+            out = out / jnp.expand_dims(jnp.asarray(shares, x.dtype), (0, 3 - axis, 3))
     return out

@@ -80,7 +80,7 @@ def cross_validate(
     def one_fold(k: jax.Array) -> tuple[jax.Array, jax.Array]:
         picking = fold == (k + 1) % num_folds
         fitting = ((fold != k) & ~picking).astype(jnp.float32)
-        x = _standardise(inputs.astype(jnp.float32), fitting)
+        x, _ = _standardise(inputs.astype(jnp.float32), fitting)
 
         def is_correct(strength: jax.Array) -> jax.Array:
             logits = fit(key, x, targets, fitting, strength, num_classes)
@@ -119,10 +119,9 @@ def cross_validate_regression(
     def one_fold(k: jax.Array) -> jax.Array:
         picking = (fold == (k + 1) % num_folds).astype(jnp.float32)
         fitting = ((fold != k) & (picking == 0)).astype(jnp.float32)
-        x = _standardise(inputs.astype(jnp.float32), fitting)
-        predicted = jax.vmap(lambda strength: _least_squares(x, targets, fitting, strength))(
-            jnp.array(STRENGTHS, jnp.float32)
-        )
+        x, _ = _standardise(inputs.astype(jnp.float32), fitting)
+        regress = jax.vmap(_least_squares, in_axes=(None, None, None, 0))
+        predicted = regress(x, targets, fitting, jnp.array(STRENGTHS, jnp.float32))
         errors = ((predicted - targets[None]) ** 2).sum(axis=-1) * picking[None, :]
         return predicted[jnp.argmin(errors.sum(axis=1))] * (fold == k).astype(jnp.float32)[:, None]
 
@@ -139,20 +138,18 @@ def _least_squares(
     return x @ jnp.linalg.solve(gram, x.T @ ((targets - offset) * share)) + offset
 
 
-def _standardise(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Zero mean and unit variance per column, over the weighted rows."""
-    mean = (x * (weight / weight.sum())[:, None]).sum(axis=0, keepdims=True)
-    return (x - mean) * _scale(x, weight)
+def _standardise(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scale columns to zero mean and unit variance over the weighted rows; also give the scale.
 
-
-def _scale(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """One over the standard deviation of each column [1, D]; 0 where it is constant."""
+    The scale [1, D] is one over the standard deviation, 0 where a column is constant.
+    """
     weight = (weight / weight.sum())[:, None]
     mean = (x * weight).sum(axis=0, keepdims=True)
     variance = ((x - mean) ** 2 * weight).sum(axis=0, keepdims=True)
     # A column that is constant up to rounding carries nothing.
     alive = variance > 1e-10 * (mean**2 + 1e-12)
-    return jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, variance, 1.0)), 0.0)
+    scale = jnp.where(alive, jax.lax.rsqrt(jnp.where(alive, variance, 1.0)), 0.0)
+    return (x - mean) * scale, scale
 
 
 def _ridge(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
@@ -177,22 +174,16 @@ def _penalised(
 def fit_logistic(
     inputs: jax.Array, targets: jax.Array, *, num_classes: int, strength: float = 1e-2
 ) -> tuple[jax.Array, jax.Array]:
-    """Fit a multinomial logistic regression to all rows.
+    """Fit a multinomial logistic regression to all rows: kernel float32 [C, K] and bias [K].
 
-    Args:
-      inputs: float [N, C].
-      targets: int [N] in [0, K).
-      num_classes: K.
-      strength: penalty on the standardised inputs' weights, relative to the mean loss.
-
-    Returns:
-      kernel float32 [C, K] and bias [K], for inputs as they are.
+    They are for the inputs as they are; `strength` penalises the weights of standardised inputs,
+    relative to the mean loss. `inputs` are [N, C], `targets` int [N] in [0, K).
     """
     inputs = inputs.astype(jnp.float32)
     ones = jnp.ones(len(inputs))
-    params = _fit_logistic(_standardise(inputs, ones), targets, ones, strength, num_classes)
+    x, scale = _standardise(inputs, ones)
+    params = _fit_logistic(x, targets, ones, strength, num_classes)
     # Undo the standardisation: the kernel takes on the scale of the inputs.
-    scale = _scale(inputs, ones)
     kernel = params["kernel"] * scale.T
     return kernel, (params["bias"] - inputs.mean(axis=0, keepdims=True) @ kernel)[0]
 
@@ -207,10 +198,7 @@ def _logistic(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
 
 
 def _fit_logistic(x, targets, weight, strength, num_classes: int) -> dict[str, jax.Array]:
-    params = {
-        "kernel": jnp.zeros((x.shape[1], num_classes)),
-        "bias": jnp.zeros((1, num_classes)),
-    }
+    params = {"kernel": jnp.zeros((x.shape[1], num_classes)), "bias": jnp.zeros((1, num_classes))}
     objective = _penalised(_predict_linear, x, targets, weight, strength)
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=_LINE_SEARCH_STEPS)
     solver = optax.lbfgs(linesearch=search)
@@ -219,9 +207,8 @@ def _fit_logistic(x, targets, weight, strength, num_classes: int) -> dict[str, j
     def step(carry, _):
         params, state = carry
         value, grad = value_and_grad(params, state=state)
-        updates, state = solver.update(
-            grad, state, params, value=value, grad=grad, value_fn=objective
-        )
+        known = {"value": value, "grad": grad, "value_fn": objective}
+        updates, state = solver.update(grad, state, params, **known)
         return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_LBFGS_STEPS)

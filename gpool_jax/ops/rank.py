@@ -27,7 +27,7 @@ def region_means(features: jax.Array, weights: jax.Array) -> jax.Array:
 def flip_difference(
     features: jax.Array, mirrored: jax.Array, weights: jax.Array, *, axis: int
 ) -> jax.Array:
-    """Signed flip difference: the change of each region's mean when the input is mirrored.
+    """Signed flip difference, the change of region means under mirroring: float32 [B, R, C].
 
     The map of the mirrored input is mirrored back, so that every pixel is compared with the same
     content seen from the other side: for the left half, content on the left minus the same content
@@ -40,9 +40,6 @@ def flip_difference(
       weights: [R, H, W], see `region_means`.
       axis: 2, left to right, or 1, upside down.
 
-    Returns:
-      float32 [B, R, C].
-
     Reference: Islam et al., 2021, section 5 (their signed difference; they do not publish how they
     separate regions, so this definition is ours).
     """
@@ -52,8 +49,6 @@ def flip_difference(
 def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Array:
     """Absolute change of each pooled channel when the input is mirrored: float32 [B, C].
 
-    `features` and `mirrored`, [B, H, W, C], are those of the input and of the mirrored input.
-
     Reference: Islam et al., 2021, section 5 (overall position).
     """
     pooled = (x.astype(jnp.float32).mean(axis=(1, 2)) for x in (features, mirrored))
@@ -61,7 +56,7 @@ def absolute_flip_difference(features: jax.Array, mirrored: jax.Array) -> jax.Ar
 
 
 def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
-    """Mean latent of a crop placed inside a region minus that of the same crop outside it.
+    """Mean latent of a crop placed inside a region minus that of it outside: float32 [B, C].
 
     Content is held fixed: a network that cannot know position (circular padding, moved by multiples
     of its stride) scores 0 in every channel.
@@ -69,9 +64,6 @@ def translation_difference(latent: jax.Array, inside: np.ndarray) -> jax.Array:
     Args:
       latent: [B, P, C], one crop's latents at P places on an empty canvas.
       inside: bool [P], the places in the region; some, not all.
-
-    Returns:
-      float32 [B, C].
     """
     inside = np.asarray(inside, bool)
     weights = inside / inside.sum() - ~inside / (~inside).sum()
@@ -129,15 +121,8 @@ def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.A
     """Contribution of each channel to the logit that a linear probe gives to the label.
 
     Both factors are centred: a softmax ignores what all logits share, and the probe's bias cancels
-    what a channel adds to every example alike.
-
-    Args:
-      kernel: [C, K], the probe's.
-      latent: [B, C], from examples of all classes.
-      label: int [B] in [0, K).
-
-    Returns:
-      float32 [B, C].
+    what a channel adds to every example alike. From the probe's `kernel` [C, K], `latent` [B, C]
+    of examples of all classes, and `label`, int [B] in [0, K), to float32 [B, C].
     """
     centred = kernel - kernel.mean(axis=1, keepdims=True)
     latent = latent.astype(jnp.float32)
@@ -173,15 +158,12 @@ def overlap_at(first: np.ndarray, second: np.ndarray, count: int) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's correlation of two sets of scores [C]; ties share their mean rank.
+    """Spearman's correlation of two sets of scores [C]; NaN if one is constant.
 
-    Returns:
-      A number in -1..1; NaN if one set is constant.
+    Ties share their mean rank.
     """
-    ranks = [
-        np.asarray(jax.scipy.stats.rankdata(jnp.asarray(s, jnp.float32)), np.float64)
-        for s in (first, second)
-    ]
+    scores = (jnp.asarray(s, jnp.float32) for s in (first, second))
+    ranks = (np.asarray(jax.scipy.stats.rankdata(s), np.float64) for s in scores)
     a, b = (r - r.mean() for r in ranks)
     norm = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / norm) if norm > 0 else float("nan")

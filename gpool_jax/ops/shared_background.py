@@ -121,12 +121,7 @@ Maps = jax.Array | SharedBackground
 
 
 def sharing_pays(n: int, side: int, platform: str) -> bool:
-    """Whether a network runs faster on `place_shared` than on `place`.
-
-    Args:
-      n: cells per side.
-      side: pixels of a cell.
-      platform: "cpu", "gpu" or "tpu".
+    """Whether a network is faster on `place_shared` than on `place`, with n x n cells of `side`.
 
     >>> [sharing_pays(3, 32, platform) for platform in ("cpu", "gpu")]
     [True, False]
@@ -156,23 +151,18 @@ def compose(x: Maps) -> jax.Array:
     for axis, index in ((1, x.cell // x.n), (2, x.cell % x.n)):
         # A choice between n static places: XLA fuses it and its gradient, where it would loop
         # over the batch for a scatter.
-        pads = [[(0, 0, 0)] * 4 for _ in range(x.n)]
+        places = []
         for i in range(x.n):
-            low = i * x.side - x.before
-            pads[i][axis] = (low, whole - low - size, 0)
-        places = [lax.pad(out, jnp.zeros((), out.dtype), pad) for pad in pads]
-        out = _choose(index, places)
+            pads, low = [(0, 0, 0)] * 4, i * x.side - x.before
+            pads[axis] = (low, whole - low - size, 0)
+            places.append(lax.pad(out, jnp.zeros((), out.dtype), pads))
+        out = places[0]
+        for i in range(1, x.n):
+            out = jnp.where(index[:, None, None, None] == i, places[i], out)
         offset = jnp.arange(whole)[None] - index[:, None] * x.side + x.before
         here = (offset >= 0) & (offset < size)
         inside = inside & jnp.expand_dims(here, (3 - axis, 3))
     return jnp.where(inside, out, x.background)
-
-
-def _choose(index: jax.Array, options: list[jax.Array]) -> jax.Array:
-    index = index[:, None, None, None]
-    return functools.reduce(
-        lambda out, i: jnp.where(index == i, options[i], out), range(1, len(options)), options[0]
-    )
 
 
 def _extend(function: Any) -> Callable:
@@ -236,17 +226,14 @@ def _(
     return x.replace(whole(x.background), window, before)
 
 
-def _inside(x: SharedBackground) -> jax.Array:
-    """Pixels of the windows that lie on the canvas: bool [B, w, w, 1]."""
+def _clear_outside(x: SharedBackground) -> SharedBackground:
+    """Set the pixels of the windows that lie beyond the canvas to zero."""
     size = x.window.shape[1]
     position = np.arange(x.n)[:, None] * x.side - x.before + np.arange(size)[None]
     inside = jnp.asarray((position >= 0) & (position < x.background.shape[1]))
     rows, columns = inside[x.cell // x.n], inside[x.cell % x.n]
-    return (rows[:, :, None] & columns[:, None, :])[..., None]
-
-
-def _clear_outside(x: SharedBackground) -> SharedBackground:
-    window = jnp.where(_inside(x), x.window, jnp.zeros_like(x.window))
+    mask = (rows[:, :, None] & columns[:, None, :])[..., None]
+    window = jnp.where(mask, x.window, jnp.zeros_like(x.window))
     return x.replace(x.background, window, x.before)
 
 

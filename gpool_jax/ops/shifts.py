@@ -13,7 +13,7 @@ SHIFT_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.Array:
-    """Move each image by its own whole number of pixels; the size stays.
+    """Move each image by its own whole number of pixels; size and dtype stay.
 
     Args:
       images: [B, H, W, C].
@@ -21,9 +21,6 @@ def shift(images: jax.Array, offset: jax.Array, *, mode: str = "zeros") -> jax.A
       mode: what fills the gap: "zeros", "reflect" (the image mirrored at its edge pixels,
         which are not repeated), "replicate" (the edge pixels) or "circular" (what left on the
         other side).
-
-    Returns:
-      [B, H, W, C], the dtype of `images`.
 
     Raises:
       ValueError: if `mode` is unknown.
@@ -63,12 +60,9 @@ def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
 
 
 def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
-    """Cut a square out of each larger image: content moves, and real content enters.
+    """Cut a square of `side` pixels out of each image: content moves, and real content enters.
 
-    Args:
-      images: [B, H, W, C].
-      corner: int [B, 2], row in [0, H - side] and column in [0, W - side] of the first pixel.
-      side: the crop's side in pixels.
+    `corner`, int [B, 2], has the first pixel's row in [0, H - side] and column in [0, W - side].
 
     Raises:
       ValueError: if the crop is larger than the images.
@@ -96,20 +90,14 @@ def fourier_shift(images: jax.Array, offset: jax.Array) -> jax.Array:
     """
     moved = jnp.fft.fft2(images.astype(jnp.float32), axes=(1, 2))
     for axis in (0, 1):
-        turn = _phase(images.shape[1 + axis], offset[:, axis])
-        shape = [len(images), 1, 1, 1]
-        shape[1 + axis] = -1
-        moved = moved * turn.reshape(shape)
+        side, distance = images.shape[1 + axis], offset[:, axis, None].astype(jnp.float32)
+        frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
+        angle = 2.0 * jnp.pi / side * distance * frequency[None, :]
+        turn = jnp.exp(-1j * angle.astype(jnp.complex64))
+        unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
+        turn = jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
+        moved = moved * jnp.expand_dims(turn, (2 - axis, 3))
     return jnp.fft.ifft2(moved, axes=(1, 2)).real.astype(jnp.float32)
-
-
-def _phase(side: int, distance: jax.Array) -> jax.Array:
-    """Phase factor of every frequency: complex [B, side]."""
-    frequency = jnp.asarray(np.fft.fftfreq(side) * side, jnp.float32)
-    angle = 2.0 * jnp.pi / side * distance[:, None].astype(jnp.float32) * frequency[None, :]
-    turn = jnp.exp(-1j * angle.astype(jnp.complex64))
-    unsigned = (side % 2 == 0) & (jnp.arange(side) == side // 2)
-    return jnp.where(unsigned[None, :], turn.real.astype(turn.dtype), turn)
 
 
 def draw_shifts(key: jax.Array, index: jax.Array, max_shift: int) -> jax.Array:

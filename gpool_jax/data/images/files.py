@@ -38,18 +38,16 @@ class ShardFiles:
     num_classes: int
 
     def __post_init__(self):
-        """Nothing is open yet."""
         self._starts = [0, *itertools.accumulate(count for _, count in self.shards)]
         self._readers: dict[int, Any] = {}
         self._decode: Callable[[bytes], dict[str, Any]] | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self):
-        """Open files and locks cannot be sent to another process."""
+        # Open files and locks cannot be sent to another process.
         return ShardFiles, (self.folder, self.split, self.shards, self.num_classes)
 
     def __len__(self) -> int:
-        """Number of images in all shards."""
         return self._starts[-1]
 
     @property
@@ -63,11 +61,7 @@ class ShardFiles:
         return f"record {record} of {self.shards[shard][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Encoded bytes and label of one image.
-
-        Raises:
-          RunError: naming the record, if its shard is damaged there.
-        """
+        """Encoded bytes and label of one image; a RunError if its shard is damaged there."""
         shard, record = self._find(row)
         try:
             content = self._reader(shard).read([record])[0]
@@ -135,15 +129,10 @@ def _open_shard(path: str) -> Any:
 
 
 def open_shards(builder: Any, split: str) -> ShardFiles:
-    """Open a split of a prepared data set.
-
-    Args:
-      builder: from `locate.tfds_builder`.
-      split: e.g. train.
+    """Open a split of a prepared data set, given the builder of `locate.tfds_builder`.
 
     Raises:
-      InputError: if there is no such split, or if a shard is missing, cut short or damaged
-        in its index.
+      InputError: if there is no such split, or a shard fails `check_shards`.
     """
     locate.check_split(builder, split)
     shards = [(f.filename, f.take) for f in builder.info.splits[split].file_instructions]
@@ -187,7 +176,6 @@ class FolderFiles:
     num_classes: int
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.entries)
 
     @property
@@ -200,11 +188,7 @@ class FolderFiles:
         return f"{self.root}/{self.entries[row][0]}"
 
     def read(self, row: int) -> tuple[bytes, int]:
-        """Encoded bytes and label of one image.
-
-        Raises:
-          RunError: naming it, if it cannot be read.
-        """
+        """Encoded bytes and label of one image; a RunError if it cannot be read."""
         try:
             return Path(self.name(row)).read_bytes(), self.entries[row][2]
         except OSError as error:
@@ -215,11 +199,7 @@ RecordFiles = ShardFiles | FolderFiles
 
 
 def open_set(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
-    """Open the training and the test images of a config, without decoding any.
-
-    Raises:
-      InputError: one line that says what is missing or wrong.
-    """
+    """Open training and test images, undecoded; an InputError says what is missing or wrong."""
     if config.source not in ("tfds", "folder"):
         raise InputError(
             f"`data.stream` reads data.source tfds and folder; got data.source {config.source!r}."

@@ -9,11 +9,8 @@ from gpool_jax.config import DataConfig
 from gpool_jax.data import statistics
 from gpool_jax.data.images import files, readers
 from gpool_jax.data.images.records import Records
-from gpool_jax.data.split import ArraySplit, Split, Splits, split_off_validation
+from gpool_jax.data.split import ArraySplit, Splits, split_off_validation
 from gpool_jax.errors import InputError
-
-# Three splits, the number of classes, mean and std.
-Loaded = tuple[Split, Split, Split, int, statistics.Statistics]
 
 # Limits for a stream: more would say no more, and take longer to decode.
 _MOST_VALIDATION = 10_000
@@ -52,27 +49,17 @@ def load(config: DataConfig, *, seed: int, warn: Callable[[str], None] = print) 
         raise InputError(
             f"`data.source` must be one of {', '.join(readers.READERS)}; got {config.source!r}."
         )
-    loaded = _open(config, seed) if config.stream else _read(config, seed, warn)
-    train, val, test, num_classes, (mean, std) = loaded
-    return Dataset(
-        name=config.name if config.source == "tfds" else config.source,
-        train=train,
-        val=val,
-        test=test,
-        num_classes=num_classes,
-        mean=mean,
-        std=std,
-    )
+    name = config.name if config.source == "tfds" else config.source
+    return _open(config, name, seed) if config.stream else _read(config, name, seed, warn)
 
 
-def _read(config: DataConfig, seed: int, warn: Callable[[str], None]) -> Loaded:
-    for name in ("resize", "eval_side"):
-        if getattr(config, name) is not None:
-            raise InputError(
-                f"`data.{name}` needs data.stream; got {getattr(config, name)} without it."
-            )
+def _read(config: DataConfig, name: str, seed: int, warn: Callable[[str], None]) -> Dataset:
+    for option in ("resize", "eval_side"):
+        given = getattr(config, option)
+        if given is not None:
+            raise InputError(f"`data.{option}` needs data.stream; got {given} without it.")
     arrays = readers.READERS[config.source](config, warn)
-    num_classes = _check_labels(arrays["labels_train"], arrays["labels_test"])
+    classes = _check_labels(arrays["labels_train"], arrays["labels_test"])
     full, test = (
         ArraySplit(arrays[f"images_{s}"], arrays[f"labels_{s}"].astype(np.int32))
         for s in ("train", "test")
@@ -85,15 +72,15 @@ def _read(config: DataConfig, seed: int, warn: Callable[[str], None]) -> Loaded:
             return statistics.CIFAR_STATISTICS
         return statistics.measure(train, block=_BLOCK)
 
-    mean, std = (
-        arrays.get(name) if getattr(config, name) is None else getattr(config, name)
-        for name in ("mean", "std")
+    mean = arrays.get("mean") if config.mean is None else config.mean
+    std = arrays.get("std") if config.std is None else config.std
+    mean, std = statistics.resolve(mean, std, train.image_shape[-1], otherwise)
+    return Dataset(
+        name=name, train=train, val=val, test=test, num_classes=classes, mean=mean, std=std
     )
-    known = statistics.resolve(mean, std, train.image_shape[-1], otherwise)
-    return train, val, test, num_classes, known
 
 
-def _open(config: DataConfig, seed: int) -> Loaded:
+def _open(config: DataConfig, name: str, seed: int) -> Dataset:
     """Open a set on disk; nothing but the sample for its statistics is decoded."""
     train_files, test_files = files.open_set(config)
     side, eval_side, resize = _sides(config)
@@ -108,8 +95,11 @@ def _open(config: DataConfig, seed: int) -> Loaded:
         sample = train.draw(_STATISTICS_SAMPLE, seed=seed)
         return statistics.measure(sample, block=_BLOCK_OF_STREAM)
 
-    known = statistics.resolve(config.mean, config.std, 3, otherwise)
-    return train, val, test, train_files.num_classes, known
+    mean, std = statistics.resolve(config.mean, config.std, 3, otherwise)
+    classes = train_files.num_classes
+    return Dataset(
+        name=name, train=train, val=val, test=test, num_classes=classes, mean=mean, std=std
+    )
 
 
 def _check_labels(train: np.ndarray, test: np.ndarray) -> int:

@@ -10,11 +10,6 @@ from gpool_jax.data.decode import IMAGE_SUFFIXES, find
 from gpool_jax.errors import InputError
 
 
-def npz_file(config: DataConfig) -> Path:
-    """The .npz file of a config, which must be there."""
-    return find(config, "file", "an .npz file")
-
-
 def folder_root(config: DataConfig) -> Path:
     """The image folder of a config, which must be there."""
     return find(config, "folder", "a folder with one sub-folder per class")

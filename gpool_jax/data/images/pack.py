@@ -20,11 +20,7 @@ from gpool_jax.errors import InputError, RunError
 
 
 def pack(items: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate encoded images; the inverse is `readers.unpack`.
-
-    Returns:
-      uint8 [total] and int64 offsets [N + 1].
-    """
+    """Concatenate encoded images: uint8 [total], int64 offsets [N + 1]; see `readers.unpack`."""
     offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])])
     return np.frombuffer(b"".join(items), np.uint8), offsets.astype(np.int64)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpool_jax.config import DataConfig
 from gpool_jax.data.cache import cached
-from gpool_jax.data.decode import decode_image, stat
+from gpool_jax.data.decode import decode_image, find, stat
 from gpool_jax.data.images import locate
 from gpool_jax.data.split import stratified_rows
 from gpool_jax.errors import InputError
@@ -48,7 +48,7 @@ def _read_tfds(config: DataConfig, warn: Warn) -> Arrays:
 
 
 def _read_npz(config: DataConfig, warn: Warn) -> Arrays:
-    path = locate.npz_file(config)
+    path = find(config, "file", "an .npz file")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -151,16 +151,13 @@ READERS = {"tfds": _read_tfds, "npz": _read_npz, "folder": _read_folder, "digits
 def unpack(
     encoded: np.ndarray, offsets: np.ndarray, name: str, side: int | None = None
 ) -> np.ndarray:
-    """Decode images from one vector of concatenated bytes; the inverse of `pack.pack`.
+    """Decode images to uint8 [N, H, W, 3] from concatenated bytes; the inverse of `pack.pack`.
 
     Args:
       encoded: uint8 [total].
       offsets: int [N + 1]; image i is `encoded[offsets[i]:offsets[i + 1]]`.
       name: name of the array, for errors.
       side: resize to this side.
-
-    Returns:
-      uint8 [N, H, W, 3].
     """
     edges = np.asarray(offsets)
     monotone = edges.ndim == 1 and edges.size >= 2 and np.issubdtype(edges.dtype, np.integer)

@@ -17,13 +17,7 @@ _LABEL_MODES = ("L", "P")
 
 
 class Pair(NamedTuple):
-    """One image, and the labels of its pixels.
-
-    Attributes:
-      name: name of the image.
-      image: path of the image.
-      label: path of its labels.
-    """
+    """An image's name, its path, and the path of its pixels' labels."""
 
     name: str
     image: str

@@ -45,11 +45,7 @@ class Layout:
 
 
 def open_layout(config: PixelDataConfig) -> Layout:
-    """List the files of a config, and pair every image with its labels.
-
-    Raises:
-      InputError: one line that says what is missing or left over.
-    """
+    """Pair every image of a config with its labels; an InputError says what is left over."""
     if config.source not in _LAYOUTS:
         raise InputError(
             f"`data.source` must be one of {', '.join(_LAYOUTS)}; got {config.source!r}."
@@ -145,13 +141,14 @@ def _open_voc(root: Path) -> Layout:
 
     The labels of the official test split are secret: val is the test split.
     """
-    inner = [f for f in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012") if _is_voc(f)]
-    if not inner:
+    needed = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+    places = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
+    base = next((p for p in places if all((p / name).is_dir() for name in needed)), None)
+    if base is None:
         raise InputError(
             f"`data.path`: {root} needs JPEGImages/, SegmentationClass/ and "
             "ImageSets/Segmentation/, or VOC2012/ with them."
         )
-    base = inner[0]
     splits: dict[str, tuple[Pair, ...]] = {}
     listed: set[str] = set()
     for split, file in (("train", "train.txt"), ("test", "val.txt")):
@@ -177,11 +174,6 @@ def _open_voc(root: Path) -> Layout:
         splits[split] = _pair(images, present[0], labels, present[1])
     classes = tuple(_VOC.split(", "))
     return Layout("voc2012", classes, _consecutive(len(classes), IGNORE, "void"), splits)
-
-
-def _is_voc(folder: Path) -> bool:
-    needed = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
-    return all((folder / name).is_dir() for name in needed)
 
 
 _LAYOUTS = {"folder": _open_folder, "cityscapes": _open_cityscapes, "voc": _open_voc}

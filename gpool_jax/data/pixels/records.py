@@ -4,14 +4,12 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.decode import in_threads, run_errors, stat
-from gpool_jax.data.pixels.files import LabelCode, Pair, decode
-from gpool_jax.data.pixels.stream import scaled_crop
+from gpool_jax.data.decode import Box, in_threads, run_errors, stat
+from gpool_jax.data.pixels.files import IGNORE, LabelCode, Pair, decode
 from gpool_jax.data.split import Split
 from gpool_jax.data.statistics import IMAGENET_STATISTICS
 from gpool_jax.data.stream import StreamFeed
@@ -33,7 +31,6 @@ class PixelRecords(Split):
     size: tuple[int, int]
 
     def __len__(self) -> int:
-        """Number of images, N."""
         return len(self.pairs)
 
     @property
@@ -63,10 +60,48 @@ class PixelRecords(Split):
             return decode_all(pairs, self.code, self.size)
 
     def example(
-        self, place: int, generator: np.random.Generator, **options: Any
+        self,
+        place: int,
+        generator: np.random.Generator,
+        *,
+        crop: tuple[int, int],
+        scales: tuple[float, float],
+        fill: tuple[int, ...],
     ) -> dict[str, np.ndarray]:
-        """One pair as training sees it, from `scaled_crop`: runs in the workers."""
-        return scaled_crop(self.pairs[int(place)], self.code, self.size, generator, **options)
+        """One pair as training sees it, a window at a random scale: runs in the workers.
+
+        The window lies inside the scaled image, or, in a dimension where that is
+        smaller, holds all of it; what lies outside has the colour `fill` and the label
+        `IGNORE`. The draw is that of `ops.random_scale_crop`.
+
+        Args:
+          place: the pair's place in this split.
+          generator: source of the scale and the place of the window.
+          crop: height and width of the window.
+          scales: least and greatest scale.
+          fill: colour, 0 to 255 for each channel.
+
+        Returns:
+          `images` uint8 [h, w, 3] and `labels` uint8 [h, w].
+
+        Raises:
+          InputError: naming the file that is broken or holds a label out of range.
+        """
+        scale = generator.uniform(*scales)
+        scaled = [max(1, round(side * scale)) for side in self.size]
+        rows, columns = (_Window(*sides, generator) for sides in zip(scaled, crop, strict=True))
+
+        # Only what is kept is resized, from the file's own pixels.
+        def box(height: int, width: int) -> Box:
+            (top, bottom), (left, right) = rows.share(height), columns.share(width)
+            return left, top, right, bottom
+
+        images = np.empty((*crop, 3), np.uint8)
+        images[:] = fill
+        labels = np.full(crop, IGNORE, np.uint8)
+        part, size = (rows.target, columns.target), (rows.count, columns.count)
+        images[part], labels[part] = decode(self.pairs[int(place)], self.code, size, box)
+        return {"images": images, "labels": labels}
 
     def feed(self, config: PixelDataConfig, **options: int) -> StreamFeed:
         """Crops of randomly scaled images; mirroring and colour are left to the device."""
@@ -86,13 +121,10 @@ class PixelRecords(Split):
 def decode_all(
     pairs: Sequence[Pair], code: LabelCode, size: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Decode images that are, or are made, of one size.
+    """Decode images that are, or are made, of one size, like `decode`.
 
     Returns:
       `images` uint8 [N, H, W, 3] and `labels` uint8 [N, H, W].
-
-    Raises:
-      InputError: naming the file that is broken or holds a label out of range.
     """
     # In place: a list of images, stacked later, would take twice the memory.
     images = np.empty((len(pairs), *size, 3), np.uint8)
@@ -103,3 +135,25 @@ def decode_all(
 
     in_threads(fill, range(len(pairs)))
     return {"images": images, "labels": labels}
+
+
+class _Window:
+    """Which pixels of a scaled side a crop shows, and where.
+
+    Attributes:
+      count: pixels shown.
+      target: where they stand in the crop.
+    """
+
+    def __init__(self, side: int, out: int, generator: np.random.Generator):
+        # From flush with the start to flush with the end, whichever of the two is longer.
+        low, high = sorted((0, side - out))
+        first = int(generator.integers(low, high, endpoint=True))
+        self._start, stop = max(first, 0), min(first + out, side)
+        self._side, self.count = side, stop - self._start
+        self.target = slice(self._start - first, stop - first)
+
+    def share(self, length: int) -> tuple[float, float]:
+        """Start and end of what is shown, in pixels of a side of `length`."""
+        stop = self._start + self.count
+        return self._start * length / self._side, min(stop * length / self._side, length)

@@ -49,9 +49,14 @@ LAZY = {
 }
 
 
+def is_for_types_only(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def imports(path: Path, *, top_level_only: bool = False) -> list[str]:
-    """Dotted names that a file imports: `from a import b` gives `a.b`."""
+    """Dotted names that a file imports when it runs: `from a import b` gives `a.b`."""
     tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if not is_for_types_only(node)]
     nodes = tree.body if top_level_only else ast.walk(tree)
     names = []
     for node in nodes:

@@ -60,7 +60,7 @@ def canvas():
     return _target(position.prepare(config))
 
 
-@pytest.fixture(params=["pixels", "canvas"])
+@pytest.fixture(params=[pytest.param("pixels", marks=pytest.mark.slow), "canvas"])
 def target(request):
     return request.getfixturevalue(request.param)
 

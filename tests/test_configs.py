@@ -220,8 +220,8 @@ PROGRAMS = {
 }
 
 
-# In the quick suite one network of each family, through its smallest program.
-QUICK = {key[1].rstrip("0123456789"): key for key in sorted(PROGRAMS, key=str)}.values()
+# In the quick suite the networks that compile soonest, of each kind of label.
+QUICK = [key for key in PROGRAMS if key[1] in ("vgg5", "deeplabv3_resnet18")]
 STEPPED = [pytest.param(key, marks=() if key in QUICK else pytest.mark.slow) for key in PROGRAMS]
 
 

@@ -438,7 +438,11 @@ def resume(model, variables, features, start):
     return model.apply(variables, features, start=start, method="resume", **size)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+QUICK = ("cifar_resnet20", "vgg5", "deeplabv3plus")
+EACH = [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETWORKS]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_pass_from_the_middle_ends_as_the_whole_does(name):
     model, x = NETWORKS[name](), draw_images()
     variables = draw_variables(model, x)
@@ -463,7 +467,9 @@ def test_a_pass_from_the_middle_ends_as_the_whole_does(name):
         assert np.abs(value - logits).max() > 1e-3, start
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg5", "vgg11"])
+@pytest.mark.parametrize(
+    "name", ["vgg5", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "vgg11"))]
+)
 def test_the_later_features_of_a_pass_from_the_middle_are_the_same(name):
     network, x = NETWORKS[name](), draw_images()
     model = network.backbone
@@ -484,9 +490,9 @@ def test_the_later_features_of_a_pass_from_the_middle_are_the_same(name):
     ("name", "start", "last"),
     [
         ("deeplabv3", "pre_gap", "stage4_block1"),
-        ("deeplabv3plus", "stage1", "stage1_block1"),
-        ("deeplabv3plus", "stage3", "stage3_block1"),
-        ("resnet18", "stage2", "stage2_block1"),
+        pytest.param("deeplabv3plus", "stage1", "stage1_block1", marks=pytest.mark.slow),
+        pytest.param("deeplabv3plus", "stage3", "stage3_block1", marks=pytest.mark.slow),
+        pytest.param("resnet18", "stage2", "stage2_block1", marks=pytest.mark.slow),
     ],
 )
 def test_altering_a_channel_is_what_it_is_in_the_whole_pass(name, start, last):

@@ -151,7 +151,7 @@ def test_weight_zero_is_augmentation_alone_and_the_weight_warms_up():
     assert float(invariance.weight_at(jnp.int32(0), ShiftConfig(weight=2.0))) == 2.0
 
 
-@pytest.mark.parametrize("normalise", ["length", "batch"])
+@pytest.mark.parametrize("normalise", [pytest.param("length", marks=pytest.mark.slow), "batch"])
 def test_eight_devices_equal_one(normalise):
     setup = invariance.prepare(tiny_invariance(shift={"normalise": normalise, "weight": 3.0}))
     state = setup.init_state()
@@ -207,6 +207,7 @@ def test_arms_differ_in_what_their_names_say():
     assert views["augshift"] == 2
 
 
+@pytest.mark.slow
 def test_training_for_invariance_brings_latents_together(tmp_path):
     """The mechanism, not the claim: more weight, closer latents, all else equal."""
     distances = []

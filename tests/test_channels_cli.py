@@ -74,6 +74,7 @@ def gpool(capsys):
     return run
 
 
+@pytest.mark.slow
 def test_train_rank_and_attack(trained, gpool, tmp_path):
     run = trained / "run"
     for name in ("results.json", "report.html", "per_image.npz", "config.json", "metrics.jsonl"):
@@ -110,6 +111,7 @@ def test_train_rank_and_attack(trained, gpool, tmp_path):
     assert counts.shape[1:] == (8, 5, 3, 3)  # images, measured regions, of each class
 
 
+@pytest.mark.slow
 def test_authors_format_in_and_out(trained, gpool, tmp_path):
     code, _, errors = gpool(
         "rank", trained / "run", "--authors-format", "--workdir", tmp_path / "rank",
@@ -228,6 +230,7 @@ def _save_weights(path, num_classes):
     save_file(arrays, path)
 
 
+@pytest.mark.slow
 def test_imported_weights_are_recognised_ranked_and_measured(trained, gpool, tmp_path):
     path = tmp_path / "w.safetensors"
     _save_weights(path, 3)

@@ -85,6 +85,7 @@ def test_train_evaluate_and_what_they_leave(gpool, tmp_path, monkeypatch):
     assert "got --train.steps" in errors[0]
 
 
+@pytest.mark.slow
 def test_evaluate_imported_weights(gpool, tmp_path):
     from safetensors.numpy import save_file
 
@@ -286,6 +287,7 @@ config = tiny_arms(num_seeds=1)
 """
 
 
+@pytest.mark.slow
 def test_invariance_and_consistency_from_the_command_line(gpool, tmp_path):
     from safetensors.numpy import save_file
 
@@ -360,6 +362,7 @@ def test_invariance_refuses_the_config_of_another_question(gpool, tmp_path):
     assert "one of InvarianceComparisonConfig, InvarianceConfig; got PositionConfig" in errors[0]
 
 
+@pytest.mark.slow
 def test_a_field_of_consistency_switches_it_on_for_a_position_run(gpool, tmp_path):
     run = tmp_path / "run"
     assert gpool("train", tmp_path / "config.py", "--workdir", run, "--probe.no-enabled")[0] == 0

@@ -1,6 +1,7 @@
 """The exact evaluation and the probes, against plain loops and made-up answers."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,11 @@ def prepared(**sections):
     return setup, setup.init_state().variables
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def apply(model, variables, canvas, permutation):
+    return model.apply(variables, canvas, permutation=permutation)
+
+
 def answer_one(setup, variables, image, cell, permutation=None):
     """One canvas, placed by hand, through the network by itself."""
     n, (height, width) = setup.config.n, image.shape[:2]
@@ -31,7 +37,7 @@ def answer_one(setup, variables, image, cell, permutation=None):
     canvas = np.zeros((1, n * height, n * width, image.shape[-1]), np.float32)
     row, column = divmod(cell, n)
     canvas[0, row * height : (row + 1) * height, column * width : (column + 1) * width] = pixels
-    logits, _ = jax.jit(setup.model.apply)(variables, canvas, permutation=permutation)
+    logits, _ = apply(setup.model, variables, canvas, permutation)
     return int(logits[0].argmax())
 
 
@@ -122,6 +128,7 @@ def test_the_headline_of_a_permutenet_is_the_permuted_answer():
     ]
 
 
+@pytest.mark.slow
 def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
     """Cell in the order of two channels, class in their size: sorting keeps only the class."""
     setup, variables = prepared(n=2, probe={"num_images": 60, "folds": 5})

@@ -337,6 +337,7 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
             run(tiny_arms(**changes), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_streamed_set_is_trained_on_and_measured_from_disk(tmp_path):
     """Views are crops of what the stream cuts; test crops come from larger images."""
     imagesets.write_folder(tmp_path / "set", train=40, test=12)

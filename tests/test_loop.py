@@ -131,6 +131,7 @@ def test_killed_hard_and_run_again_ends_with_the_same_bits(tmp_path, finished, m
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 def test_sigterm_through_the_command_line_saves_first_and_the_command_goes_on(tmp_path):
     (tmp_path / "config.py").write_text(
         "from tests.helpers import tiny\n"

@@ -60,8 +60,11 @@ def start(**changes):
     "model",
     [
         {"head": "gapnet"},
-        {"head": "permutenet"},
-        {"head": "permutenet", "permute_per": "example", "permute_at": "stage3"},
+        pytest.param({"head": "permutenet"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"head": "permutenet", "permute_per": "example", "permute_at": "stage3"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda m: "-".join(m.values()),
 )

@@ -31,6 +31,7 @@ def _uneven():
     return dataclasses.replace(data, train=dataclasses.replace(data.train, labels=labels))
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one_with_dropout_and_uneven_labels():
     setup = segmentation.prepare(tiny_pixels(), dataset=_uneven())
     state = setup.init_state()
@@ -151,6 +152,7 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     assert snapshots.best.step == best["step"]
 
 
+@pytest.mark.slow
 def test_a_streamed_set_trains(tmp_path):
     write_folder(tmp_path / "data", train=20, val=4, test=5, size=(24, 32))
     data = {"path": str(tmp_path / "data"), "stream": True, "workers": 0, "crop": (24, 32)}

@@ -260,8 +260,8 @@ def test_weights_of_another_network_or_other_classes_are_refused(trained, gpool,
     _save_weights(path, 4)
     words = ["--weights", path, "--data.path", trained / "data", "--workdir", tmp_path / "out"]
     for model, message in {
-        "deeplabv3_resnet18": "answers 4 classes; the data have 3",
-        "deeplabv3_resnet50": "holds the weights of deeplabv3_resnet18",
+        "deeplabv3_resnet18": "predicts 4 classes; the data have 3",
+        "deeplabv3_resnet50": "holds weights of deeplabv3_resnet18",
     }.items():
         code, _, errors = gpool("attack", *words, "--model", model)
         assert code == 2

@@ -109,7 +109,7 @@ def test_evaluate_imported_weights(gpool, tmp_path):
 
     code, text, _ = gpool(*words, *data, *small, "--task", "recognition", "--workdir", out)
     assert code == 0
-    assert "has 9 outputs and recognition needs 4: only the read-outs" in text
+    assert "has 9 outputs and recognition needs 4: only the probes" in text
     assert json.loads((out / "results.json").read_text())["rows"] == []
 
     content |= {k: np.tile(v, (1, 2, 2, 1)) for k, v in content.items() if "images" in k}

@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Each worker takes whole files of tests (the longest first, see tests/conftest.py).
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-SLOW := slow or processes or data
+SLOW := slow or data
 
 .PHONY: demo test test-slow test-all bench bench-check format clean
 

@@ -53,10 +53,10 @@ def is_for_types_only(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def imports(path: Path, *, top_level_only: bool = False) -> list[str]:
-    """Dotted names that a file imports when it runs: `from a import b` gives `a.b`."""
+def imports(path: Path, *, top_level_only: bool = False, types_too: bool = True) -> list[str]:
+    """Dotted names that a file imports: `from a import b` gives `a.b`."""
     tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if not is_for_types_only(node)]
+    tree.body = [node for node in tree.body if types_too or not is_for_types_only(node)]
     nodes = tree.body if top_level_only else ast.walk(tree)
     names = []
     for node in nodes:
@@ -81,7 +81,7 @@ MODULES = {module_parts(path) for path in FILES}
 def imported_modules(path: Path) -> set[tuple[str, ...]]:
     """The files of this package that a file imports, anywhere in it."""
     found = set()
-    for name in imports(path):
+    for name in imports(path, types_too=False):
         package, *parts = name.split(".")
         if package == "gpool_jax":
             # A module, a package, or a name in one of them.
@@ -101,14 +101,14 @@ def circle(graph: dict) -> list:
 
 
 def folder_graphs(modules: dict) -> dict:
-    """For each folder, which of the folders in it imports which other."""
+    """For each folder, which folder or file in it imports which other, where one is a folder."""
     graphs: dict[tuple, dict[str, set]] = {}
     for module, others in modules.items():
         for other in others:
             depth = 0
             while module[depth] == other[depth] and depth < min(len(module), len(other)) - 1:
                 depth += 1
-            if len(module) - 1 > depth and len(other) - 1 > depth:
+            if len(module) - 1 > depth or len(other) - 1 > depth:
                 graph = graphs.setdefault(module[:depth], {})
                 graph.setdefault(module[depth], set()).add(other[depth])
     return graphs
@@ -139,7 +139,10 @@ def test_circles_are_found():
         ("a", "p", "q"): {("a", "r"), ("a", "t", "u")},
         ("a", "r"): {("a", "p", "q")},
     }
-    assert folder_graphs(made) == {(): {"a": {"b"}, "b": {"a"}}, ("a",): {"p": {"t"}}}
+    assert folder_graphs(made) == {
+        (): {"a": {"b"}, "b": {"a", "c"}, "c": {"a"}},
+        ("a",): {"p": {"r", "t"}, "r": {"p"}},
+    }
     assert set(circle({"a": {"b"}, "b": {"a"}, "c": {"a"}})) == {"a", "b"}
     assert circle({"a": {"b"}, "c": {"a"}}) == []
 

@@ -9,7 +9,8 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.config.sections import Method
-from gpool_jax.experiments.channels import rank, subjects
+from gpool_jax.experiments import targets
+from gpool_jax.experiments.channels import rank
 from gpool_jax.experiments.channels.images import images_of
 from gpool_jax.experiments.channels.subject import gated, measured_boxes
 from gpool_jax.experiments.position import training as position
@@ -35,7 +36,7 @@ def case(request):
         setup = segmentation.prepare(tiny_pixels(rank=RANK), dataset=pixel_dataset())
     else:
         setup = position.prepare(tiny(rank=RANK, n=2, model={"width": 1 / 16}))
-    subject = subjects.make_subject(setup)
+    subject = targets.make_subject(setup)
     variables = _sensitive(setup.init_state().variables)
     images = images_of(setup, ("train",), NUM_IMAGES, 16)
     ranked = rank.score_channels(subject, variables, images, METHODS)

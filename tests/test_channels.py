@@ -13,19 +13,17 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.config.sections import Method
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import driver
+from gpool_jax.experiments import driver, targets
 from gpool_jax.experiments.channels import (
     attack,
     files,
     images,
     plan,
     rank,
-    subjects,
     sweep,
 )
 from gpool_jax.experiments.channels.files import Ranking
-from gpool_jax.experiments.channels.subject import gated, measured_boxes
-from gpool_jax.experiments.channels.subjects import Target
+from gpool_jax.experiments.channels.subject import Target, gated, measured_boxes
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.segmentation import measure as segmentation_measure
@@ -44,7 +42,7 @@ def _target(setup):
     # what is removed from a silent network moves no answer.
     params = jax.tree.map(lambda p: p * 6**0.5 if p.ndim > 1 else p, variables["params"])
     variables = {**variables, "params": params}
-    return Target(subjects.make_subject(setup), variables, ["A note."])
+    return Target(targets.make_subject(setup), variables, ["A note."])
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +260,7 @@ def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
     setup = dataclasses.replace(
         pixels.subject.setup, config=dataclasses.replace(pixels.subject.setup.config, rank=config)
     )
-    subject = subjects.make_subject(setup)
+    subject = targets.make_subject(setup)
     ranked = rank.score_channels(
         subject, pixels.variables, _images(pixels), ("flip", "translation")
     )
@@ -283,7 +281,7 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
         pixels.subject.setup,
         dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
     )
-    subject = subjects.make_subject(setup)
+    subject = targets.make_subject(setup)
     chosen = images.images_of(setup, ("test",), 8, 4)
     without = rank.score_channels(subject, pixels.variables, chosen, ("gate",)).scores[
         "gate", "left"
@@ -375,7 +373,7 @@ def test_a_region_without_labels_has_no_gate_ranking(pixels):
         pixels.subject.setup,
         dataset=dataclasses.replace(data, test=dataclasses.replace(data.test, labels=labels)),
     )
-    subject = subjects.make_subject(setup)
+    subject = targets.make_subject(setup)
     chosen = images.images_of(setup, ("test",), 8, 4)
     ranked = rank.score_channels(subject, pixels.variables, chosen, ("gate",))
     assert set(ranked.scores) == {("gate", "overall")}
@@ -527,13 +525,13 @@ def test_features_and_regions_that_are_not_there(target, section, message):
         setup.config, rank=dataclasses.replace(setup.config.rank, **section)
     )
     with pytest.raises(InputError, match=message):
-        subjects.make_subject(dataclasses.replace(setup, config=config))
+        targets.make_subject(dataclasses.replace(setup, config=config))
 
 
 def test_a_network_trained_through_permutation_has_no_channels_to_rank():
     setup = position.prepare(tiny(model={"head": "permutenet"}))
     with pytest.raises(InputError, match="no channels of its own to rank"):
-        subjects.make_subject(setup)
+        targets.make_subject(setup)
 
 
 @pytest.mark.slow

@@ -24,8 +24,6 @@ from gpool_jax.train import processes, watchdog
 from tests.helpers import tiny
 
 # Ports and deadlines: one after another, whatever else runs beside them.
-pytestmark = pytest.mark.xdist_group("processes")
-
 # Six steps; checkpoints after the third and the last.
 SHORT = tiny(
     model={"head": "permutenet"},

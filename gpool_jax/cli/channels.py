@@ -40,16 +40,15 @@ def attack(words: list[str]) -> int:
 
 
 def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[Any], Any]) -> int:
-    from gpool_jax.experiments import driver
-    from gpool_jax.experiments.channels import subjects
+    from gpool_jax.experiments import driver, targets
 
     say = warner(options)
 
     def work() -> Any:
         if trained is None:
-            target = subjects.open_weights(config, Path(options.weights or ""), say)
+            target = targets.open_weights(config, Path(options.weights or ""), say)
         else:
-            target = subjects.open_run(trained, config, Path(options.target or ""), say)
+            target = targets.open_run(trained, config, Path(options.target or ""), say)
         return measure(target)
 
     return show(driver.measure(config, Path(options.workdir or ""), work, warn=say), options)

@@ -55,7 +55,7 @@ def _dispatch(words: list[str]) -> int:
         case []:
             print(_help(), end="", file=sys.stderr)
             return 2
-        case ["-h" | "--help"] | ["help"]:
+        case ["-h" | "--help" | "help"] | ["configs" | "help", "-h" | "--help"]:
             print(_help(), end="")
         case ["-V" | "--version"]:
             print(__version__)
@@ -67,9 +67,9 @@ def _dispatch(words: list[str]) -> int:
         case ["configs"]:
             from gpool_jax.config import files
 
-            found = files.catalog()
-            width = max(map(len, found))
-            print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in found.items()))
+            catalog = files.catalog()
+            width = max(map(len, catalog))
+            print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in catalog.items()))
         case ["--tyro-print-completion", "bash" | "zsh" | "fish"]:
             from gpool_jax.cli.parse import print_completion
 

@@ -86,7 +86,7 @@ def read_measuring(
       words: all words after the command.
       folder: where in the folder of a run its results go, if nothing else is said.
       imported: kind of config that the weights of a classifier are measured with.
-      adjust: changes the config of a run before it becomes the default.
+      adjust: changes the config of a run or a file of weights.
 
     Returns:
       The options, their `workdir` set, and the config of the run (None: of weights).
@@ -109,7 +109,7 @@ def read_measuring(
         if options.workdir is None:
             raise InputError("`--workdir` must name the folder of the result; got none.")
         model = dataclasses.replace(options.config.model, name=options.model)
-        config = dataclasses.replace(options.config, model=model)
+        config = adjust(dataclasses.replace(options.config, model=model))
         return dataclasses.replace(options, config=config), None
     from gpool_jax.experiments import workdir
 

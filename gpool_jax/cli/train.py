@@ -53,9 +53,9 @@ def _train_config(command: str, words: list[str], example: Any, kinds: tuple[typ
         raise InputError("`--json` prints results, and --dry-run has none; give one of them.")
     if not options.dry_run and options.workdir is None:
         raise InputError("`--workdir` must name the folder of the run; got none.")
-    config = _without_late_milestones(options.config, default, warner(options))
 
     def work(say: Callable[[str], None]) -> int:
+        config = _without_late_milestones(options.config, default, say)
         return _dry_run(config, say) if options.dry_run else _run(config, options, say)
 
     start(options)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from gpool_jax.errors import RunError
-from gpool_jax.experiments import driver, registry, training
+from gpool_jax.experiments import driver, programs, registry, training
 from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.models import cost
@@ -42,7 +42,8 @@ def run(
     for name, setup in driver.prepare_all(config, warn=warn).items():
         training.check_alike(setup)
         alike.setdefault(setup.design, []).append((name, setup))
-    # A program from the cache would not tell how long compiling takes.
+    # A program that is there already would not tell how long compiling takes.
+    programs.forget()
     cached = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     estimates = []
@@ -84,7 +85,7 @@ def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimat
         parameters={k: cost.count_parameters(v) for k, v in state.params.items()},
         forward_flops=cost.count_forward_flops(setup.model, setup.input_shape),
         state_bytes=_num_bytes(state),
-        data_bytes=_num_bytes(feed.data),
+        data_bytes=_num_bytes(feed.data["resident"]),
         device_kind=jax.devices()[0].device_kind,
         devices=jax.device_count(),
         num_processes=jax.process_count(),

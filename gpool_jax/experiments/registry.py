@@ -3,7 +3,6 @@
 from typing import Any
 
 from gpool_jax import config as kinds
-from gpool_jax.experiments import weights
 from gpool_jax.experiments.channels.canvases import CanvasSubject
 from gpool_jax.experiments.channels.pixels import PixelSubject
 from gpool_jax.experiments.experiment import Comparison, Experiment
@@ -15,6 +14,7 @@ from gpool_jax.experiments.position import measure as position_measure
 from gpool_jax.experiments.position import training as position_training
 from gpool_jax.experiments.segmentation import measure as segmentation_measure
 from gpool_jax.experiments.segmentation import training as segmentation_training
+from gpool_jax.experiments.segmentation import weights as segmentation_weights
 
 EXPERIMENTS: dict[type, Experiment] = {
     kinds.PositionConfig: Experiment(
@@ -34,7 +34,7 @@ EXPERIMENTS: dict[type, Experiment] = {
         prepare=segmentation_training.prepare,
         recipe=segmentation_training.recipe,
         measure=segmentation_measure.measure,
-        load_weights=weights.load_segmenter,
+        load_weights=segmentation_weights.load_weights,
         make_subject=PixelSubject,
     ),
 }

@@ -32,13 +32,13 @@ class Snapshots:
       entries: milestones of the training and, last, the best checkpoint.
       notes: where the weights come from, in sentences.
       events: the training's metrics.jsonl; empty for imported weights.
-      fits_task: whether the head predicts the configuration's task.
+      mismatch: why the head does not predict the configuration's task; empty if it does.
     """
 
     entries: list[Snapshot]
     notes: list[str]
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    fits_task: bool = True
+    mismatch: str = ""
 
     @property
     def best(self) -> Snapshot:

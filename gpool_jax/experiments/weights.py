@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax import models
-from gpool_jax.config import ModelConfig, SegmentationConfig
+from gpool_jax.config import ModelConfig
 from gpool_jax.data.images import load as sources
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier
 from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
-from gpool_jax.experiments.segmentation import training as segmentation
 from gpool_jax.experiments.training import Setup
 
 _BASE_FEATURES = {"cifar": 16, "vgg5": 32}
@@ -53,57 +52,11 @@ def load_classifier(
         "tell)."
     ]
     needed = num_cells or dataset.num_classes
+    mismatch = ""
     if outputs != needed:
         task = "location" if num_cells else "recognition"
-        notes.append(
-            f"The head has {outputs} outputs and {task} needs {needed}: only the "
-            "probes are measured."
-        )
-    imported = [Snapshot("imported", 0, variables)]
-    return setup, Snapshots(imported, notes, fits_task=outputs == needed)
-
-
-def load_segmenter(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
-    """Read weights into the segmentation network that they belong to.
-
-    The architecture, the depth of its encoder, the width and the number of
-    classes are read off the file; output stride and rates, which leave no trace in
-    weights, are the configuration's or else those usual for the file's layout.
-
-    Raises:
-      InputError: if the weights do not fit, or answer other classes than the data's.
-    """
-    state_dict = models.read_state_dict(path)
-    detected = models.describe_segmenter(state_dict)
-    if config.model.name != detected["name"]:
-        raise InputError(
-            f"`--model`: {path.name} holds weights of {detected['name']}; got {config.model.name}."
-        )
-    stride = config.model.output_stride or detected["output_stride"]
-    # The layout's rates are for the layout's stride.
-    usual = detected["rates"] if stride == detected["output_stride"] else None
-    model_config = dataclasses.replace(
-        config.model,
-        width=detected["width"],
-        output_stride=stride,
-        rates=config.model.rates or usual,
-        stem=config.model.stem or detected["stem"],
-    )
-    config = dataclasses.replace(config, model=model_config)
-    model = segmentation.create_model(config.model, detected["num_outputs"])
-    variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
-    setup = segmentation.prepare(config, warn=warn)
-    if setup.num_outputs != detected["num_outputs"]:
-        raise InputError(
-            f"`--weights`: {path.name} predicts {detected['num_outputs']} classes; the data have "
-            f"{setup.num_outputs}."
-        )
-    notes = [
-        detected["summary"],
-        f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
-        f"{model_config.padding} (weights do not tell).",
-    ]
-    return setup, Snapshots([Snapshot("imported", 0, variables)], notes)
+        mismatch = f"The head has {outputs} outputs and {task} needs {needed}"
+    return setup, Snapshots([Snapshot("imported", 0, variables)], notes, mismatch=mismatch)
 
 
 def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:

@@ -14,8 +14,7 @@ from gpool_jax.experiments.channels import files, rank
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, check_disjoint, images_of
 from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Plan, make_plan, resolve_counts
-from gpool_jax.experiments.channels.subject import Subject, Variables, encode, gated
-from gpool_jax.experiments.channels.subjects import Target
+from gpool_jax.experiments.channels.subject import Subject, Target, Variables, encode, gated
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import SweepCounts, sweep
 from gpool_jax.experiments.experiment import Measured

@@ -10,9 +10,9 @@ from gpool_jax.experiments.channels import files, gates, mirrored, tiled
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, images_of, map_images
 from gpool_jax.experiments.channels.scores import ChannelScores, Scores, ScoreTable
-from gpool_jax.experiments.channels.subject import Subject, Variables
-from gpool_jax.experiments.channels.subjects import Target
+from gpool_jax.experiments.channels.subject import Subject, Target, Variables
 from gpool_jax.experiments.experiment import Measured
+from gpool_jax.experiments.measures.intervals import percentile_interval
 from gpool_jax.report import Result
 from gpool_jax.report.channel_result import Agreement, Stability
 from gpool_jax.train import parallel
@@ -46,7 +46,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
 def score_channels(
     subject: Subject, variables: Variables, images: Images, methods: tuple[str, ...]
 ) -> ChannelScores:
-    """Score the channels of a network by methods among `ops.METHODS`."""
+    """Score the channels of a network by methods among `config.sections.Method`."""
     look = parallel.map_batch(mirrored.make_look(subject))
     seen = map_images(look, variables, {}, images, title="plain and mirrored")
     notes: list[str] = []
@@ -119,7 +119,7 @@ def _overlap(order: np.ndarray, others: np.ndarray, counts: tuple[int, ...]) -> 
 
 def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
     """Each ranking against those of resampled images."""
-    found = []
+    lines = []
     for (method, region), scores in scored.scores.items():
         if scores.per_image is None or scores.weights is None:
             continue
@@ -127,20 +127,20 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
             scores.per_image, scores.weights, num_draws=config.bootstrap, seed=0
         )
         correlation = np.array([ops.rank_correlation(scores.mean, row) for row in again])
-        low, high = np.quantile(correlation, [0.025, 0.975])
+        low, high = percentile_interval(correlation)
         order, others = ops.rank_channels(scores.mean), ops.rank_channels(again)
-        found.append(
+        lines.append(
             Stability(
                 method=method,
                 region=region,
-                correlation=float(correlation.mean()),
-                low=float(low),
-                high=float(high),
+                correlation=float(np.nanmean(correlation)),
+                low=low,
+                high=high,
                 overlap=_overlap(order, others, config.overlap),
                 num_images=scores.num_images,
             )
         )
-    return found
+    return lines
 
 
 def _falling_scores(rankings: list[Ranking]) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 """The side of a network that ranking and attacking channels see, whatever its task."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -82,6 +83,15 @@ class LinearSubject(Subject, Protocol):
         self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
     ) -> Arrays:
         """`count`, from what the linear maps give."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A network that is ready to be ranked and attacked, and notes on where it is from."""
+
+    subject: Subject
+    variables: Variables
+    notes: list[str]
 
 
 def measured_boxes(boxes: dict[str, Box]) -> list[str]:

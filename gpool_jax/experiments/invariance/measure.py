@@ -18,9 +18,9 @@ from gpool_jax.report import Probe, Result
 def load_weights(config: InvarianceConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
     """Read weights whose head predicts the data's classes."""
     setup, snapshots = weights.load_classifier(config, path, warn)
-    if not snapshots.fits_task:
+    if snapshots.mismatch:
         raise InputError(
-            f"`--weights`: {snapshots.notes[-1]} Consistency is measured on its predictions."
+            f"`--weights`: {snapshots.mismatch}; consistency is measured on its predictions."
         )
     training.check(setup)
     return setup, snapshots

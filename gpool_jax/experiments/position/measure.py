@@ -39,16 +39,16 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
     bootstrap, variables = config.eval.bootstrap, snapshots.best.variables
     lines, predictions = [], {}
     notes = list(snapshots.notes)
-    if snapshots.fits_task:
+    if snapshots.mismatch:
+        notes.append(f"{snapshots.mismatch}: only the probes are measured.")
+    else:
         evaluate = exhaustive.make_evaluate(setup)
         for snapshot in snapshots.entries:
             if snapshot.step not in predictions:
                 predictions[snapshot.step] = evaluate(snapshot.variables)
             lines += rows.make_rows(setup, predictions[snapshot.step], snapshot.name, snapshot.step)
-        notes = [
-            _sentence(config, next(r for r, _ in lines if r.checkpoint == snapshots.best.name))
-        ]
-        notes += snapshots.notes
+        headline = next(row for row, _ in lines if row.checkpoint == snapshots.best.name)
+        notes.insert(0, _sentence(config, headline))
     arrays = {f"row{i}": scores for i, (_, scores) in enumerate(lines)}
     probes: list[Probe] = []
     if config.probe.enabled:

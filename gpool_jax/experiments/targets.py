@@ -1,23 +1,14 @@
 """From a training run or a file of weights to the network that is ranked and attacked."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+from gpool_jax.config import checks
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import driver, registry
-from gpool_jax.experiments.channels.subject import Subject, Variables
+from gpool_jax.experiments.channels.subject import Subject, Target
 from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.training import Setup
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A network that is ready to be ranked and attacked, and notes on where it is from."""
-
-    subject: Subject
-    variables: Variables
-    notes: list[str]
 
 
 def make_subject(setup: Setup) -> Subject:
@@ -51,9 +42,10 @@ def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
 
 def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
     """Open a file of weights, .safetensors or .pth with the `[torch]` extra, if they fit."""
+    checks.check(config)
     setup, snapshots = registry.experiment(config).load_weights(config, weights, warn)
-    if not snapshots.fits_task:
+    if snapshots.mismatch:
         raise InputError(
-            f"`--weights`: {snapshots.notes[-1]} Channels are ranked by what the head predicts."
+            f"`--weights`: {snapshots.mismatch}; channels are ranked by what the head predicts."
         )
     return Target(make_subject(setup), snapshots.best.variables, snapshots.notes)

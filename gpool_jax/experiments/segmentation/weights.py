@@ -1,0 +1,55 @@
+"""Weights of a DeepLab that come from PyTorch, read into the network that they belong to."""
+
+import dataclasses
+from pathlib import Path
+
+from gpool_jax import models
+from gpool_jax.config import SegmentationConfig
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.experiment import Warn
+from gpool_jax.experiments.saved import Snapshot, Snapshots
+from gpool_jax.experiments.segmentation import training
+from gpool_jax.experiments.training import Setup
+
+
+def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
+    """Read weights into the segmentation network that they belong to.
+
+    The architecture, the depth of its encoder, the width and the number of
+    classes are read off the file; output stride and rates, which leave no trace in
+    weights, are the configuration's or else those usual for the file's layout.
+
+    Raises:
+      InputError: if the weights do not fit, or predict other classes than the data's.
+    """
+    state_dict = models.read_state_dict(path)
+    detected = models.describe_segmenter(state_dict)
+    if config.model.name != detected["name"]:
+        raise InputError(
+            f"`--model`: {path.name} holds weights of {detected['name']}; got {config.model.name}."
+        )
+    stride = config.model.output_stride or detected["output_stride"]
+    # The layout's rates are for the layout's stride.
+    usual = detected["rates"] if stride == detected["output_stride"] else None
+    model_config = dataclasses.replace(
+        config.model,
+        width=detected["width"],
+        output_stride=stride,
+        rates=config.model.rates or usual,
+        stem=config.model.stem or detected["stem"],
+    )
+    config = dataclasses.replace(config, model=model_config)
+    model = training.create_model(config.model, detected["num_outputs"])
+    variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
+    setup = training.prepare(config, warn=warn)
+    if setup.num_outputs != detected["num_outputs"]:
+        raise InputError(
+            f"`--weights`: {path.name} predicts {detected['num_outputs']} classes; the data have "
+            f"{setup.num_outputs}."
+        )
+    notes = [
+        detected["summary"],
+        f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
+        f"{model_config.padding} (weights do not tell).",
+    ]
+    return setup, Snapshots([Snapshot("imported", 0, variables)], notes)

@@ -318,6 +318,7 @@ def test_rank_and_attack_measure_and_write_nothing(target, tmp_path, monkeypatch
     np.testing.assert_array_equal(attacked.arrays[name][0], nothing[name])
 
 
+@pytest.mark.slow
 def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
     measured = attack.measure(pixels, [])
     (overlay,) = measured.overlays

@@ -24,6 +24,7 @@ def found(optimised):
     return dry_run.run(CONFIG)
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_run(found):
     (e,) = found
     state = position.prepare(CONFIG).init_state()

@@ -224,6 +224,7 @@ def test_training_for_invariance_brings_latents_together(tmp_path):
     assert distances[1] < 0.8 * distances[0]
 
 
+@pytest.mark.slow
 def test_a_comparison_pairs_its_arms_and_goes_on_where_it_stopped(tmp_path):
     config = tiny_arms()
     result = run(config, tmp_path)

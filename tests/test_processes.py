@@ -138,6 +138,7 @@ def one_process(tmp_path_factory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_devices_are_one_with_eight(one_process, tmp_path):
     run = tmp_path / "run"
     (code, out, err), (other_code, other_out, other_err) = [p.end() for p in pair(run)]
@@ -179,6 +180,7 @@ def check_death(victim: int, run: Path, prelude: str, within: float) -> None:
     assert not (run / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_a_dead_process_ends_the_other_and_the_run_goes_on(one_process, tmp_path):
     check_death(1, tmp_path / "run", IMPATIENT, within=30)
     # One process finishes what two began.

@@ -134,6 +134,7 @@ def test_validation_is_that_of_all_labelled_pixels(loss):
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     config = tiny_pixels(
         data={"min_scale": 1.0, "max_scale": 1.0, "jitter": 0.0},

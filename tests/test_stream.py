@@ -187,6 +187,7 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(StreamFeed, "inputs_at", stopping)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bits(folder, finished, tmp_path, monkeypatch):
     run = tmp_path / "run"
     stop_at(monkeypatch, 4)

@@ -327,7 +327,7 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
     for changes, message in (
         ({"num_seeds": 0}, "`num_seeds` must be at least 1; got 0"),
         ({"arms": ()}, "`arms` must name at least one"),
-        ({"weights": (-0.5,)}, "`weights` must be at least 0; got -0.5"),
+        ({"weights": (-0.5,)}, "`weights` must be at least 0 and finite; got -0.5"),
         ({"weights": (0.5, 0.5)}, "`weights` names one twice"),
         ({"arms": ("shift", "shift")}, "`arms` names one twice"),
         ({"arms": ("blurpool",)}, "`model.antialias` must be 3 or 5 for the blurpool arms"),

@@ -257,7 +257,7 @@ def test_where_there_is_no_cluster_the_flags_are_asked_for(tmp_path):
         (["--distributed", "--coordinator", "h:1", "--process-id", "0"], "`--num-processes` is"),
         ("h:1 2 2", "`--process-id` must be a whole number in [0, 1]; got 2"),
         ("h:1 0 0", "`--num-processes` must be a whole number at least 1; got 0"),
-        ("h:1 two 0", "--num-processes: invalid literal for int() with base 10: 'two'"),
+        ("h:1 two 0", "invalid literal for int() with base 10: 'two'"),
         ("h 2 0", "`--coordinator` must be HOST:PORT; got h"),
         ("h:70000 2 0", "`--coordinator` must be HOST:PORT; got h:70000"),
         (["--distribute"], "unknown config field --distribute. Did you mean --distributed?"),

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from gpool_jax.config import (
     ConsistencyConfig,
@@ -86,6 +87,13 @@ TINY_PIXELS = SegmentationConfig(
 def tiny_pixels(**sections) -> SegmentationConfig:
     """`TINY_PIXELS` with fields of sections replaced."""
     return _replace(TINY_PIXELS, sections)
+
+
+def slow_but_first(cases, quick=1):
+    """Cases for `parametrize` of which only the first few are in the quick suite."""
+    cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    slow = [pytest.param(*case, marks=pytest.mark.slow) for case in cases[quick:]]
+    return [pytest.param(*case) for case in cases[:quick]] + slow
 
 
 def fetch_of(setup):

@@ -59,9 +59,11 @@ BLURRED = [
 ]
 CASES = [(name, stem, 0) for name, stem in CIRCULAR]
 CASES += [(name, stem, taps) for name, stem in BLURRED for taps in (3, 5)]
+QUICK = [case for case in CASES if case[0] in ("vgg5", "cifar_resnet20")]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES if case not in QUICK]
 
 
-@pytest.mark.parametrize(("name", "stem", "antialias"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "stem", "antialias"), QUICK + SLOW)
 def test_circular_networks_do_not_mind_shifts_by_their_stride(name, stem, antialias):
     head = "gapnet" if name == "resnet18" else "linear"
     model = build(name, head=head, stem=stem, padding="circular", antialias=antialias)

@@ -137,6 +137,7 @@ def test_cases_of_a_suite_have_names_of_their_own(quick):
             assert len(set(contenders)) == len(contenders)
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_record(tmp_path, capsys):
     out = tmp_path / "out.json"
     words = ["attack", "--quick", "--no-isolated", "--repetitions", "2", "--out", str(out)]

@@ -29,7 +29,7 @@ def _sensitive(variables):
     return {**variables, "params": params}
 
 
-@pytest.fixture(scope="module", params=["pixels", "canvas"])
+@pytest.fixture(scope="module", params=[pytest.param("pixels", marks=pytest.mark.slow), "canvas"])
 def case(request):
     """Subject, weights, its images, and what every method found on them."""
     if request.param == "pixels":

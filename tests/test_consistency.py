@@ -17,7 +17,7 @@ from gpool_jax.experiments.measures import tallies as measured
 from gpool_jax.experiments.position import training as position
 from gpool_jax.ops import probe
 from tests import reference
-from tests.helpers import tiny, tiny_invariance
+from tests.helpers import slow_but_first, tiny, tiny_invariance
 from tests.test_antialias import drawn
 
 PROTOCOLS = ("zeros", "reflect", "replicate", "circular", "fourier", "crop")
@@ -78,7 +78,7 @@ def answers_by_hand(setup, variables, protocol, offsets):
     return split.labels, logits, latent
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", slow_but_first(PROTOCOLS, quick=2))
 @pytest.mark.parametrize("grid", [False, True], ids=["pairs", "grid"])
 def test_every_protocol_is_what_a_loop_over_views_counts(protocol, grid):
     # 21 images over 8 devices: the last batch is partly padding.

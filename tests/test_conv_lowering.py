@@ -9,6 +9,7 @@ import pytest
 from gpool_jax.ops import conv_lowering
 from gpool_jax.ops.conv_lowering import convolve
 from gpool_jax.train.compiler import compiler_options
+from tests.helpers import slow_but_first
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -49,7 +50,7 @@ def fast(case):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but_first(CASES))
 def test_both_lowerings_agree(name, dtype, tolerance):
     case = CASES[name]
     x, kernel = arrays(case, dtype)

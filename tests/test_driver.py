@@ -55,7 +55,7 @@ def lowered():
 def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(lowered, tmp_path):
     programs.forget()
     driver.run(COMPARISON, tmp_path / "one", warn=pytest.fail)
-    assert len(lowered) > 20
+    assert len(lowered) >= 8  # step, validation, evaluation and features of two networks
     lowered.clear()
     several = dataclasses.replace(COMPARISON, seed=5, num_seeds=2)
     driver.run(several, tmp_path / "two", warn=pytest.fail)

@@ -78,6 +78,7 @@ def test_the_prediction_follows_from_what_was_measured(found):
     )
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_seed_are_measured_once():
     told, cached = [], []
 

@@ -9,6 +9,7 @@ from gpool_jax import models
 from gpool_jax.experiments.channels import changes
 from gpool_jax.experiments.channels.plan import Plan
 from gpool_jax.models.deeplab_linear import respond
+from tests.helpers import slow_but_first
 
 KEY = jax.random.key(0)
 

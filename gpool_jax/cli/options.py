@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What every command takes."""
+    """Options of every command."""
 
     # The module of `gpool_jax.cli` that has the command.
     module: ClassVar[str] = "train"
@@ -68,7 +68,7 @@ class Invariance(Train):
 
 @dataclasses.dataclass(frozen=True)
 class Measuring(Options):
-    """What the commands take that measure a run, or a file of weights."""
+    """Options of the commands that measure a run, or a file of weights."""
 
     module = "channels"
     takes = "RUN"

@@ -1,4 +1,4 @@
-"""What every command does around its work: start JAX, show the result, warn."""
+"""The frame of every command: start JAX, show the result, warn."""
 
 import logging
 import os

@@ -29,7 +29,7 @@ class PositionConfig:
     """Train and evaluate one network on one task: where is the image, or what is it?"""
 
     task: Task = "location"
-    """What the network is asked: location (n x n cells) or recognition (the classes of the data set)."""
+    """Task of the network: location (n x n cells) or recognition (the classes of the data set)."""
     n: int = 3
     """Cells per side of the canvas."""
     seed: int = 0

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Where the images come from."""
+    """The images."""
 
     source: Literal["tfds", "npz", "folder", "digits"] = "digits"
-    """Where images come from: tfds (a TensorFlow Datasets folder, read without TensorFlow), npz (one file), folder (one sub-folder per class), digits (handwritten, bundled with scikit-learn, no download)."""
+    """Source of the images: tfds (a TensorFlow Datasets folder, read without TensorFlow), npz (one file), folder (one sub-folder per class), digits (handwritten, bundled with scikit-learn, no download)."""
     name: str = "cifar10"
     """Name of the data set, for source tfds: cifar10, cifar100, or any other with `image` and `label`."""
     dir: str | None = None
@@ -62,7 +62,7 @@ class ModelConfig:
     dtype: str = "float32"
     """Data type of the computation: float32 or bfloat16."""
     permute_at: str = "gap"
-    """Where a permutenet permutes channels: gap (the pooled vector), or before stage1, stage2, ..."""
+    """Point at which a permutenet permutes channels: gap (the pooled vector), or before stage1, stage2, ..."""
     permute_per: Literal["batch", "example"] = "batch"
     """Draw one permutation for the whole training batch (the reference), or one per example."""
     permutation: Literal["redrawn", "fixed"] = "redrawn"
@@ -112,7 +112,7 @@ class TrainConfig:
     steps_per_dispatch: int = 0
     """Steps that the device runs per call; 0: 1 on a CPU, 50 elsewhere."""
     parallel: Literal["pmap", "shard_map"] = "pmap"
-    """How a step is mapped over devices: pmap, or jit of shard_map (same results)."""
+    """Mapping of a step over devices: pmap, or jit of shard_map (same results)."""
     tensorboard: bool = False
     """Write TensorBoard events too (needs tensorboardX)."""
 
@@ -158,7 +158,7 @@ class ShiftConfig:
     max_shift: int = 4
     """Largest shift of a view in pixels, in every direction."""
     mode: Literal["zeros", "reflect", "replicate", "circular", "crop"] = "zeros"
-    """What fills the space that a shift leaves; crop: views are crops, 2 * max_shift smaller than the image."""
+    """Content of the space that a shift leaves; crop: views are crops, 2 * max_shift smaller than the image."""
     weight: float = 1.0
     """Weight of the invariance loss beside the cross-entropy; 0: augmentation alone."""
     norm: Literal["l1", "l2", "smooth_l1", "cosine"] = "l2"
@@ -178,12 +178,12 @@ Protocol = Literal["zeros", "reflect", "replicate", "circular", "fourier", "crop
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyConfig:
-    """How predictions for shifted copies of a test image are compared."""
+    """The comparison of predictions for shifted copies of a test image."""
 
     enabled: bool = True
     """Measure consistency under shift."""
     protocols: tuple[Protocol, ...] = ("zeros", "crop", "circular")
-    """How images are shifted: zeros, reflect, replicate, circular (what fills the space), fourier (circular, by half pixels too), crop (crops of the image)."""
+    """Kinds of shift: zeros, reflect, replicate, circular (what fills the space), fourier (circular, by half pixels too), crop (crops of the image)."""
     max_shift: int = 4
     """Largest shift in pixels, in every direction."""
     num_pairs: int = 8
@@ -208,7 +208,7 @@ Method = Literal["flip", "translation", "gate", "integrated", "probe", "mean", "
 
 @dataclasses.dataclass(frozen=True)
 class RankConfig:
-    """How the channels of a feature are scored and ranked."""
+    """The scores and rankings of a feature's channels."""
 
     methods: tuple[Method, ...] = get_args(Method)
     """Scores of a channel: flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), mean, variance, random."""
@@ -234,7 +234,7 @@ class RankConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AttackConfig:
-    """Which channels are removed, and where the effect is measured."""
+    """The removal of channels, and the measurement of its effect."""
 
     methods: tuple[Method, ...] = ("flip", "translation", "gate")
     """Methods whose rankings choose the channels, for each of rank.regions (unless --ranking is given)."""
@@ -266,7 +266,7 @@ class AttackConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PixelDataConfig:
-    """Where the images and their labels of pixels come from."""
+    """The images and their labels of pixels."""
 
     source: Literal["folder", "cityscapes", "voc"] = "folder"
     """Layout of the data: folder (train/, val/, test/ with images/ and labels/, and a dataset.json), cityscapes (leftImg8bit/ and gtFine/), voc (JPEGImages/, SegmentationClass/, ImageSets/)."""

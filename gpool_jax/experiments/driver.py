@@ -178,7 +178,7 @@ def _measure_run(setup: Setup, folder: Path, out: Path, started: float, warn: Wa
 
 
 def _is_finished(folder: Path, config: Any) -> bool:
-    """Whether a run was trained and measured as its configuration says."""
+    """Tell whether a run was trained and measured as its configuration says."""
     try:
         result = read_result(folder)
         # Through the dataclass: a field added since then has its default.

@@ -1,4 +1,4 @@
-"""How a convolution is computed: by XLA's own, except for shapes that are slow on a CPU.
+"""Convolutions: computed by XLA's own, except for shapes that are slow on a CPU.
 
 Measured on two cores (`benchmarks/NOTES.md`); a GPU or TPU always gets XLA's own.
 """
@@ -58,7 +58,7 @@ def _output_sides(shape, size: int, stride: int, dilation: int, padding: int) ->
 
 
 def _dot_is_faster(shape, size: int, stride: int, dilation: int, padding: int) -> bool:
-    """Whether gathering all taps for one matrix product is faster, backward pass included.
+    """Tell whether gathering all taps for one matrix product is faster, backward pass included.
 
     XLA's fast path needs maps at least as large as the kernel, also in the backward pass,
     where the output's gradient is the map: below that it is up to 100 times slower. A 1x1

@@ -1,4 +1,4 @@
-"""What the layers of a network do to maps besides convolving and pooling.
+"""Operations on maps besides convolution and pooling.
 
 Like `conv2d` and `permute_channels`, these take an array [B, H, W, C], or a `SharedBackground`
 that stands for one (see `shared_background`, which adds that case to each of them).

@@ -55,7 +55,7 @@ def select(removals: Iterable[Removal], **wanted: object) -> list[Removal]:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How similar two rankings of the same channels are.
+    """Similarity of two rankings of the same channels.
 
     Attributes:
       first, second: the methods.
@@ -74,7 +74,7 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class Stability:
-    """How similar a ranking is to itself on other images of the same kind.
+    """Similarity of a ranking to itself on other images of the same kind.
 
     Attributes:
       correlation, low, high: Spearman's correlation of its scores with those of

@@ -47,7 +47,7 @@ def use(mapping: str) -> Iterator[None]:
 
 
 def mapping() -> str:
-    """How programs are mapped now: one of `MAPPINGS`."""
+    """Return the mapping in use: one of `MAPPINGS`."""
     return _mapping.get()
 
 

@@ -88,7 +88,7 @@ def _client() -> Any:
 
 
 def is_first() -> bool:
-    """Whether this process writes and prints; true if it is the only one."""
+    """Tell whether this process writes and prints; true if it is the only one."""
     return jax.process_index() == 0
 
 

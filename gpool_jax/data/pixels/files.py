@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LabelCode:
-    """What the numbers in label files mean.
+    """The meaning of the numbers in label files.
 
     Attributes:
       classes: number to class, or to `IGNORE`.

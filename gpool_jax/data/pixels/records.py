@@ -138,7 +138,7 @@ def decode_all(
 
 
 class _Window:
-    """Which pixels of a scaled side a crop shows, and where.
+    """The pixels of a scaled side that a crop shows, and their place in it.
 
     Attributes:
       count: pixels shown.

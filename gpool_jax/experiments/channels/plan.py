@@ -1,4 +1,4 @@
-"""Which channels are removed: every ranking, its controls, and how many channels."""
+"""Sets of channels to remove: every ranking, its controls, and how many channels."""
 
 import dataclasses
 from collections.abc import Iterator

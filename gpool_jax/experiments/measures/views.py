@@ -19,7 +19,7 @@ _TEST_KEY = 0x5417
 
 @dataclasses.dataclass(frozen=True)
 class Stimulus:
-    """What is shifted: the image itself, or a canvas with the image in its middle cell.
+    """The input that is shifted: the image itself, or a canvas with the image in its middle cell.
 
     Attributes:
       source_side: side in pixels; protocol "crop" cuts its crops from it.
@@ -41,7 +41,7 @@ class Stimulus:
         return ops.place(images, jnp.full(len(images), middle), self.canvas)
 
     def labels(self, classes: np.ndarray) -> np.ndarray:
-        """What the network should predict for images of these classes."""
+        """Labels that the network should predict for images of these classes."""
         return classes if self.label is None else np.full_like(classes, self.label)
 
 

@@ -121,7 +121,7 @@ Maps = jax.Array | SharedBackground
 
 
 def sharing_pays(n: int, side: int, platform: str) -> bool:
-    """Tell whether a network is faster on `place_shared` than on `place`, with n x n cells of `side`.
+    """Tell whether `place_shared` is faster than `place`, with n x n cells of `side`.
 
     >>> [sharing_pays(3, 32, platform) for platform in ("cpu", "gpu")]
     [True, False]

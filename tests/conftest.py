@@ -86,20 +86,24 @@ def data_dir() -> Path:
 
 # Files that take longest, longest first: begun last, they would leave the other worker idle.
 LONGEST = (
-    "configs",
     "channels",
-    "deeplab",
-    "torch_weights",
-    "invariance",
-    "loop",
-    "cli",
-    "channels_cli",
-    "exhaustive",
-    "segmentation",
+    "ops",
+    "configs",
     "parallel",
+    "shared_background",
+    "exhaustive",
+    "shift",
     "stream",
-    "processes",
-    "dry_run",
+    "consistency",
+    "driver",
+    "cli",
+    "models",
+    "deeplab",
+    "loop",
+    "invariance",
+    "changes",
+    "conv_lowering",
+    "position",
 )
 
 

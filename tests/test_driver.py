@@ -62,6 +62,7 @@ def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(lowered, 
     assert lowered == []
 
 
+@pytest.mark.slow
 def test_programs_are_those_of_the_run_not_of_the_first_that_made_them(tmp_path):
     """Seed and statistics of the data reach a shared program as data."""
     config = tiny(model={"head": "permutenet", "permutation": "fixed"}, train={"steps": 3})

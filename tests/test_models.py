@@ -127,6 +127,7 @@ def test_permuting_before_a_stage_is_permuting_the_weights_that_read_it(point):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_where_it_matters():
     plain, half = create(), create(dtype="bfloat16")
     variables, x = initialise(plain)

@@ -17,7 +17,7 @@ from gpool_jax.models.factory import Classifier
 from gpool_jax.models.heads import LinearHead
 from gpool_jax.models.resnet import Bottleneck, ResNet
 from gpool_jax.ops import SharedBackground, shared_background
-from tests.helpers import tiny
+from tests.helpers import slow_but_first, tiny
 
 KEY = jax.random.key(0)
 
@@ -159,7 +159,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize("case", slow_but_first(NETWORKS))
 def test_networks_answer_learn_and_keep_statistics_alike(case):
     """In float64, where a wrong pixel cannot hide among rounding errors."""
     options, n, side, train = NETWORKS[case]
@@ -185,6 +185,7 @@ def test_networks_answer_learn_and_keep_statistics_alike(case):
         assert_same(pooled["found"], pooled["expected"], 1e-6)
 
 
+@pytest.mark.slow
 def test_float32_agrees_and_bfloat16_is_as_near_to_it_as_on_whole_canvases():
     outs = {}
     for dtype in ("float32", "bfloat16"):
@@ -236,7 +237,7 @@ FALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("case", FALLBACKS)
+@pytest.mark.parametrize("case", slow_but_first(FALLBACKS, quick=2))
 def test_every_kind_of_layer_is_computed_or_falls_back(case):
     options, shares = FALLBACKS[case]
     model = small(**options)
@@ -247,6 +248,7 @@ def test_every_kind_of_layer_is_computed_or_falls_back(case):
     assert_same(*outs, 1e-5 if shares else 0.0)
 
 
+@pytest.mark.slow
 def test_a_vgg_falls_back():
     model = models.create("vgg5", num_outputs=9, head="gapnet", width=1 / 16)
     assert not model.shares_background
@@ -272,6 +274,7 @@ def test_channels_are_permuted_alike_before_a_stage(per):
     assert_same(*outs, 1e-5)
 
 
+@pytest.mark.slow
 def test_four_devices_that_share_equal_one_that_does_not():
     n, devices = 3, 4
     images, cell = stimulus(n, 16, batch=32)
@@ -327,6 +330,7 @@ def test_cells_that_a_stride_does_not_divide_are_computed_whole():
     np.testing.assert_array_equal(ops.subsample(x, stride=2), ops.compose(x)[:, ::2, ::2])
 
 
+@pytest.mark.slow
 def test_the_exact_evaluation_answers_alike(monkeypatch):
     setup = position.prepare(
         tiny(data={"side": 24}, model={"name": "cifar_resnet20", "width": 1 / 4})

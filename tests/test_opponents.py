@@ -63,7 +63,11 @@ def test_the_tuned_opponent_learns_what_a_plain_loop_does():
         dtype="float32",
     )
     torch.manual_seed(1)
-    np.testing.assert_allclose([call() for _ in range(4)], expected, rtol=2e-4)
+    found = [call() for _ in range(4)]
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    # Adam's first steps are as long for gradients of rounding errors as for others: on some
+    # processors the two memory layouts differ by 5e-4 after them.
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
 def test_the_reference_opponent_learns_what_a_plain_loop_does():

@@ -331,7 +331,7 @@ def test_a_comparison_needs_seeds_and_arms(tmp_path):
         ({"weights": (0.5, 0.5)}, "`weights` names one twice"),
         ({"arms": ("shift", "shift")}, "`arms` names one twice"),
         ({"arms": ("blurpool",)}, "`model.antialias` must be 3 or 5 for the blurpool arms"),
-        ({"weights": (1.0,)}, "`weights` repeats the weight of the arm augshift: 1"),
+        ({"weights": (1.0,)}, "`weights` must not repeat the weight of the augshift arm; got 1"),
         ({"shift": {"weight": 0.0}}, "`shift.weight` must be positive for the augshift arms"),
     ):
         with pytest.raises(InputError, match=message):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -330,13 +331,15 @@ def test_chunks_stop_where_the_run_is_validated():
     assert loop.stops(config) == [4, 5, 8, 10]
 
 
-def test_many_steps_per_dispatch_end_with_the_same_parameters(tmp_path, finished):
-    state, _ = train(tmp_path / "run", train={"steps_per_dispatch": 2})
-    for a, b in zip(
-        jax.tree.leaves(state.params), jax.tree.leaves(finished[1].params), strict=True
-    ):
-        if a.ndim > 1:  # under Adam a bias before BatchNorm follows the rounding
-            np.testing.assert_allclose(a, b, atol=2e-3)
+def test_many_steps_per_dispatch_end_with_the_same_parameters(tmp_path):
+    # Under Adam a bias before BatchNorm follows the rounding.
+    sgd = {"optimizer": "sgd", "learning_rate": 0.05}
+    singly, _ = train(tmp_path / "singly", train=sgd)
+    together, _ = train(tmp_path / "together", train=sgd | {"steps_per_dispatch": 2})
+    chex.assert_trees_all_close(singly.params, together.params, atol=1e-3)
+    start = position.prepare(tiny()).init_state().params
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), start, singly.params)
+    assert max(jax.tree.leaves(moved)) > 0.05
 
 
 def test_a_checkpoint_of_another_width_is_named(tmp_path):

@@ -11,7 +11,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import training as position
-from gpool_jax.train import parallel
+from gpool_jax.train import compiler, parallel
 from gpool_jax.train.step import make_train_step
 from tests.helpers import fetch_of, tiny
 
@@ -19,11 +19,22 @@ from tests.helpers import fetch_of, tiny
 ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exact_sums():
+    """Compile with the fusions that a user has: without them sums of float32 are less exact."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(compiler._CPU, "xla_cpu_use_fusion_emitters", True)
+        compiler.compiler_options.cache_clear()
+        yield
+    compiler.compiler_options.cache_clear()
+
+
 def one_device_steps(setup, state, inputs, optimizer=SGD):
     """The same step under `vmap` over a data axis of one: the whole batch at once."""
     loss_fn = position.make_loss_fn(setup.design, "one")
     step = make_train_step(loss_fn, optimizer, fetch_of(setup), "one")
-    step = jax.jit(jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one"))
+    step = jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one")
+    step = jax.jit(step, compiler_options=compiler.compiler_options())
     split = setup.dataset.train
     data = {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)}
     collected = []

@@ -26,6 +26,9 @@ def start(options: Options) -> None:
     folder = chosen or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/gpool_jax/xla"
     if chosen != "none":
         jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()))
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            # JAX keeps what took a second; a command compiles dozens of programs in less.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 def show(result: Any, options: Options) -> int:

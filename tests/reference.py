@@ -1,5 +1,7 @@
 """Independent float64 NumPy loops: slow, plain, and written from the definitions."""
 
+import math
+
 import numpy as np
 
 
@@ -126,15 +128,15 @@ def shift(x, offsets, mode):
 
 def blur_pool2d(x, taps, stride, mode):
     """The binomial kernel as one two-dimensional convolution, channel by channel."""
-    line = np.array({3: [1, 2, 1], 5: [1, 4, 6, 4, 1]}[taps], np.float64)
+    line = np.array([math.comb(taps - 1, i) for i in range(taps)], np.float64)
     weights = np.outer(line, line) / line.sum() ** 2
-    reach = taps // 2
+    reach = (taps - 1) // 2
     outputs = []
     for image in x.astype(np.float64):
         height, width = image.shape[:2]
         start = -reach
         if mode == "resize":
-            image, start = bilinear(image, height + 2 * reach, width + 2 * reach), 0
+            image, start = bilinear(image, height + taps - 1, width + taps - 1), 0
         out = np.zeros((-(-height // stride), -(-width // stride), image.shape[-1]))
         for i, j in np.ndindex(*out.shape[:2]):
             share = 0.0

@@ -320,7 +320,7 @@ def test_bfloat16_keeps_float32_where_it_matters():
         ({"padding": "zero"}, r"`model.padding` must be one of .*Did you mean 'zeros'"),
         ({"stem": "conv5"}, r"`model.stem` must be one of"),
         ({"width": 0.0}, r"`model.width` must be in \(0, 64\]; got 0.0"),
-        ({"antialias": 4}, r"`model.antialias` must be one of 0, 3, 5"),
+        ({"antialias": 6}, r"`model.antialias` must be one of 0, 2, 3, 4, 5"),
         ({"dtype": "float16"}, r"`model.dtype` must be one of"),
     ],
 )

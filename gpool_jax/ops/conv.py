@@ -106,10 +106,10 @@ def _taps_on_zeros(size: int, dilation: int, side: int) -> int:
 def tap_shares(side: int, weights: np.ndarray, *, stride: int, dilation: int) -> np.ndarray:
     """Compute the share of the taps' weight that falls inside a dimension of `side` pixels.
 
-    `weights` [k], k odd, sums to 1. The result, float64 [ceil(side / stride)], has one share for
+    `weights` [k] sums to 1. The result, float64 [ceil(side / stride)], has one share for
     every output pixel.
     """
     size = len(weights)
-    starts = np.arange(0, side, stride)[:, None] - dilation * (size // 2)
+    starts = np.arange(0, side, stride)[:, None] - dilation * ((size - 1) // 2)
     taps = starts + dilation * np.arange(size)[None, :]
     return ((taps >= 0) & (taps < side)) @ weights

@@ -10,7 +10,12 @@ from jax import lax
 from gpool_jax.ops.conv import pad2d, tap_shares
 
 # Rows of Pascal's triangle: repeated averages of two neighbours.
-BLUR_TAPS = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
+BLUR_TAPS = {
+    2: (1.0, 1.0),
+    3: (1.0, 2.0, 1.0),
+    4: (1.0, 3.0, 3.0, 1.0),
+    5: (1.0, 4.0, 6.0, 4.0, 1.0),
+}
 
 
 def global_average_pool(features: jax.Array) -> jax.Array:
@@ -68,11 +73,11 @@ def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros")
     """Low-pass filter with a binomial kernel, then subsample: BlurPool.
 
     It stands between a layer at stride 1 and the subsampling that used to be part of that
-    layer, to reduce aliasing. An average pool is its two-tap case.
+    layer, to reduce aliasing. An even number of taps reaches one pixel further after than before.
 
     Args:
       x: [B, H, W, C].
-      taps: 3 or 5 per dimension: (1, 2, 1) / 4 or (1, 4, 6, 4, 1) / 16.
+      taps: 2 to 5 per dimension, such as (1, 2, 1) / 4 or (1, 4, 6, 4, 1) / 16.
       stride: step between output pixels.
       padding: one of `PADDING_MODES`. "partial" divides by the weight that falls inside the
         image; "resize" stretches the map by taps - 1 pixels first.
@@ -89,7 +94,7 @@ def blur_pool2d(x: jax.Array, *, taps: int, stride: int, padding: str = "zeros")
     if taps not in BLUR_TAPS:
         raise ValueError(f"`taps` must be one of {tuple(BLUR_TAPS)}; got {taps}.")
     weights = np.array(BLUR_TAPS[taps]) / sum(BLUR_TAPS[taps])
-    out = pad2d(x, taps // 2, padding)
+    out = pad2d(x, ((taps - 1) // 2, taps // 2), padding)
     # One dimension after the other, as sums of shifted slices: XLA's convolutions with one
     # channel per group are slow on a CPU.
     for axis in (1, 2):

@@ -309,7 +309,7 @@ BAD = [
         "`consistency.grid_step` must be at most consistency.max_shift = 2; got 3",
     ),
     ({"model": {"head": "permutenet"}}, "`model.head` must be linear or gapnet"),
-    ({"model": {"antialias": 4}}, "`model.antialias` must be 0, 3, 5; got 4"),
+    ({"model": {"antialias": 6}}, "`model.antialias` must be 0, 2, 3, 4, 5; got 6"),
     ({"train": {"batch_size": 480}}, "at most the 160 training images; got 480"),
 ]
 

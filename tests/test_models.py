@@ -63,7 +63,9 @@ def test_features_are_named_and_strides_are_as_stated(name):
     assert logits.shape == (2, 9)
 
 
-@pytest.mark.parametrize(("stem", "side"), [("conv7", 16), ("conv7_pool", 8), ("conv3", 32)])
+@pytest.mark.parametrize(
+    ("stem", "side"), [("conv7", 16), ("conv7_pool", 8), ("conv3", 32), ("conv3_pool", 16)]
+)
 def test_stems(stem, side):
     shapes = jax.eval_shape(
         lambda: create(stem=stem).init_with_output(KEY, jnp.zeros((1, 32, 32, 3)))[0][1]
@@ -170,6 +172,15 @@ def test_initial_weights_have_pytorchs_default_range():
         ({"width": 0.0}, r"`model.width` must be in \(0, 64\]; got 0.0"),
         ({"permute_at": "stage9"}, r"`model.permute_at` must be one of stage1, .*gap"),
         ({"name": "vgg11", "stem": "conv3"}, r"`model.stem` is an option of resnet18..101 only"),
+        ({"antialias_layout": "tim"}, r"`model.antialias_layout` must .*Did you mean 'timm'"),
+        (
+            {"name": "vgg11", "antialias": 3, "antialias_layout": "timm"},
+            r"`model.antialias_layout` is an option of resnet18..101 only; got 'timm', vgg11",
+        ),
+        (
+            {"padding": "circular", "antialias": 3, "antialias_layout": "zhang"},
+            r"`model.padding` must be zeros with `model.antialias_layout` zhang, .*got 'circular'",
+        ),
         ({"name": "vgg11", "permute_at": "stage1"}, r"`model.permute_at` must be one of stage2"),
     ],
 )

@@ -54,11 +54,13 @@ class ModelConfig:
     padding: str = "zeros"
     """Padding of every convolution: zeros, circular, reflect, replicate, partial, resize (the reference's "no padding")."""
     stem: str | None = None
-    """Stem of resnet18..101: conv7 (7x7 stride 2, the reference), conv7_pool (torchvision), conv3; None: conv7."""
+    """Stem of resnet18..101: conv7 (7x7 stride 2, the reference), conv7_pool (torchvision), conv3, conv3_pool; None: conv7."""
     width: float = 1.0
     """Factor on every channel count."""
-    antialias: Literal[0, 3, 5] = 0
+    antialias: Literal[0, 2, 3, 4, 5] = 0
     """Taps of the BlurPool in every strided convolution and max-pool; 0: no BlurPool."""
+    antialias_layout: Literal["everywhere", "timm", "zhang"] = "everywhere"
+    """Place of the BlurPool in resnet18..101: everywhere, or as in published weights: timm (its resnetblur: not in the first convolution and the shortcuts), zhang (antialiased-cnns: not in the first convolution; a 2x2 max-pool)."""
     dtype: str = "float32"
     """Data type of the computation: float32 or bfloat16."""
     permute_at: str = "gap"

@@ -19,6 +19,7 @@ def create(config: ModelConfig, num_outputs: int, axis_name: str | None = None) 
         stem=config.stem,
         width=config.width,
         antialias=config.antialias,
+        antialias_layout=config.antialias_layout,
         permute_at=config.permute_at,
         dtype=config.dtype,
         axis_name=axis_name,

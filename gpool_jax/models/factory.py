@@ -12,7 +12,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.models import vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
-from gpool_jax.models.resnet import STEMS, BasicBlock, Bottleneck, ResNet
+from gpool_jax.models.resnet import ANTIALIAS_LAYOUTS, STEMS, BasicBlock, Bottleneck, ResNet
 from gpool_jax.ops import Maps
 
 RESNETS = {
@@ -100,7 +100,7 @@ class Classifier(nn.Module):
         """Whether `x` may be an `ops.SharedBackground`, which is then computed with as such."""
         net = self.backbone
         plain = isinstance(net, ResNet) and net.padding == "zeros" and not net.antialias
-        return plain and net.stem != "conv7_pool"
+        return plain and not net.stem.endswith("_pool")
 
     @property
     def num_permutable(self) -> int:
@@ -128,6 +128,7 @@ def create(
     stem: str | None = None,
     width: float = 1.0,
     antialias: int = 0,
+    antialias_layout: str = "everywhere",
     permute_at: str = "gap",
     dtype: str = "float32",
     axis_name: str | None = None,
@@ -142,7 +143,8 @@ def create(
       padding: one of `ops.PADDING_MODES`.
       stem: for ResNet-18..101, one of `STEMS` (default "conv7", the reference's).
       width: multiplies every channel count.
-      antialias: taps of the BlurPool in every strided convolution and max-pool, 3 or 5; 0: none.
+      antialias: taps of the BlurPool in every strided convolution and max-pool, 2 to 5; 0: none.
+      antialias_layout: for ResNet-18..101 with `antialias`, where BlurPool stands; see `ResNet`.
       permute_at: "gap", or the stage before which a permutation is applied.
       dtype: the computation's type, "float32" or "bfloat16"; parameters, batch statistics,
         pooling and logits are float32.
@@ -159,8 +161,14 @@ def create(
     check_choice("model.name", name, MODELS)
     check_choice("model.head", head, HEADS)
     check_common(num_outputs, padding, width, antialias, dtype)
+    check_choice("model.antialias_layout", antialias_layout, ANTIALIAS_LAYOUTS)
+    if antialias and antialias_layout != "everywhere" and padding != "zeros":
+        raise InputError(
+            f"`model.padding` must be zeros with `model.antialias_layout` {antialias_layout}, "
+            f"which is that of published networks; got {padding!r}."
+        )
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
-    backbone = _backbone(name, stem, width, shared | {"antialias": antialias})
+    backbone = _backbone(name, stem, antialias_layout, width, shared | {"antialias": antialias})
     check_choice("model.permute_at", permute_at, tuple(backbone.channels))
     gap = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
     last = gap if head == "gapnet" else LinearHead(num_outputs)
@@ -190,11 +198,17 @@ def create_resnet(name: str, stem: str, width: float, **options: Any) -> ResNet:
     return ResNet(sizes, scaled(width, 64, 128, 256, 512), block=block, stem=stem, **options)
 
 
-def _backbone(name: str, stem: str | None, width: float, shared: dict[str, Any]) -> nn.Module:
+def _backbone(
+    name: str, stem: str | None, layout: str, width: float, shared: dict[str, Any]
+) -> nn.Module:
     if name in RESNETS:
-        return create_resnet(name, stem or "conv7", width, **shared)
+        return create_resnet(name, stem or "conv7", width, antialias_layout=layout, **shared)
     if stem is not None:
         raise InputError(f"`model.stem` is an option of resnet18..101 only; got {stem!r}, {name}.")
+    if layout != "everywhere":
+        raise InputError(
+            f"`model.antialias_layout` is an option of resnet18..101 only; got {layout!r}, {name}."
+        )
     if name in _CIFAR_RESNETS:
         sizes, features = (_CIFAR_RESNETS[name],) * 3, scaled(width, 16, 32, 64)
         return ResNet(sizes, features, stem="conv3", shortcut="subsample", **shared)

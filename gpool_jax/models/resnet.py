@@ -14,8 +14,10 @@ from gpool_jax.errors import InputError
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
 
-STEMS = ("conv7", "conv7_pool", "conv3")
-_STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1}
+STEMS = ("conv7", "conv7_pool", "conv3", "conv3_pool")
+_STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1, "conv3_pool": 2}
+# Where BlurPool stands: everywhere, or as in the networks published by timm or by Zhang.
+ANTIALIAS_LAYOUTS = ("everywhere", "timm", "zhang")
 
 
 def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
@@ -39,6 +41,7 @@ class _Block(nn.Module):
     dilation: int = 1
     shortcut: str = "projection"
     blur: Any = None
+    blur_shortcut: bool = True
 
 
 class BasicBlock(_Block):
@@ -78,7 +81,7 @@ def _shortcut(block: _Block, x: jax.Array, features: int) -> jax.Array:
     """Bring the block's input to its output's shape; call inside the block."""
     if block.stride == 1 and x.shape[-1] == features:
         return x
-    step, subsample = _split_stride(block.stride, block.blur)
+    step, subsample = _split_stride(block.stride, block.blur if block.blur_shortcut else None)
     x = subsample(x)
     if block.shortcut == "projection":
         x = block.conv(features, size=1, stride=step, name="shortcut_conv")(x)
@@ -96,9 +99,13 @@ class ResNet(nn.Module):
       stage_sizes: blocks per stage.
       stage_features: base channels per stage, before the block's expansion.
       block: `BasicBlock` or `Bottleneck`.
-      stem: "conv7" (7x7 stride 2), "conv7_pool" (and a 3x3 stride-2 max-pool) or "conv3" (3x3
-        stride 1).
+      stem: "conv7" (7x7 stride 2) or "conv3" (3x3 stride 1); "conv7_pool" or "conv3_pool" (and a
+        3x3 stride-2 max-pool).
       shortcut: "projection" (1x1 convolution) or "subsample" (no parameters).
+      antialias_layout: where BlurPool stands. "everywhere": in every strided convolution, max-pool
+        and shortcut, padded like the network. "timm" (its `resnetblur`): not in the stem's
+        convolution and in no shortcut. "zhang" (`antialiased-cnns`): not in the stem's
+        convolution, and the max-pool is 2x2 and not padded. Those two pad it by reflection.
       output_stride: input pixels per pixel of the last map; None: what the stem and the stages
         give. For a smaller one, later stages keep stride 1 and dilate their 3x3 convolutions.
       norm_momentum: momentum of the running batch statistics, in Flax's sense.
@@ -111,6 +118,7 @@ class ResNet(nn.Module):
     shortcut: str = "projection"
     padding: str = "zeros"
     antialias: int = 0
+    antialias_layout: str = "everywhere"
     output_stride: int | None = None
     norm_momentum: float = 0.9
     dtype: Any = jnp.float32
@@ -181,7 +189,8 @@ class ResNet(nn.Module):
         norm = functools.partial(norm, momentum=self.norm_momentum)
         blur: Callable | None = None
         if self.antialias:
-            blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=self.padding)
+            padding = self.padding if self.antialias_layout == "everywhere" else "reflect"
+            blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=padding)
         if start is None:
             x = _stem(self, x, conv, norm, blur)
         features = {start or "stem": x}
@@ -200,6 +209,7 @@ class ResNet(nn.Module):
                     dilation=dilation if j else first,
                     shortcut=self.shortcut,
                     blur=blur,
+                    blur_shortcut=self.antialias_layout != "timm",
                     name=f"{stage}_block{j}",
                 )(x)
             features[stage] = x
@@ -211,11 +221,12 @@ def _stem(
     net: ResNet, x: jax.Array, conv: Callable, norm: Callable, blur: Callable | None
 ) -> jax.Array:
     """Convolve the image for the first time, and max-pool it; call inside the encoder."""
-    size, stride = (3, 1) if net.stem == "conv3" else (7, 2)
-    step, subsample = _split_stride(stride, blur)
+    size, stride = (3, 1) if net.stem.startswith("conv3") else (7, 2)
+    step, subsample = _split_stride(stride, blur if net.antialias_layout == "everywhere" else None)
     x = conv(net.stage_features[0], size=size, stride=step, name="conv1")(x)
     x = subsample(ops.relu(norm(name="bn1")(x)))
-    if net.stem == "conv7_pool":
+    if net.stem.endswith("_pool"):
         step, subsample = _split_stride(2, blur)
-        x = subsample(ops.max_pool2d(x, size=3, stride=step, amount=1, padding=net.padding))
+        size, amount = (2, 0) if blur and net.antialias_layout == "zhang" else (3, 1)
+        x = subsample(ops.max_pool2d(x, size=size, stride=step, amount=amount, padding=net.padding))
     return x

@@ -1,5 +1,7 @@
 """BlurPool in every backbone; and circular networks do not mind circular shifts."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,3 +141,129 @@ def test_blur_stands_where_the_stride_was(taps):
 def test_other_taps_are_refused():
     with pytest.raises(InputError, match="`model.antialias` must be one of 0, 2, 3, 4, 5; got 6"):
         build("vgg5", head="linear", antialias=6)
+
+
+# The published networks, in PyTorch, from their descriptions: timm's `resnetblur` (version 1.0.31)
+# and Zhang's `antialiased-cnns` (0.3)
+
+
+def published(kind, taps, bottleneck, size=7):
+    """Two stages of one block each; `kind` is "plain", "timm" or "zhang"."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    def blur():
+        row = torch.tensor([math.comb(taps - 1, i) for i in range(taps)], dtype=torch.float32)
+        before, after = (taps - 1) // 2, taps // 2
+
+        class Blur(nn.Module):
+            def __init__(self):
+                super().__init__()
+                kernel = (row[:, None] * row / row.sum() ** 2)[None, None]
+                # Those of timm are not in its files, those of Zhang are.
+                self.register_buffer("filt", kernel, persistent=kind == "zhang")
+
+            def forward(self, x):
+                x = functional.pad(x, (before, after, before, after), mode="reflect")
+                kernel = self.filt.expand(x.shape[1], 1, taps, taps)
+                return functional.conv2d(x, kernel, stride=2, groups=x.shape[1])
+
+        return Blur()
+
+    def conv(inputs, outputs, size, stride=1):
+        return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+
+    class Block(nn.Module):
+        def __init__(self, inputs, features, stride):
+            super().__init__()
+            self.count = 3 if bottleneck else 2
+            outputs = 4 * features if bottleneck else features
+            sides = (1, 3, 1) if bottleneck else (3, 3)
+            strided = sides.index(3)
+            blurred = stride == 2 and kind != "plain"
+            widths = [inputs, *[features] * (self.count - 1), outputs]
+            for i, side in enumerate(sides):
+                step = stride if i == strided and not blurred else 1
+                layer = conv(widths[i], widths[i + 1], side, step)
+                if kind == "zhang" and blurred and i == strided + 1:
+                    layer = nn.Sequential(blur(), layer)
+                setattr(self, f"conv{i + 1}", layer)
+                setattr(self, f"bn{i + 1}", nn.BatchNorm2d(widths[i + 1]))
+            self.strided = strided
+            self.aa = blur() if kind == "timm" and blurred else nn.Identity()
+            self.downsample = nn.Identity()
+            if stride == 2 or inputs != outputs:
+                layers = [conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)]
+                if kind == "zhang" and stride == 2:
+                    layers = [blur(), conv(inputs, outputs, 1), layers[1]]
+                self.downsample = nn.Sequential(*layers)
+
+        def forward(self, x):
+            y = x
+            for i in range(self.count):
+                y = getattr(self, f"bn{i + 1}")(getattr(self, f"conv{i + 1}")(y))
+                y = functional.relu(y) if i + 1 < self.count else y
+                y = self.aa(y) if i == self.strided else y
+            return functional.relu(y + self.downsample(x))
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = conv(3, 4, size, 2 if size == 7 else 1)
+            self.bn1 = nn.BatchNorm2d(4)
+            self.maxpool = {
+                "plain": nn.MaxPool2d(3, 2, 1),
+                "timm": nn.Sequential(nn.MaxPool2d(3, 1, 1), blur()),
+                "zhang": nn.Sequential(nn.MaxPool2d(2, 1), blur()),
+            }[kind]
+            self.layer1 = nn.Sequential(Block(4, 4, 1))
+            self.layer2 = nn.Sequential(Block(16 if bottleneck else 4, 8, 2))
+            self.fc = nn.Linear(32 if bottleneck else 8, 7)
+
+        def forward(self, x):
+            x = self.maxpool(functional.relu(self.bn1(self.conv1(x))))
+            return self.fc(self.layer2(self.layer1(x)).mean((2, 3)))
+
+    return Net()
+
+
+@pytest.mark.parametrize(
+    ("kind", "taps", "bottleneck", "size"),
+    [
+        ("timm", 3, True, 7),
+        ("timm", 3, False, 7),
+        ("zhang", 4, True, 7),
+        ("zhang", 3, False, 7),
+        ("plain", 0, False, 3),
+    ],
+)
+def test_published_networks_answer_as_in_pytorch(kind, taps, bottleneck, size):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network = published(kind, taps, bottleneck, size)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        network(x)  # moves the running statistics off their defaults
+        expected = network.eval()(x).numpy()
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    found = models.describe(weights)
+    told = {"antialias": taps, "antialias_layout": kind} if kind == "zhang" else {}
+    assert {name: found[name] for name in found if name.startswith("antialias")} == told
+
+    def answer(**options):
+        name = "resnet50" if bottleneck else "resnet18"
+        model = models.create(name, num_outputs=7, head="linear", width=1 / 16, **options)
+        sizes = {"stage_sizes": (1, 1), "stage_features": (4, 8)}
+        model = model.clone(backbone=model.backbone.clone(**sizes))
+        image = x.numpy().transpose(0, 2, 3, 1)
+        variables = models.from_torch(weights, model, image.shape)
+        return np.asarray(jax.jit(model.apply)(variables, image)[0])
+
+    stem = "conv7_pool" if size == 7 else "conv3_pool"
+    layout = {} if kind == "plain" else {"antialias": taps, "antialias_layout": kind}
+    np.testing.assert_allclose(answer(stem=stem, **layout), expected, atol=1e-5)
+    # The names fit other networks as well, whose answers differ.
+    if not told:
+        others = {"stem": stem, "antialias": 3} if layout else {"stem": "conv3"}
+        assert np.abs(answer(**others) - expected).max() > 1e-2

@@ -247,9 +247,9 @@ def test_every_mismatch_is_listed_in_one_error():
     with pytest.raises(InputError) as error:
         models.from_torch(weights, create("deeplabv3plus_resnet18"), (1, *SIZE, 3))
     for part in (
-        "missing: backbone.layer4.0.downsample.0.weight, classifier.aspp.convs.4.2.bias;",
-        "unexpected: extra.weight;",
-        "misshapen: classifier.project.0.weight (has (1, 1, 9, 3), needs (1, 1, 4, 3)",
+        "2 missing: backbone.layer4.0.downsample.0.weight, classifier.aspp.convs.4.2.bias;",
+        "1 unexpected: extra.weight;",
+        "classifier.project.0.weight (1, 1, 9, 3), not (1, 1, 4, 3).",
     ):
         assert part in str(error.value)
     other = names_only("deeplabv3_resnet18")

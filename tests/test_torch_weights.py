@@ -119,17 +119,26 @@ def test_every_mismatch_is_listed_in_one_error():
     with pytest.raises(InputError) as error:
         models.from_torch(weights, build("reference_resnet18_permutenet"), (1, 64, 64, 3))
     for part in (
-        "missing: bn1.bias, layer2.0.shortcut.1.running_var",
-        "unexpected: extra.weight",
-        "misshapen: layer1.0.conv1.weight (has (3, 3, 4, 5), needs (3, 3, 4, 4)",
+        "2 missing: bn1.bias, layer2.0.shortcut.1.running_var;",
+        "1 unexpected: extra.weight;",
+        "1 misshapen (in our order): layer1.0.conv1.weight (3, 3, 4, 5), not (3, 3, 4, 4).",
     ):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_architecture_are_refused():
-    with pytest.raises(InputError, match=r"do not fit this network; missing: .*unexpected: "):
+    with pytest.raises(InputError, match=r"do not fit.*\d+ missing: .*unexpected: ") as error:
         models.from_torch(state_dict("vgg11"), build("torchvision_resnet18"), (1, 64, 64, 3))
+    assert "and 97 more" in str(error.value)
+    long = {f"layer1.{i}.{'x' * 500}\n.weight": np.zeros((2, 2)) for i in range(3000)}
+    wide = {
+        k: np.zeros((*v.shape, 12345, 0)) for k, v in state_dict("torchvision_resnet50").items()
+    }
+    with pytest.raises(InputError, match=r"3,000 unexpected: .* and 2,997 more") as error:
+        models.from_torch(long | wide, build("torchvision_resnet50"), (1, 64, 64, 3))
+    assert len(str(error.value)) < 600
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -148,14 +157,55 @@ def test_describe_reads_the_network_off_the_names(name, expected):
     assert tuple(found[k] for k in keys) == expected
 
 
-def test_bad_files_are_named(tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{not json")
-    with pytest.raises(InputError, match="w.safetensors is not a readable safetensors file"):
-        models.read_state_dict(tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match="there is no file"):
-        models.read_state_dict(tmp_path / "none.safetensors")
-    (tmp_path / "w.bin").write_bytes(b"")
-    with pytest.raises(InputError, match=r"must end in \.safetensors, \.pth or \.pt; got w\.bin"):
-        models.read_state_dict(tmp_path / "w.bin")
+def test_names_lose_what_wrappers_put_into_them():
+    weights = state_dict("torchvision_resnet18")
+    model, shape = build("torchvision_resnet18"), (1, 64, 64, 3)
+    plain = models.from_torch(weights, model, shape)
+    for prefix in ("_orig_mod.module.", "module._orig_mod.", "model.", "model.backbone.module."):
+        named = {f"{prefix}{name}": value for name, value in weights.items()}
+        found = models.from_torch(named, model, shape)
+        jax.tree.map(np.testing.assert_array_equal, found, plain)
+    # The head beside the encoder, and a compiled encoder in a network that is not.
+    named = {
+        name if name.startswith("fc.") else f"encoder._orig_mod.{name}": value
+        for name, value in weights.items()
+    }
+    found = models.from_torch(named, model, shape)
+    jax.tree.map(np.testing.assert_array_equal, found, plain)
+    message = r"two arrays for fc.bias: encoder.fc.bias and fc.bias; save one network"
+    with pytest.raises(InputError, match=message):
+        models.from_torch({"encoder.fc.bias": np.zeros(3)} | weights, model, shape)
+
+
+def test_arrays_that_are_not_finite_are_refused_by_name():
+    weights = state_dict("torchvision_resnet18")
+    model, shape = build("torchvision_resnet18"), (1, 64, 64, 3)
+    for bad in (np.nan, np.inf, 1e300):  # the last is too large for float32
+        broken = weights["layer1.0.bn1.running_var"].astype(np.float64)
+        broken[1] = bad
+        with pytest.raises(InputError, match=r"layer1.0.bn1.running_var has values that are not"):
+            models.from_torch(weights | {"layer1.0.bn1.running_var": broken}, model, shape)
+
+
+def test_a_head_that_is_no_layer_is_refused():
+    for shape in ((), (7,), (7, 1, 1)):
+        with pytest.raises(InputError, match=r"fc.weight must be of a layer; its shape is \("):
+            models.describe({"fc.weight": np.zeros(shape), "conv1.weight": np.zeros((4, 3, 7, 7))})
     with pytest.raises(InputError, match="no head among the names"):
         models.describe({"conv1.weight": np.zeros((4, 3, 3, 3))})
+
+
+def test_filters_of_blurpool_tell_it():
+    weights, shape = state_dict("torchvision_resnet18"), (1, 64, 64, 3)
+    timm = weights | {"layer2.0.aa.filt": np.ones((8, 1, 3, 3)), "maxpool.1.filt": np.ones((3, 3))}
+    found = models.describe(timm)
+    assert (found["antialias"], found["antialias_layout"]) == (3, "timm")
+    models.from_torch(
+        timm, build("torchvision_resnet18", antialias=3, antialias_layout="timm"), shape
+    )
+    with pytest.raises(InputError, match=r"`model.antialias` must be 3, as the filters .*got 0"):
+        models.from_torch(timm, build("torchvision_resnet18"), shape)
+    assert "antialias" not in models.describe(weights)
+    for bad in ((), (8, 1, 4, 4)):
+        with pytest.raises(InputError, match="filters of BlurPool differ in size: layer2.0.aa"):
+            models.describe(timm | {"layer3.0.aa.filt": np.ones(bad)})

@@ -1,6 +1,7 @@
 """Weights that come from PyTorch, read into the network that they belong to."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,35 @@ def load_classifier(
 ) -> tuple[Setup, Snapshots]:
     """Read weights into the classification network of a configuration.
 
-    The head, the number of outputs, the stem and the width are read off the
-    file; the network's name, its padding and its antialiasing, which leave no
-    trace in weights, come from the configuration. A location task has `num_cells` outputs.
+    The head, the number of outputs, the width and, if they are not given, the stem and the
+    filters of BlurPool are read off the file; the network's name, its padding and what else
+    leaves no trace in weights come from the configuration. A location task has `num_cells`
+    outputs.
 
     Raises:
       InputError: if the weights do not fit.
     """
-    state_dict = models.read_state_dict(path)
-    detected = models.describe(state_dict)
+    weights = models.read_weights(path)
+    for note in weights.notes:
+        warn(note)
+    detected = models.describe(weights.arrays)
     outputs = detected["num_outputs"]
-    config = dataclasses.replace(config, model=_fit_model(config.model, detected))
+    given = config.model
+    config = dataclasses.replace(config, model=_fit_model(given, detected))
     model = classifier.create(config.model, outputs)
     # A side that any network takes: weights are checked before data is read.
-    variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
+    variables = models.from_torch(weights.arrays, model, (1, 64, 64, 3))
     dataset = sources.load(config.data, seed=config.seed, warn=warn)
     channels = dataset.train.image_shape[-1]
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
     setup = classifier.make_setup(config, dataset, num_outputs=outputs, side_factor=side_factor)
     notes = [
-        f"Weights of {path.name}: {detected['head']} head with {outputs} outputs, "
-        f"width {config.model.width:g}, stem {config.model.stem or 'of the network'}; padding "
-        f"{config.model.padding} and antialias {config.model.antialias} as given (weights do not "
-        "tell)."
+        *weights.notes,
+        f"Weights of {weights.file}: {detected['head']} head with {outputs} outputs, width "
+        f"{config.model.width:g}, stem {config.model.stem or 'of the network'}, "
+        f"{_name_blur(config.model)}; {say_normalisation(dataset.mean, dataset.std)}.",
+        _say_assumed(given, config.model, told="antialias" in detected),
     ]
     needed = num_cells or dataset.num_classes
     mismatch = ""
@@ -73,4 +79,40 @@ def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:
         changes["width"] = detected["stem_features"] / base
         if model.name.startswith("resnet"):
             changes["stem"] = model.stem or detected["stem"]
+    if not model.antialias and "antialias" in detected:
+        changes |= {name: detected[name] for name in ("antialias", "antialias_layout")}
     return dataclasses.replace(model, **changes)
+
+
+def say_normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
+    """The constants that images are normalised with, in words; weights do not tell theirs."""
+    means, stds = (" ".join(f"{value:.4g}" for value in values) for values in (mean, std))
+    return f"images are normalised with mean {means} and standard deviation {stds}"
+
+
+def _name_blur(model: ModelConfig) -> str:
+    if not model.antialias:
+        return "no BlurPool"
+    return f"BlurPool of {model.antialias} taps ({model.antialias_layout})"
+
+
+def _say_assumed(given: ModelConfig, used: ModelConfig, *, told: bool) -> str:
+    """What the same weights may belong to as well, and how to say so.
+
+    `told` says whether filters in the weights tell which BlurPool is used.
+    """
+    parts = [f"padding {used.padding}"]
+    if used.stem and not given.stem:
+        pools = used.stem.endswith("_pool")
+        other = used.stem.removesuffix("_pool") if pools else f"{used.stem}_pool"
+        parts.append(
+            f"{'a' if pools else 'no'} max-pool after the first convolution (otherwise "
+            f"--model.stem {other})"
+        )
+    if not told:
+        published = ""
+        is_timm = used.antialias > 0 and used.antialias_layout == "timm"
+        if used.name.startswith("resnet") and not is_timm:
+            published = " (timm's resnetblur: --model.antialias 3 --model.antialias-layout timm)"
+        parts.append(_name_blur(used) + published)
+    return f"Assumed, as weights do not tell: {'; '.join(parts)}."

@@ -13,6 +13,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.models.factory import RESNETS
 from gpool_jax.models.resnet import BasicBlock, Bottleneck
 from gpool_jax.models.segmenter import DEFAULT_RATES
+from gpool_jax.models.weight_files import few
 
 # The output stride leaves no trace in the weights.
 _OUTPUT_STRIDE = {"base code": 16, "torchvision": 8}
@@ -36,8 +37,8 @@ def find_layout(names: Mapping[str, Any]) -> tuple[str, str]:
             return found
     raise InputError(
         "`weights`: no DeepLab head among the names (looked for classifier.aspp, "
-        "classifier.classifier.0.convs, classifier.0.convs); the first names are "
-        f"{', '.join(sorted(names)[:4])}."
+        f"classifier.classifier.0.convs, classifier.0.convs); the names "
+        f"are {few(sorted(names), 4)}."
     )
 
 
@@ -109,7 +110,7 @@ def _find_encoder(names: Mapping[str, Any]) -> str:
     """Recognise the depth by the number of blocks and their kind."""
     blocks: dict[int, set[int]] = {}
     for name in names:
-        match = re.match(r"backbone\.layer(\d+)\.(\d+)\.", name)
+        match = re.match(r"backbone\.layer(\d{1,3})\.(\d{1,3})\.", name)
         if match:
             blocks.setdefault(int(match[1]), set()).add(int(match[2]))
     sizes = tuple(len(blocks[stage]) for stage in sorted(blocks))

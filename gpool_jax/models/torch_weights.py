@@ -6,7 +6,6 @@ side is a mismatch and is reported.
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,14 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.models import deeplab_weights
+from gpool_jax.models import deeplab_weights, weight_files
 from gpool_jax.models.factory import Classifier
 from gpool_jax.models.segmenter import Segmenter
 from gpool_jax.models.vgg import VGG
+from gpool_jax.models.weight_files import few, show
 
-_WRAPPERS = ("net", "state_dict", "model_state")
+# Parts of names that parallel and compiled networks add, and attributes that hold a network.
+_WRAPPED_PARTS = ("module", "_orig_mod")
+_SEGMENTER_PARTS = ("model", "net", "network")
+_CLASSIFIER_PARTS = (*_SEGMENTER_PARTS, "backbone", "encoder")
 _LINEAR_HEADS = ("linear_location", "fc", "linear", "classifier")
+# Filters of BlurPool, which some networks of timm and all of Zhang's keep beside their weights.
+_FILTER = re.compile(r"(maxpool\.1|layer\d+\.\d+\.(?:(?P<timm>aa)|(?:conv\d|downsample)\.0))\.filt")
+_BEHIND_FILTER = re.compile(r"(?P<place>layer\d+\.\d+\.(?:conv\d|downsample))\.(?P<index>\d)\.(.*)")
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -31,78 +38,35 @@ _LEAVES = {
 }
 
 
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a file of weights as a flat mapping of name to array.
+def normalise_names(
+    state_dict: Mapping[str, Any], leading: tuple[str, ...] = _CLASSIFIER_PARTS
+) -> dict[str, Any]:
+    """Find the weights in a mapping and drop what wrappers put into their names.
 
-    Args:
-      path: `.safetensors`, or `.pth`/`.pt` (needs the `[torch]` extra; loaded with
-        `weights_only=True`, so that no code in the file runs).
+    Dropped are counters, the parts "module" and "_orig_mod" (of parallel and compiled networks)
+    anywhere in a name, and the parts in `leading` at its beginning.
 
     Raises:
-      InputError: if the file is missing, corrupt or of another kind.
+      InputError: if two names become one.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"`weights`: there is no file {path}.")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise InputError(
-                f"`weights`: {path} is not a readable safetensors file: {error}."
-            ) from None
-    if path.suffix not in (".pth", ".pt"):
-        raise InputError(f"`weights` must end in .safetensors, .pth or .pt; got {path.name}.")
-    try:
-        import torch
-    except ImportError:
-        raise InputError(
-            f"`weights`: reading {path.name} needs PyTorch; pip install 'gpool_jax[torch]', or "
-            "save the state dict as .safetensors."
-        ) from None
-    try:
-        with torch.serialization.safe_globals(_numpy_scalar()):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a bad file
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"`weights`: {path} is not a readable checkpoint: {first}") from None
-    tensors = {k: v for k, v in _unwrap(loaded).items() if isinstance(v, torch.Tensor)}
-    return {name: tensor.detach().float().numpy() for name, tensor in tensors.items()}
-
-
-def _numpy_scalar() -> list[Any]:
-    """Globals that unpickle one NumPy number, as which training scripts save their best score."""
-    scalar = np.float64(0).__reduce__()[0]
-
-    def old_scalar(*args):
-        return scalar(*args)
-
-    # NumPy 1 had it in another module, and PyTorch compares names only.
-    old_scalar.__module__ = "numpy.core.multiarray"
-    old_scalar.__name__ = old_scalar.__qualname__ = "scalar"
-    return [scalar, old_scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
-
-
-def normalise_names(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Unwrap the mapping, drop `module.` prefixes and `num_batches_tracked`."""
-    kept = {k: v for k, v in _unwrap(state_dict).items() if not k.endswith("num_batches_tracked")}
-    names = {name.removeprefix("module."): value for name, value in kept.items()}
+    _, arrays, _ = weight_files.choose(state_dict)
+    names: dict[str, Any] = {}
+    full: dict[str, str] = {}
+    for name, value in arrays.items():
+        parts = [part for part in name.split(".") if part not in _WRAPPED_PARTS]
+        while len(parts) > 2 and parts[0] in leading:
+            parts = parts[1:]
+        short = ".".join(parts)
+        if short.endswith("num_batches_tracked"):
+            continue
+        if short in names:
+            both = f"{show(full[short])} and {show(name)}"
+            raise InputError(f"`weights`: two arrays for {show(short)}: {both}; save one network.")
+        names[short], full[short] = value, name
     # The reference's GAPNet file holds a linear layer that it never uses.
     if "pre_classifier.weight" in names:
         names = {k: v for k, v in names.items() if not k.startswith("linear_location.")}
     return names
-
-
-def _unwrap(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(state_dict, Mapping):
-        raise InputError("`weights`: the file holds no mapping of names to arrays.")
-    for wrapper in _WRAPPERS:
-        if isinstance(state_dict.get(wrapper), Mapping):
-            return _unwrap(state_dict[wrapper])
-    return state_dict
 
 
 def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,21 +75,24 @@ def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       `head` ("gapnet" or "linear"), `num_outputs`, and, where a first convolution is recognised,
       `stem_features` and `stem` ("conv7_pool" for torchvision names, "conv7" or "conv3" by the
-      kernel; None for VGG).
+      kernel; None for VGG); and `antialias` and `antialias_layout` where filters tell them.
 
     Raises:
       InputError: if no head is recognised.
     """
-    names = normalise_names(state_dict)
+    names, blur = _split_filters(normalise_names(state_dict))
     head = _head_name(names)
     if f"{head}.weight" not in names:
         raise InputError(
             "`weights`: no head among the names (looked for pre_classifier, "
-            f"{', '.join(_LINEAR_HEADS)}); the first names are {', '.join(sorted(names)[:4])}."
+            f"{', '.join(_LINEAR_HEADS)}); the names are {few(sorted(names), 4)}."
         )
-    found: dict[str, Any] = {
+    shape = np.shape(names[f"{head}.weight"])
+    if len(shape) not in (2, 4):
+        raise InputError(f"`weights`: {head}.weight must be of a layer; its shape is {shape}.")
+    found: dict[str, Any] = blur | {
         "head": "gapnet" if head == "pre_classifier" else "linear",
-        "num_outputs": int(np.shape(names[f"{head}.weight"])[0]),
+        "num_outputs": int(shape[0]),
     }
     first = names.get("conv1.weight", names.get("features.0.weight"))
     if first is not None and np.ndim(first) == 4:
@@ -136,6 +103,32 @@ def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
             size = np.shape(first)[-1]
             found["stem"] = "conv3" if size == 3 else "conv7_pool" if torchvision else "conv7"
     return found
+
+
+def _split_filters(names: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take the filters of BlurPool out of the names, and read off them which BlurPool it is.
+
+    Zhang's BlurPool is the first part of the layer it precedes, whose weights are renamed to
+    those of a layer alone: "layer2.0.conv2.1.weight" becomes "layer2.0.conv2.weight".
+    """
+    filters = {name: match for name in names if (match := _FILTER.fullmatch(name))}
+    if not filters:
+        return dict(names), {}
+    taps = {np.shape(names[name])[-1:] for name in filters}
+    if len(taps) > 1 or () in taps:
+        raise InputError(f"`weights`: filters of BlurPool differ in size: {few(sorted(filters))}.")
+    plain = {}
+    for name in names:
+        if name in filters:
+            continue
+        match = _BEHIND_FILTER.fullmatch(name)
+        if match and f"{match['place']}.0.filt" in filters:
+            index = f".{int(match['index']) - 1}" if "downsample" in name else ""
+            plain[f"{match['place']}{index}.{match[3]}"] = names[name]
+        else:
+            plain[name] = names[name]
+    layout = "timm" if any(match["timm"] for match in filters.values()) else "zhang"
+    return plain, {"antialias": int(taps.pop()[0]), "antialias_layout": layout}
 
 
 def _head_name(names: Mapping[str, Any]) -> str:
@@ -157,7 +150,7 @@ def describe_segmenter(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       InputError: if the head or the encoder is not recognised.
     """
-    return deeplab_weights.describe(normalise_names(state_dict))
+    return deeplab_weights.describe(normalise_names(state_dict, _SEGMENTER_PARTS))
 
 
 def from_torch(
@@ -170,7 +163,7 @@ def from_torch(
     base code; wrapped or not, with or without `module.`.
 
     Args:
-      state_dict: name to array (anything `numpy.asarray` takes).
+      state_dict: name to NumPy or JAX array or PyTorch tensor.
       model: from `models.create` or `models.create_segmenter`.
       input_shape: (B, H, W, C) of the network's input.
 
@@ -178,9 +171,11 @@ def from_torch(
       `{"params": ..., "batch_stats": ...}` of float32 arrays for `model.apply`.
 
     Raises:
-      InputError: one message that lists every missing, unexpected and misshapen name.
+      InputError: one message that counts and names missing, unexpected and misshapen arrays; or
+        that names an array that is not finite.
     """
-    names = normalise_names(state_dict)
+    segments = isinstance(model, Segmenter)
+    names = normalise_names(state_dict, _SEGMENTER_PARTS if segments else _CLASSIFIER_PARTS)
     abstract = jax.eval_shape(
         model.init, jax.random.key(0), jax.ShapeDtypeStruct(input_shape, jnp.float32)
     )
@@ -191,6 +186,13 @@ def from_torch(
         plus = model.head.low_features is not None
         wanted = {path: _segmenter_name(path, layout, plus) for path in flat}
     else:
+        names, blur = _split_filters(names)
+        for field, value in blur.items():
+            if (got := getattr(model.backbone, field, None)) != value:
+                raise InputError(
+                    f"`model.{field}` must be {value}, as the filters of these weights say; got "
+                    f"{got}."
+                )
         dialect = "downsample" if any(".downsample." in name for name in names) else "shortcut"
         head = _head_name(names)
         vgg_index = _vgg_index(model.backbone) if isinstance(model.backbone, VGG) else {}
@@ -203,24 +205,29 @@ def _collect(
     flat: Mapping[tuple[str, ...], jax.ShapeDtypeStruct],
     wanted: Mapping[tuple[str, ...], str],
 ) -> dict[tuple[str, ...], jax.Array]:
-    """Give each path the array whose name it asks for, or list everything that does not fit."""
+    """Give each path the array whose name it asks for, or say what does not fit."""
     missing = sorted(set(wanted.values()) - set(names))
     unexpected = sorted(set(names) - set(wanted.values()))
-    misshapen, out = [], {}
+    misshapen, out, used = [], {}, {}
     for path, name in wanted.items():
         if name not in names:
             continue
-        value = np.asarray(names[name], np.float32)
+        value = weight_files.to_array(name, names[name])
         if path[-1] == "kernel":
             value = value.transpose((2, 3, 1, 0) if value.ndim == 4 else None)
         if value.shape != flat[path].shape:
-            misshapen.append(f"{name} (has {value.shape}, needs {flat[path].shape} in our order)")
+            misshapen.append(f"{name} {value.shape}, not {flat[path].shape}")
             continue
-        out[path] = jnp.asarray(value)
-    found = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-    problems = [f"{kind}: {', '.join(items)}" for kind, items in found.items() if items]
+        out[path], used[name] = jnp.asarray(value), value
+    problems = []
+    for kind, items in {"missing": missing, "unexpected": unexpected}.items():
+        problems += [f"{len(items):,} {kind}: {few(items)}"] if items else []
+    if misshapen:
+        problems.append(f"{len(misshapen):,} misshapen (in our order): {few(misshapen, 2, 90)}")
     if problems:
         raise InputError("`weights` do not fit this network; " + "; ".join(problems) + ".")
+    if bad := ops.first_nonfinite(used):
+        raise InputError(f"`weights`: {show(bad)} has values that are not finite (NaN, infinity).")
     return out
 
 

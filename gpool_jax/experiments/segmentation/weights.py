@@ -10,6 +10,7 @@ from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.experiments.segmentation import training
 from gpool_jax.experiments.training import Setup
+from gpool_jax.experiments.weights import say_normalisation
 
 
 def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
@@ -22,11 +23,14 @@ def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Se
     Raises:
       InputError: if the weights do not fit, or predict other classes than the data's.
     """
-    state_dict = models.read_state_dict(path)
-    detected = models.describe_segmenter(state_dict)
+    weights = models.read_weights(path)
+    for note in weights.notes:
+        warn(note)
+    detected = models.describe_segmenter(weights.arrays)
     if config.model.name != detected["name"]:
         raise InputError(
-            f"`--model`: {path.name} holds weights of {detected['name']}; got {config.model.name}."
+            f"`--model`: {weights.file} holds weights of {detected['name']}; got "
+            f"{config.model.name}."
         )
     stride = config.model.output_stride or detected["output_stride"]
     # The layout's rates are for the layout's stride.
@@ -40,16 +44,18 @@ def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Se
     )
     config = dataclasses.replace(config, model=model_config)
     model = training.create_model(config.model, detected["num_outputs"])
-    variables = models.from_torch(state_dict, model, (1, 64, 64, 3))
+    variables = models.from_torch(weights.arrays, model, (1, 64, 64, 3))
     setup = training.prepare(config, warn=warn)
     if setup.num_outputs != detected["num_outputs"]:
         raise InputError(
-            f"`--weights`: {path.name} predicts {detected['num_outputs']} classes; the data have "
-            f"{setup.num_outputs}."
+            f"`--weights`: {weights.file} predicts {detected['num_outputs']} classes; the data "
+            f"have {setup.num_outputs}."
         )
     notes = [
+        *weights.notes,
         detected["summary"],
         f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
-        f"{model_config.padding} (weights do not tell).",
+        f"{model_config.padding}, stem {model_config.stem}, antialias {model_config.antialias} "
+        f"(weights do not tell); {say_normalisation(setup.dataset.mean, setup.dataset.std)}.",
     ]
     return setup, Snapshots([Snapshot("imported", 0, variables)], notes)

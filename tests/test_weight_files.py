@@ -224,6 +224,7 @@ def test_checkpoints_of_training_scripts_are_read(held, taken, zipped, tmp_path)
         "optimizer": optimizer.state_dict(),
         "scheduler": {"milestones": [3]},
         "best": np.float64(0.7),
+        "best_epoch": np.int64(3),
         "epoch": torch.tensor(3),
         "arch": "resnet18",
     }

@@ -276,7 +276,8 @@ def _explain(error: Exception) -> str:
 def _harmless() -> list[Any]:
     """Classes that training scripts save beside weights; making one of them runs no code.
 
-    The command line's options (`argparse`), paths among them, and one NumPy number, the best score.
+    The command line's options (`argparse`), paths among them, and NumPy numbers, such as the best
+    score.
     """
     scalar = np.float64(0).__reduce__()[0]
 
@@ -286,5 +287,6 @@ def _harmless() -> list[Any]:
     # NumPy 1 had it in another module, and PyTorch compares names only.
     old_scalar.__module__ = "numpy.core.multiarray"
     old_scalar.__name__ = old_scalar.__qualname__ = "scalar"
-    numbers = [scalar, old_scalar, np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
-    return [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath, *numbers]
+    types = [type(np.dtype(code)) for code in ("f8", "f4", "f2", "i8", "i4", "?")]
+    paths = [pathlib.PosixPath, pathlib.PurePosixPath]
+    return [argparse.Namespace, *paths, scalar, old_scalar, np.dtype, *types]

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gpool_jax.config import DataConfig, ModelConfig, PositionConfig
+from gpool_jax.data.images.load import Dataset
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import weights
 from tests.test_torch_weights import state_dict
@@ -15,17 +16,14 @@ from tests.test_torch_weights import state_dict
 @pytest.fixture
 def load(tmp_path, monkeypatch):
     """Read weights into a network, with no data but their shape and constants."""
-    dataset = types.SimpleNamespace(
-        train=types.SimpleNamespace(image_shape=(64, 64, 3)),
-        num_classes=7,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.25, 0.5, 1.0),
-    )
+    split = types.SimpleNamespace(image_shape=(64, 64, 3))
+    statistics = {"mean": (0.1, 0.2, 0.3), "std": (0.25, 0.5, 1.0)}
+    dataset = Dataset(name="x", train=split, val=split, test=split, num_classes=7, **statistics)
     monkeypatch.setattr(weights.sources, "load", lambda *args, **options: dataset)
 
-    def load(arrays, name="resnet18", **model):
+    def load(arrays, name="resnet18", data=None, **model):
         save_file(arrays, tmp_path / "w.safetensors")
-        config = PositionConfig(data=DataConfig(), model=ModelConfig(name=name, **model))
+        config = PositionConfig(data=data or DataConfig(), model=ModelConfig(name=name, **model))
         return weights.load_classifier(config, tmp_path / "w.safetensors", pytest.fail)
 
     return load
@@ -39,8 +37,8 @@ def test_the_notes_say_what_was_read_and_what_was_assumed(load):
     _, found = load(state_dict("torchvision_resnet18"))
     assert found.notes == [
         "Weights of w.safetensors: linear head with 7 outputs, width 0.0625, stem conv7_pool, no "
-        "BlurPool; images are normalised with mean 0.485 0.456 0.406 and standard deviation 0.25 "
-        "0.5 1.",
+        "BlurPool; images are normalised with mean 0.485 0.456 0.406 and standard deviation 0.229 "
+        "0.224 0.225 (ImageNet's, usual for them; --data.mean, --data.std).",
         f"Assumed, as weights do not tell: padding zeros; {POOL}; {TIMM}.",
     ]
 
@@ -80,6 +78,18 @@ def test_filters_choose_the_blurpool_unless_another_is_given(load):
     arrays["layer2.0.aa.filt"] = np.ones((8, 1, 7, 7), np.float32)
     with pytest.raises(InputError, match=r"`model.antialias` must be one of .* got 7"):
         load(arrays)
+
+
+@pytest.mark.parametrize(
+    ("saved", "mean"), [("reference_resnet18_gapnet", 0.4914), ("torchvision_resnet18", 0.485)]
+)
+def test_images_are_normalised_as_for_such_networks_whatever_the_data(load, saved, mean):
+    setup, _ = load(state_dict(saved))
+    assert setup.dataset.mean[0] == mean
+    given = DataConfig(mean=(0.1, 0.2, 0.3), std=(0.25, 0.5, 1.0))
+    setup, found = load(state_dict(saved), data=given)
+    assert (setup.dataset.mean, setup.dataset.std) == (given.mean, given.std)
+    assert found.notes[0].endswith("standard deviation 0.25 0.5 1 (as given).")
 
 
 def test_other_networks_have_no_options_of_resnets_to_name(load):

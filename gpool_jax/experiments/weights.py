@@ -1,13 +1,13 @@
 """Weights that come from PyTorch, read into the network that they belong to."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpool_jax import models
 from gpool_jax.config import ModelConfig
 from gpool_jax.data.images import load as sources
+from gpool_jax.data.statistics import CIFAR_STATISTICS, IMAGENET_STATISTICS
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier
 from gpool_jax.experiments.experiment import Warn
@@ -49,12 +49,14 @@ def load_classifier(
     channels = dataset.train.image_shape[-1]
     if channels != 3:
         raise InputError(f"`data`: imported networks take 3 colour channels; got {channels}.")
+    dataset = as_usual(config.data, dataset, detected["statistics"])
     setup = classifier.make_setup(config, dataset, num_outputs=outputs, side_factor=side_factor)
+    normalised = say_normalisation(config.data, dataset, detected["statistics"])
     notes = [
         *weights.notes,
         f"Weights of {weights.file}: {detected['head']} head with {outputs} outputs, width "
         f"{config.model.width:g}, stem {config.model.stem or 'of the network'}, "
-        f"{_name_blur(config.model)}; {say_normalisation(dataset.mean, dataset.std)}.",
+        f"{_name_blur(config.model)}; {normalised}.",
         _say_assumed(given, config.model, told="antialias" in detected),
     ]
     needed = num_cells or dataset.num_classes
@@ -84,10 +86,31 @@ def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:
     return dataclasses.replace(model, **changes)
 
 
-def say_normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
-    """The constants that images are normalised with, in words; weights do not tell theirs."""
-    means, stds = (" ".join(f"{value:.4g}" for value in values) for values in (mean, std))
-    return f"images are normalised with mean {means} and standard deviation {stds}"
+_STATISTICS = {"CIFAR": CIFAR_STATISTICS, "ImageNet": IMAGENET_STATISTICS}
+
+
+def as_usual(config: Any, dataset: Any, statistics: str) -> Any:
+    """The data, normalised as usual for a network that does not tell how it was trained.
+
+    Args:
+      config: the data section, whose `mean` and `std` go first.
+      dataset: the `data.split.Splits`.
+      statistics: "CIFAR" or "ImageNet".
+    """
+    mean, std = _STATISTICS[statistics]
+    return dataclasses.replace(
+        dataset,
+        mean=mean if config.mean is None else dataset.mean,
+        std=std if config.std is None else dataset.std,
+    )
+
+
+def say_normalisation(config: Any, dataset: Any, statistics: str) -> str:
+    """The constants that images are normalised with, and whose they are, in words."""
+    means, stds = (" ".join(f"{v:.4g}" for v in values) for values in (dataset.mean, dataset.std))
+    given = config.mean is not None and config.std is not None
+    whose = "as given" if given else f"{statistics}'s, usual for them; --data.mean, --data.std"
+    return f"images are normalised with mean {means} and standard deviation {stds} ({whose})"
 
 
 def _name_blur(model: ModelConfig) -> str:

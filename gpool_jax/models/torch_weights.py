@@ -25,6 +25,7 @@ from gpool_jax.models.weight_files import few, show
 _WRAPPED_PARTS = ("module", "_orig_mod")
 _SEGMENTER_PARTS = ("model", "net", "network")
 _CLASSIFIER_PARTS = (*_SEGMENTER_PARTS, "backbone", "encoder")
+_REFERENCE_HEADS = ("pre_classifier", "linear_location")
 _LINEAR_HEADS = ("linear_location", "fc", "linear", "classifier")
 # Filters of BlurPool, which some networks of timm and all of Zhang's keep beside their weights.
 _FILTER = re.compile(r"(maxpool\.1|layer\d+\.\d+\.(?:(?P<timm>aa)|(?:conv\d|downsample)\.0))\.filt")
@@ -73,9 +74,11 @@ def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Read off what a checkpoint's names and shapes tell about its network.
 
     Returns:
-      `head` ("gapnet" or "linear"), `num_outputs`, and, where a first convolution is recognised,
-      `stem_features` and `stem` ("conv7_pool" for torchvision names, "conv7" or "conv3" by the
-      kernel; None for VGG); and `antialias` and `antialias_layout` where filters tell them.
+      `head` ("gapnet" or "linear"), `num_outputs`, `statistics` ("CIFAR" for the reference's
+      networks, else "ImageNet": what such networks' inputs are normalised with), and, where a
+      first convolution is recognised, `stem_features` and `stem` ("conv7_pool" for torchvision
+      names, "conv7" or "conv3" by the kernel; None for VGG); and `antialias` and
+      `antialias_layout` where filters tell them.
 
     Raises:
       InputError: if no head is recognised.
@@ -93,6 +96,7 @@ def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = blur | {
         "head": "gapnet" if head == "pre_classifier" else "linear",
         "num_outputs": int(shape[0]),
+        "statistics": "CIFAR" if head in _REFERENCE_HEADS else "ImageNet",
     }
     first = names.get("conv1.weight", names.get("features.0.weight"))
     if first is not None and np.ndim(first) == 4:

@@ -10,7 +10,7 @@ from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.experiments.segmentation import training
 from gpool_jax.experiments.training import Setup
-from gpool_jax.experiments.weights import say_normalisation
+from gpool_jax.experiments.weights import as_usual, say_normalisation
 
 
 def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Setup, Snapshots]:
@@ -46,6 +46,8 @@ def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Se
     model = training.create_model(config.model, detected["num_outputs"])
     variables = models.from_torch(weights.arrays, model, (1, 64, 64, 3))
     setup = training.prepare(config, warn=warn)
+    dataset = as_usual(config.data, setup.dataset, "ImageNet")
+    setup = dataclasses.replace(setup, dataset=dataset)
     if setup.num_outputs != detected["num_outputs"]:
         raise InputError(
             f"`--weights`: {weights.file} predicts {detected['num_outputs']} classes; the data "
@@ -56,6 +58,6 @@ def load_weights(config: SegmentationConfig, path: Path, warn: Warn) -> tuple[Se
         detected["summary"],
         f"Used here: output stride {stride}, rates {' '.join(map(str, model.head.rates))}, padding "
         f"{model_config.padding}, stem {model_config.stem}, antialias {model_config.antialias} "
-        f"(weights do not tell); {say_normalisation(setup.dataset.mean, setup.dataset.std)}.",
+        f"(weights do not tell); {say_normalisation(config.data, dataset, 'ImageNet')}.",
     ]
     return setup, Snapshots([Snapshot("imported", 0, variables)], notes)

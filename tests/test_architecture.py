@@ -17,12 +17,13 @@ PACKAGE = Path(gpool_jax.__file__).parent
 ALLOWED = {
     "ops": set(),
     "models": {"ops", "errors"},
-    "data": {"config", "errors"},
-    "train": {"config", "errors"},
-    "report": {"__version__"},
+    "data": {"config", "errors", "files"},
+    "train": {"config", "errors", "files"},
+    "report": {"__version__", "files"},
     "experiments": {
         "config",
         "errors",
+        "files",
         "ops",
         "models",
         "data",
@@ -30,6 +31,7 @@ ALLOWED = {
         "report",
     },
     "config": {"errors"},
+    "files": {"errors"},
     "errors": set(),
 }
 ROOT_PACKAGES = {"ops": {"jax", "numpy", "optax"}, "models": {"jax", "numpy", "flax"}}

@@ -13,7 +13,7 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.config.sections import Method
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import driver, targets
+from gpool_jax.experiments import driver, targets, workdir
 from gpool_jax.experiments.channels import (
     attack,
     files,
@@ -342,9 +342,11 @@ def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
 def test_writing_replaces_the_rankings_of_an_earlier_run_and_no_others(tmp_path):
     def write(name):
         measured = Measured(Result("tiny", {}), {"counts": np.arange(3)}, files={name: "new"})
-        return driver.measure(tiny(), tmp_path, lambda: measured, warn=pytest.fail)
+        output = driver.Output(tmp_path, workdir.Owner("rank", "a run", "1"), pytest.fail)
+        return driver.measure(tiny(), output, lambda: measured, further=further)
 
-    (tmp_path / "ranking_mine_overall.json").write_text("mine")
+    further, mine = "", tmp_path / "ranking_mine_overall.json"
+    mine.write_text("mine")
     write("ranking_gate_left.json")
     written = write("ranking_flip_left.json")
     assert read_result(tmp_path) == written
@@ -354,6 +356,13 @@ def test_writing_replaces_the_rankings_of_an_earlier_run_and_no_others(tmp_path)
     assert rankings == {"ranking_mine_overall.json": "mine", "ranking_flip_left.json": "new"}
     assert np.load(tmp_path / "per_image.npz")["counts"].tolist() == [0, 1, 2]
     assert "tiny" in (tmp_path / "report.html").read_text()
+    # Where a command owns all names of a pattern, it begins only if it does.
+    further = "ranking_*.json"
+    with pytest.raises(InputError, match=r"ranking_mine_overall.json is not of an earlier gpool"):
+        write("ranking_flip_left.json")
+    mine.unlink()
+    write("ranking_gate_left.json")
+    assert [path.name for path in tmp_path.glob(further)] == ["ranking_gate_left.json"]
 
 
 def test_a_random_ranking_is_no_control(pixels):
@@ -557,7 +566,7 @@ def test_training_then_ranking_then_attacking_a_run(tmp_path):
     config = tiny_pixels(rank=RANK, attack=ATTACK)
     setup = segmentation.prepare(config, dataset=data)
     driver.train(setup, tmp_path / "run")
-    snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
+    setup, snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
     result = segmentation_measure.measure(setup, snapshots).result
     assert result.removals[0].quantity == "miou"
     assert 0 < result.removals[0].value < 1

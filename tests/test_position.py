@@ -161,7 +161,7 @@ def learnt(tmp_path_factory):
 
 def test_a_gapnet_learns_where_a_digit_stands(learnt):
     setup, folder, _ = learnt
-    result = measure.measure(setup, driver.load(setup, folder, pytest.fail)).result
+    result = measure.measure(*driver.load(setup, folder, pytest.fail)).result
     (row,) = result.rows
     assert row.num_images == 359
     assert row.accuracy > 0.95
@@ -181,11 +181,10 @@ def test_the_averaged_parameters_are_what_is_judged(learnt):
 
 def test_the_best_checkpoint_is_the_one_reported(tmp_path):
     setup = position.prepare(tiny(eval={"num_images": 8}))
-    checkpoints = saved.open_checkpoints(setup.config.train, tmp_path)
+    checkpoints = saved.open_checkpoints(setup, tmp_path)
     plain = setup.init_state()
     for step, accuracy in ((2, 0.3), (3, 0.8), (5, 0.8), (6, 0.1)):
-        checkpoints.save(step, plain.replace(step=jnp.int32(step)), accuracy)
-    checkpoints.close()
-    result = measure.measure(setup, driver.load(setup, tmp_path, pytest.fail)).result
+        checkpoints.save(step, plain.replace(step=jnp.int32(step)), (accuracy,))
+    result = measure.measure(*driver.load(setup, tmp_path, pytest.fail)).result
     assert [(r.checkpoint, r.steps) for r in result.rows] == [("best", [3])]
     assert any("step 3 was picked" in note for note in result.notes)

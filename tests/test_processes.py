@@ -1,6 +1,5 @@
 """Several processes train as one: the same numbers, one writer, and none outlives another."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -108,9 +107,9 @@ def run_here(run: Path, *words: str) -> None:
 def final_state(run: Path):
     """Step and state of the latest checkpoint."""
     config = workdir.read_config(run)
-    abstract = jax.eval_shape(position.prepare(config).init_state)
-    with contextlib.closing(saved.open_checkpoints(config.train, run)) as checkpoints:
-        return checkpoints.load_latest(abstract, print)
+    setup = position.prepare(config)
+    checkpoints = saved.open_checkpoints(setup, run)
+    return checkpoints.load_latest(jax.eval_shape(setup.init_state), print)
 
 
 def assert_same_run(run: Path, other: Path) -> None:

@@ -149,7 +149,7 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     events = [e for e in read_events(tmp_path / "run") if "val_miou" in e]
     assert [e["step"] for e in events] == [8, 16, 24]
     best = max(events, key=lambda e: e["val_miou"])
-    snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
+    setup, snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
     assert snapshots.best.step == best["step"]
 
 

@@ -194,7 +194,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(folder, finished, tmp_pa
     with pytest.raises(loop.Stopped, match="at step 5"):
         fit(streamed(folder), run)
     monkeypatch.undo()
-    saved = Checkpoints(run / "checkpoints").load_feed(5)
+    saved = Checkpoints(run / "checkpoints").describe(5)["feed"]
     assert saved["next_batch"] == 5
     # How many processes decode is the machine's business, not the run's.
     assert bits(fit(streamed(folder, workers=2), run)) == bits(finished)
@@ -209,8 +209,9 @@ def test_a_checkpoint_without_a_stream_goes_on_exactly_and_another_is_refused(
     with pytest.raises(loop.Stopped):
         fit(streamed(folder), run)
     monkeypatch.undo()
-    assert Checkpoints(run / "checkpoints").load_feed(5) is None
-    monkeypatch.setattr(Checkpoints, "load_feed", lambda self, step: {"next_batch": 0})
+    assert Checkpoints(run / "checkpoints").describe(5)["feed"] is None
+    other = {"feed": {"next_batch": 0}}
+    monkeypatch.setattr(Checkpoints, "describe", lambda self, step: other)
     with pytest.raises(InputError, match="cannot go on from the checkpoint of step 5"):
         fit(streamed(folder), run)
     monkeypatch.undo()

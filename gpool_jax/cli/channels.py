@@ -40,15 +40,19 @@ def attack(words: list[str]) -> int:
 
 
 def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[Any], Any]) -> int:
-    from gpool_jax.experiments import driver, targets
+    from gpool_jax.experiments import driver, targets, workdir
 
-    say = warner(options)
+    say, run, weights = warner(options), Path(options.target or ""), Path(options.weights or "")
+    command = type(options).__name__.lower()
+    if trained is None:
+        owner = workdir.own_weights(weights, config.model.name, command)
+    else:
+        owner = workdir.own(run, command)
 
     def work() -> Any:
         if trained is None:
-            target = targets.open_weights(config, Path(options.weights or ""), say)
-        else:
-            target = targets.open_run(trained, config, Path(options.target or ""), say)
-        return measure(target)
+            return measure(targets.open_weights(config, weights, say))
+        return measure(targets.open_run(trained, config, run, say))
 
-    return show(driver.measure(config, Path(options.workdir or ""), work, warn=say), options)
+    output = driver.Output(Path(options.workdir or ""), owner, say)
+    return show(driver.measure(config, output, work, further="ranking_*.json"), options)

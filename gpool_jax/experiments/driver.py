@@ -1,13 +1,16 @@
 """Run, resume, evaluate and write: one driver for every experiment and comparison."""
 
+import contextlib
 import dataclasses
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpool_jax import files
 from gpool_jax.config import checks, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import registry, saved, training, workdir
@@ -19,9 +22,6 @@ from gpool_jax.train import parallel, processes
 from gpool_jax.train.events import read_events
 from gpool_jax.train.state import TrainState
 
-# Sections that say how a finished run is measured.
-_MEASUREMENTS = ("eval.", "probe.", "consistency.")
-
 
 def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
     """Train every run that is not finished, measure it, and write the results.
@@ -31,21 +31,39 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
     started = time.perf_counter()
     comparison = registry.comparison(config)
     with parallel.use(config.train.parallel):
-        if comparison is None:
-            setup = registry.experiment(config).prepare(config, warn=warn)
-            return _run_one(setup, folder, started=started, warn=warn)
         checks.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
-        processes.on_first_process(workdir.open_run, folder, config)
-        for number, (name, setup) in enumerate(setups.items(), 1):
-            if processes.from_first(_is_finished, folder / name, setup.config):
-                continue
-            title = f"{number}/{len(setups)} {name}"
-            _run_one(setup, folder / name, title=title, started=time.perf_counter(), warn=warn)
-        return processes.on_first_process(
-            _combine, comparison, config, list(setups), folder, folder, started, warn
-        )
+        with _hold(folder):
+            if comparison is None:
+                return _run_one(setups[""], folder, started=started, warn=warn)
+            processes.on_first_process(workdir.open_run, folder, config)
+            for number, (name, setup) in enumerate(setups.items(), 1):
+                if processes.from_first(_is_finished, folder / name, setup.config):
+                    continue
+                title = f"{number}/{len(setups)} {name}"
+                _run_one(setup, folder / name, title=title, started=time.perf_counter(), warn=warn)
+
+            def combine() -> Result:
+                output = Output(folder, workdir.own(folder), warn, started)
+                return _combine(comparison, config, list(setups), folder, output)
+
+            return processes.on_first_process(combine)
+
+
+def _hold(folder: Path) -> contextlib.AbstractContextManager:
+    """Hold a folder, in the process that writes."""
+    return workdir.hold(folder) if processes.is_first() else contextlib.nullcontext()
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where a measurement is written, and whose folder that is; it begins when this is made."""
+
+    folder: Path
+    owner: workdir.Owner
+    warn: Warn = print
+    started: float = dataclasses.field(default_factory=time.perf_counter)
 
 
 def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn = print) -> Result:
@@ -54,19 +72,22 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
     Results go to `out`.
 
     Raises:
-      InputError: if `config` differs in what the training depended on.
+      InputError: if `config` differs in what the training depended on, or `out` is the
+        folder of something else.
     """
-    started = time.perf_counter()
+    output = Output(out, workdir.own(folder, "evaluate"), warn)
     checks.check(config)
     check_overrides(trained, config)
+    workdir.check_owner(out, output.owner)
     with parallel.use(config.train.parallel):
         setups = prepare_all(config, warn=warn)
         comparison = registry.comparison(config)
         if comparison is None:
-            return _measure_run(setups[""], folder, out, started, warn)
+            return _measure_run(setups[""], folder, output)
         for name, setup in setups.items():
-            _measure_run(setup, folder / name, out / name, time.perf_counter(), warn)
-        return _combine(comparison, config, list(setups), folder, out, started, warn)
+            owner = workdir.own(folder / name, "evaluate")
+            _measure_run(setup, folder / name, Output(out / name, owner, warn))
+        return _combine(comparison, config, list(setups), folder, output)
 
 
 def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = print) -> Result:
@@ -77,19 +98,35 @@ def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = prin
     """
     checks.check(config)
     experiment = registry.experiment(config)
+    owner = workdir.own_weights(weights, config.model.name, "evaluate")
 
     def work() -> Measured:
         return experiment.measure(*experiment.load_weights(config, weights, warn))
 
-    return measure(config, out, work, warn=warn)
+    return measure(config, Output(out, owner, warn), work)
 
 
-def measure(config: Any, out: Path, work: Callable[[], Measured], *, warn: Warn = print) -> Result:
-    """Do some measuring as a configuration maps programs over devices, and write the outcome."""
-    started = time.perf_counter()
-    workdir.check_writable(out)
+def measure(
+    config: Any, output: Output, work: Callable[[], Measured], *, further: str = ""
+) -> Result:
+    """Do some measuring as a configuration maps programs over devices, and write the outcome.
+
+    `further` is the pattern of the names of further files.
+
+    Raises:
+      InputError: if the output is the folder of something else, or holds further files that
+        no earlier result lists as its own.
+    """
+    workdir.check_writable(output.folder)
+    workdir.check_owner(output.folder, output.owner)
+    found = {path.name for path in output.folder.glob(further)} if further else set()
+    if foreign := sorted(found - _listed_files(output.folder)):
+        raise InputError(
+            f"`workdir`: {output.folder / foreign[0]} is not of an earlier gpool "
+            f"{output.owner.command}, and is not overwritten; use another folder."
+        )
     with parallel.use(config.train.parallel):
-        return write(work(), out, started, warn)
+        return write(work(), output)
 
 
 def prepare_all(config: Any, *, warn: Warn = print) -> dict[str, Setup]:
@@ -118,7 +155,7 @@ def train(
     return training.train(setup, recipe, folder, title=title, warn=warn)
 
 
-def load(setup: Setup, folder: Path, warn: Warn = print) -> saved.Snapshots:
+def load(setup: Setup, folder: Path, warn: Warn = print) -> tuple[Setup, saved.Snapshots]:
     """Read the checkpoints of a run that are measured; see `saved.load`."""
     select_by = registry.experiment(setup.config).recipe(setup).select_by
     return saved.load(setup, folder, select_by, warn)
@@ -127,7 +164,7 @@ def load(setup: Setup, folder: Path, warn: Warn = print) -> saved.Snapshots:
 def check_overrides(trained: Any, config: Any) -> None:
     """Raise if two configurations differ in more than how a run is measured."""
     changed = workdir.differences(plain.to_dict(trained), plain.to_dict(config))
-    refused = [d for d in changed if not d.startswith(_MEASUREMENTS)]
+    refused = [d for d in changed if not d.startswith(workdir.MEASUREMENTS)]
     if refused:
         raise InputError(
             "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
@@ -135,24 +172,26 @@ def check_overrides(trained: Any, config: Any) -> None:
         )
 
 
-def write(measured: Measured, out: Path, started: float, warn: Warn) -> Result:
+def write(measured: Measured, output: Output) -> Result:
     """Write results.json, per_image.npz, report.html and further files; the folder is made.
 
-    `started` is the `time.perf_counter()` of the start.
+    Raises:
+      RunError: if a file cannot be written, or a number is infinite.
     """
-    extra = measured.result.environment
-    machine = environment(time.perf_counter() - started)
+    out = output.folder
+    about = environment(time.perf_counter() - output.started) | measured.result.environment
+    about["owner"] = dataclasses.asdict(output.owner)
     if measured.files:
-        extra = extra | {"files": sorted(measured.files)}
-    result = dataclasses.replace(measured.result, environment=machine | extra)
-    workdir.make(out)
-    stale = _listed_files(out) - set(measured.files)
-    for name, content in measured.files.items():
-        (out / name).write_text(content)
-    write_result(result, out, measured.arrays)
-    write_report(result, out, warn, overlays=measured.overlays)
-    for name in stale:
-        (out / name).unlink(missing_ok=True)
+        about["files"] = sorted(measured.files)
+    result = dataclasses.replace(measured.result, environment=about)
+    with workdir.hold(out):
+        stale = _listed_files(out) - set(measured.files)
+        for name, content in measured.files.items():
+            files.write(out / name, content)
+        write_report(result, out, output.warn, overlays=measured.overlays)
+        write_result(result, out, measured.arrays)
+        for name in stale:
+            (out / name).unlink(missing_ok=True)
     return result
 
 
@@ -169,12 +208,16 @@ def _run_one(
     setup: Setup, folder: Path, *, title: str | None = None, started: float, warn: Warn
 ) -> Result | None:
     train(setup, folder, title=title, warn=warn)
-    return processes.on_first_process(_measure_run, setup, folder, folder, started, warn)
+
+    def measure_run() -> Result:
+        return _measure_run(setup, folder, Output(folder, workdir.own(folder), warn, started))
+
+    return processes.on_first_process(measure_run)
 
 
-def _measure_run(setup: Setup, folder: Path, out: Path, started: float, warn: Warn) -> Result:
-    snapshots = load(setup, folder, warn)
-    return write(registry.experiment(setup.config).measure(setup, snapshots), out, started, warn)
+def _measure_run(setup: Setup, folder: Path, output: Output) -> Result:
+    loaded = load(setup, folder, output.warn)
+    return write(registry.experiment(setup.config).measure(*loaded), output)
 
 
 def _is_finished(folder: Path, config: Any) -> bool:
@@ -183,29 +226,27 @@ def _is_finished(folder: Path, config: Any) -> bool:
         result = read_result(folder)
         # Through the dataclass: a field added since then has its default.
         measured = plain.to_dict(plain.from_dict(result.config))
-    except (OSError, ValueError, TypeError, KeyError):
-        return False  # not there, or cut short: measured again
-    complete = all((folder / name).exists() for name in ("per_image.npz", "report.html"))
+        with zipfile.ZipFile(folder / "per_image.npz") as arrays:
+            whole = arrays.testzip() is None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, zipfile.BadZipFile):
+        return False  # not there, or damaged: measured again
+    complete = whole and (folder / "report.html").exists()
     return complete and not workdir.differences(measured, plain.to_dict(config))
 
 
 def _combine(
-    comparison: Comparison,
-    config: Any,
-    names: list[str],
-    folder: Path,
-    out: Path,
-    started: float,
-    warn: Warn,
+    comparison: Comparison, config: Any, names: list[str], folder: Path, output: Output
 ) -> Result:
-    """Compare the runs that were trained in `folder` and measured in `out`."""
-    members = {name: _read_member(folder / name, out / name) for name in names}
+    """Compare the runs that were trained in `folder` and measured in the output's folder."""
+    members = {
+        name: _read_member(folder / name, output.folder / name, output.warn) for name in names
+    }
     measured = comparison.combine(config, members)
     seconds = {n: m.result.environment["wall_seconds"] for n, m in members.items()}
     result = dataclasses.replace(measured.result, environment={"seconds_per_run": seconds})
-    return write(dataclasses.replace(measured, result=result), out, started, warn)
+    return write(dataclasses.replace(measured, result=result), output)
 
 
-def _read_member(folder: Path, out: Path) -> Member:
+def _read_member(folder: Path, out: Path, warn: Warn) -> Member:
     with np.load(out / "per_image.npz") as arrays:
-        return Member(read_result(out), dict(arrays), read_events(folder))
+        return Member(read_result(out), dict(arrays), read_events(folder, warn))

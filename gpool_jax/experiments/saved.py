@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 
-from gpool_jax.config import TrainConfig
+from gpool_jax import ops
+from gpool_jax.config import TrainConfig, plain
 from gpool_jax.errors import InputError
+from gpool_jax.experiments import workdir
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import read_events
 from gpool_jax.train.optimizer import evaluated_variables
@@ -54,42 +56,96 @@ class Snapshots:
 _WORDS = {"miou": "mean IoU"}
 
 
-def open_checkpoints(config: TrainConfig, folder: Path) -> Checkpoints:
-    """The checkpoints of a run."""
+def open_checkpoints(setup: Any, folder: Path) -> Checkpoints:
+    """The checkpoints of a run of a `training.Setup`; each knows what it was trained from."""
+    config = setup.config.train
+    origin = {
+        "config": plain.to_dict(setup.config),
+        "data": setup.dataset.fingerprint,
+        "mean": list(setup.dataset.mean),
+        "std": list(setup.dataset.std),
+    }
     milestones = (*config.milestones, config.steps)
-    return Checkpoints(folder / "checkpoints", keep=config.keep, milestones=milestones)
+    return Checkpoints(folder / "checkpoints", config.keep, milestones, origin)
 
 
-def load(setup: Any, run: Path, select_by: str, warn: Callable[[str], None]) -> Snapshots:
+def load(
+    setup: Any, run: Path, select_by: str, warn: Callable[[str], None]
+) -> tuple[Any, Snapshots]:
     """Read the checkpoints of a run that are measured: the milestones and the best.
 
     `setup` is a `training.Setup`; `select_by` is the number that picked the best.
+
+    Returns:
+      The setup, normalising with the mean and std that the run was trained with, and the
+      snapshots. Notes say where the folder, the data or the setup are not those of the
+      training.
 
     Raises:
       InputError: if the run has no readable checkpoint.
     """
     config = setup.config.train
-    if not (run / "checkpoints").is_dir():
+    checkpoints = open_checkpoints(setup, run)
+    state = jax.eval_shape(setup.init_state)
+    best = checkpoints.load_best(state, warn)
+    if best is None:
         raise InputError(f"`run`: {run} has no checkpoints yet.")
-    checkpoints = open_checkpoints(config, run)
-    try:
-        state = jax.eval_shape(setup.init_state)
-        best = checkpoints.load_best(state, warn)
-        if best is None:
-            raise InputError(f"`run`: {run} has no checkpoints yet.")
-        entries = [*_milestones(checkpoints, config, state, warn), ("best", *best)]
-        last_step = checkpoints.steps[-1]
-    finally:
-        checkpoints.close()
+    step, best_state, damaged = best
+    origin = checkpoints.describe(step).get("origin") or {}
+    strange = _strange(setup, run, origin)
+    for note in strange:
+        warn(note)
     num_val = len(setup.dataset.val)
     notes = [
-        f"The checkpoint of step {best[0]} was picked by the {_WORDS.get(select_by, select_by)} of "
-        f"{min(config.num_val or num_val, num_val):,} validation images."
+        f"The checkpoint of step {step} was picked by the {_WORDS.get(select_by, select_by)} of "
+        f"{min(config.num_val or num_val, num_val):,} validation images.",
+        *damaged,
+        *strange,
     ]
+    last_step = checkpoints.steps[-1]
     if last_step < config.steps:
         notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")
-    measured = [Snapshot(name, step, evaluated_variables(at)) for name, step, at in entries]
-    return Snapshots(measured, notes, read_events(run))
+    setup = _as_trained(setup, origin)
+    mean, std = (" ".join(f"{v:.4g}" for v in vs) for vs in (setup.dataset.mean, setup.dataset.std))
+    whose = "the training" if "mean" in origin else "the data"
+    notes.append(f"Images are normalised with the mean {mean} and std {std} of {whose}.")
+    entries = [*_milestones(checkpoints, config, state, warn), ("best", step, best_state)]
+    measured = [_snapshot(name, at, loaded) for name, at, loaded in entries]
+    return setup, Snapshots(measured, notes, read_events(run, warn))
+
+
+def _snapshot(name: str, step: int, state: TrainState) -> Snapshot:
+    variables = evaluated_variables(state)
+    bad = ops.first_nonfinite(variables)
+    if bad:
+        raise InputError(f"`run`: {bad} of the checkpoint of step {step} is not finite.")
+    return Snapshot(name, step, variables)
+
+
+def _as_trained(setup: Any, origin: dict[str, Any]) -> Any:
+    """The setup with the normalisation of the training, whatever data are measured."""
+    if "mean" not in origin or "std" not in origin:
+        return setup  # a run of an earlier version: its data's
+    dataset = dataclasses.replace(
+        setup.dataset, mean=tuple(origin["mean"]), std=tuple(origin["std"])
+    )
+    return dataclasses.replace(setup, dataset=dataset)
+
+
+def _strange(setup: Any, run: Path, origin: dict[str, Any]) -> list[str]:
+    """Sentences on what is not as it was when the run was trained."""
+    found = []
+    if "config" in origin:
+        changed = workdir.differences(origin["config"], plain.to_dict(setup.config))
+        changed = [field for field in changed if not field.startswith(workdir.MEASUREMENTS)]
+        if changed:
+            found.append(f"{run}/config.json is not that of the training: {'; '.join(changed)}.")
+    known = origin.get("data") or workdir.read_data(run)
+    if not known:
+        found.append(f"{run}/data.json is missing: whether the data are the same is unknown.")
+    elif changed := plain.differences(known, setup.dataset.fingerprint):
+        found.append(f"The data are not those of the training: {'; '.join(changed)}.")
+    return found
 
 
 def _milestones(

@@ -34,10 +34,10 @@ def open_run(trained: Any, config: Any, run: Path, warn: Warn) -> Target:
         )
     driver.check_overrides(trained, config)
     setup = registry.experiment(config).prepare(config, warn=warn)
-    subject = make_subject(setup)
-    snapshots = driver.load(setup, run, warn)
+    make_subject(setup)  # whether it can be one, before anything is read
+    setup, snapshots = driver.load(setup, run, warn)
     notes = [f"The network is that of the run {run}.", *snapshots.notes]
-    return Target(subject, snapshots.best.variables, notes)
+    return Target(make_subject(setup), snapshots.best.variables, notes)
 
 
 def open_weights(config: Any, weights: Path, warn: Warn) -> Target:

@@ -1,5 +1,6 @@
 """A checked setup, and its training in a folder: shared by every experiment."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -17,7 +18,6 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
 from gpool_jax.train import loop, parallel, processes
-from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import LossFn, make_train_step
@@ -222,12 +222,14 @@ def train(
     """
     config = setup.config
     check_alike(setup)
-    processes.on_first_process(workdir.open_run, folder, config, setup.dataset.fingerprint)
-    feed = make_feed(setup)
-    checkpoints: Checkpoints | None = None
-    if processes.is_first():
-        checkpoints = saved.open_checkpoints(config.train, folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            workdir.check_run(folder, config)
+            stack.enter_context(workdir.hold(folder))
+            workdir.open_run(folder, config, setup.dataset.fingerprint, warn=warn)
+        processes.from_first(lambda: None)
+        feed = make_feed(setup)
+        stack.callback(feed.close)
         return loop.fit(
             state=setup.init_state(),
             train_step=make_step(setup, recipe, feed),
@@ -235,12 +237,8 @@ def train(
             validate=recipe.make_validate(setup),
             config=config.train,
             folder=folder,
-            checkpoints=checkpoints,
+            checkpoints=saved.open_checkpoints(setup, folder) if processes.is_first() else None,
             select_by=recipe.select_by,
             title=title or recipe.title,
             warn=warn,
         )
-    finally:
-        feed.close()
-        if checkpoints is not None:
-            checkpoints.close()

@@ -1,10 +1,15 @@
-"""The folder of a run: made once, never mixed with another configuration's."""
+"""The folder of a command: made once, written by one, never another command's or subject's."""
 
+import contextlib
+import dataclasses
+import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpool_jax import files
 from gpool_jax.config import plain
 from gpool_jax.errors import InputError
 
@@ -19,6 +24,127 @@ MACHINE_FIELDS = (
 )
 # Sections of later commands; no training depends on them.
 LATER_SECTIONS = ("rank.", "attack.")
+# Sections that say how a finished run is measured.
+MEASUREMENTS = ("eval.", "probe.", "consistency.")
+# Files that every command leaves.
+_OUTPUTS = ("results.json", "report.html", "per_image.npz")
+# Orbax takes a path for a pattern, and then cannot read what it has written.
+_PATTERN = "[]*?\\\\"
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """The command that writes a folder, and its subject; kept in results.json.
+
+    Attributes:
+      command: such as "rank".
+      name: the subject in words, such as "the run runs/demo".
+      digest: tells the subject from any other, wherever it lies.
+    """
+
+    command: str
+    name: str
+    digest: str
+
+
+def own(folder: Path, command: str = "train") -> Owner:
+    """The owner of what a command finds out about the run in a folder.
+
+    A run is known by its data and by the fields of its config that are not defaults, without
+    those that say how it is measured.
+    """
+    config = read_config(folder)
+    default = plain.to_dict(type(config)())
+    changed = differences(default, plain.to_dict(config))
+    known = [field for field in changed if not field.startswith(MEASUREMENTS)]
+    return Owner(command, f"the run {folder}", _digest([default["kind"], known, read_data(folder)]))
+
+
+def own_weights(path: Path, model: str, command: str) -> Owner:
+    """The owner of what a command finds out about a file of weights of a network."""
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return Owner(command, f"{model} of {path}", _digest([model, content]))
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_owner(folder: Path, owner: Owner) -> None:
+    """Raise if a folder holds the results of another command or subject, or a training run."""
+    if owner.command == "train":
+        return
+    if (folder / "config.json").exists() or (folder / "checkpoints").exists():
+        raise InputError(
+            f"`workdir`: {folder} is the folder of a training run; gpool {owner.command} needs "
+            "another one for its results."
+        )
+    found = _read_owner(folder)
+    if found is None or (found.command, found.digest) == (owner.command, owner.digest):
+        return
+    raise InputError(
+        f"`workdir`: {folder} holds results of gpool {found.command} on {found.name}; "
+        f"use another folder for gpool {owner.command} on {owner.name}."
+    )
+
+
+def _read_owner(folder: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads((folder / "results.json").read_bytes())["environment"]["owner"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # none there, of an earlier version, or damaged
+
+
+_held: set[Path] = set()
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder, which is made; death lets go of it.
+
+    What writers left that were killed is removed. Within the block, it may be held again.
+
+    Raises:
+      InputError: if another process writes to it.
+    """
+    make(folder)
+    place = folder.resolve()
+    if place in _held:
+        yield
+        return
+    path = folder / ".lock"
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        lock = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise InputError(f"`workdir`: {path} cannot be opened: {error.strerror}.") from None
+    try:
+        _lock(lock, folder)
+        _held.add(place)
+        files.remove_leftovers(folder)
+        yield
+    finally:
+        _held.discard(place)
+        os.close(lock)
+
+
+def _lock(lock: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing keeps two processes apart
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = os.pread(lock, 100, 0).decode(errors="replace").strip() or "another process"
+        raise InputError(
+            f"`workdir`: {who} is writing to {folder}; wait for its end, or use another folder."
+        ) from None
+    except OSError:
+        return  # a file system without locks
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
 
 
 def check_writable(folder: Path) -> None:
@@ -32,6 +158,14 @@ def check_writable(folder: Path) -> None:
         raise InputError(f"`workdir`: {existing} is a file; {folder} cannot be made in it.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"`workdir`: {existing} cannot be written to.")
+    if any(sign in str(folder.absolute()) for sign in _PATTERN):
+        raise InputError(
+            f"`workdir`: {folder.absolute()} has one of {' '.join(_PATTERN)} in it, with which "
+            "checkpoints cannot be read again; use another folder."
+        )
+    for name in _OUTPUTS:
+        if (folder / name).is_dir():
+            raise InputError(f"`workdir`: {folder / name} is a folder; a file is needed there.")
 
 
 def make(folder: Path) -> None:
@@ -43,7 +177,9 @@ def make(folder: Path) -> None:
         raise InputError(f"`workdir`: {folder} cannot be made: {error.strerror}.") from None
 
 
-def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> None:
+def open_run(
+    folder: Path, config: Any, data: dict[str, Any] | None = None, *, warn: Any = print
+) -> None:
     """Make the folder of a run, or check that it is this config's and this data's.
 
     Writes config.json and, if the data's fingerprint is given, data.json.
@@ -52,31 +188,31 @@ def open_run(folder: Path, config: Any, data: dict[str, Any] | None = None) -> N
       InputError: naming the fields in which the configs or the data differ.
     """
     check_run(folder, config)
-    if data is not None and (folder / "data.json").exists() and _has_results(folder):
-        changed = plain.differences(_read_json(folder / "data.json"), data)
+    if data is not None and _has_results(folder):
+        known = read_data(folder)
+        if not known:
+            warn(f"{folder / 'data.json'} is missing: whether the data are the same is unknown.")
+        changed = plain.differences(known, data) if known else []
         if changed:
             raise InputError(
                 f"`data`: {folder} was trained on other data ({'; '.join(changed)}); use another "
                 "folder, or the same data."
             )
     make(folder)
-    _write_json(folder / "config.json", plain.to_dict(config))
+    files.write(folder / "config.json", files.to_json(plain.to_dict(config)))
     if data is not None:
-        _write_json(folder / "data.json", data)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    try:
-        aside.write_text(json.dumps(values, indent=1) + "\n")
-        os.replace(aside, path)
-    except OSError as error:
-        raise InputError(f"`workdir`: {path.parent} cannot be written: {error.strerror}.") from None
+        files.write(folder / "data.json", files.to_json(data))
 
 
 def check_run(folder: Path, config: Any) -> None:
-    """Raise if the folder holds a run of another config, or cannot be written."""
+    """Raise if the folder holds a run of another config or another command's results."""
     check_writable(folder)
+    found = _read_owner(folder)
+    if found is not None and found.command != "train":
+        raise InputError(
+            f"`workdir`: {folder} holds results of gpool {found.command} on {found.name}; use "
+            "another folder for the training."
+        )
     if not (folder / "config.json").exists() or not _has_results(folder):
         return
     changed = differences(plain.to_dict(read_config(folder)), plain.to_dict(config))
@@ -110,8 +246,16 @@ def read_config(folder: Path) -> Any:
     return plain.from_dict(_read_json(folder / "config.json"))
 
 
+def read_data(folder: Path) -> dict[str, Any]:
+    """Read the fingerprint of a run's data; empty if it is not there."""
+    return _read_json(folder / "data.json") if (folder / "data.json").exists() else {}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"`workdir`: {path} cannot be read: {error}.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"`workdir`: {path} holds no JSON object.")
+    return values

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
+from gpool_jax import files
 from gpool_jax.report import channel_tables, figures, quantities, table
 from gpool_jax.report.canvas import to_png
 from gpool_jax.report.overlays import Overlay
@@ -44,5 +45,5 @@ def write_report(
         config=json.dumps(result.config, indent=1),
     )
     path = folder / "report.html"
-    path.write_text(page)
+    files.write(path, page)
     return path

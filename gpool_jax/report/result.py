@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-import os
+import math
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
+from gpool_jax import files
 from gpool_jax.report.channel_result import Agreement, Removal, Stability
 
 # Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
@@ -163,19 +164,19 @@ def write_result(
     result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
 ) -> Path:
     """Write results.json, and per_image.npz (name of a row, probe or tally to its scores)."""
+    text = files.to_json(_to_null(dataclasses.asdict(result)))
     if per_image:
         content: dict[str, Any] = dict(per_image)
-        np.savez_compressed(folder / "per_image.npz", **content)
+        with files.writing(folder / "per_image.npz") as file:
+            np.savez_compressed(file, **content)
     path = folder / "results.json"
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(dataclasses.asdict(result), indent=1) + "\n")
-    os.replace(aside, path)
+    files.write(path, text)
     return path
 
 
 def read_result(folder: Path) -> Result:
     """Read results.json."""
-    values = json.loads((folder / "results.json").read_text())
+    values = json.loads((folder / "results.json").read_bytes())
     parts = {
         "rows": Row,
         "probes": Probe,
@@ -185,5 +186,31 @@ def read_result(folder: Path) -> Result:
         "stability": Stability,
     }
     for name, part in parts.items():
-        values[name] = [part(**fields) for fields in values.get(name, ())]
+        values[name] = [_build(part, fields) for fields in values.get(name, ())]
+    values["maps"] = _to_nan(values.get("maps", {}))
     return Result(**values)
+
+
+def _to_null(values: Any) -> Any:
+    """Plain data with null for a number that does not exist: a mean over nothing is NaN."""
+    if isinstance(values, dict):
+        return {name: _to_null(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_to_null(value) for value in values]
+    return None if isinstance(values, float) and math.isnan(values) else values
+
+
+def _to_nan(values: Any) -> Any:
+    """The inverse of `_to_null`, for data in which null stands for nothing else."""
+    if isinstance(values, dict):
+        return {name: _to_nan(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_to_nan(value) for value in values]
+    return math.nan if values is None else values
+
+
+def _build(part: type, fields: dict[str, Any]) -> Any:
+    """A part of a result; null is NaN where numbers belong."""
+    numbers = (float, list[float], dict[str, float])
+    of_numbers = {field.name for field in dataclasses.fields(part) if field.type in numbers}
+    return part(**{n: _to_nan(value) if n in of_numbers else value for n, value in fields.items()})

@@ -1,30 +1,34 @@
-"""Orbax behind a few verbs: save, load, load the latest or the best that can be read."""
+"""Checkpoints of a run: saved whole by Orbax, checked before one is chosen, kept by a policy.
+
+Beside `checkpoints/STEP` lies `checkpoint_sums/STEP.json`: a checksum of every file, and the
+score. Orbax finds a damaged file only while dozens of readers run, and abandons them loudly; the
+sums find it first, by name, and tell that a checkpoint is missing at all.
+"""
 
 import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from gpool_jax import files
 from gpool_jax.errors import InputError, RunError
 
-# Name of the score in the checkpoints' metadata, whatever the score is.
-_SCORE = "accuracy"
+# Compared in order, higher is better: the number that is chosen by, and what breaks ties.
+Score = tuple[float, ...]
+_DELETED = ".deleted-"
 
 
 @contextlib.contextmanager
 def _as_one_process() -> Iterator[None]:
-    """Let Orbax see one process only, in the one of several that has the checkpoints.
-
-    The Checkpointer refuses its own option for this (`active_processes`): it makes its
-    folder with all processes, and compares their paths at every save.
-    """
+    """Let Orbax see one process only, in the one of several that has the checkpoints."""
     count = jax.process_count
     jax.process_count = lambda *_: 1
     try:
@@ -33,70 +37,79 @@ def _as_one_process() -> Iterator[None]:
         jax.process_count = count
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that is there, or was: `problem` says why it cannot be used."""
+
+    step: int
+    score: Score | None
+    problem: str
+    verified: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run: the latest `keep`, the best one, and those at milestones.
 
-    Their folder is made when the first one is saved.
+    Attributes:
+      directory: their folder, made when the first one is saved.
+      keep: how many of the latest are kept.
+      milestones: steps that are kept.
+      origin: what they were trained from, as plain JSON; stored in each.
     """
 
     directory: Path
     keep: int = 2
     milestones: tuple[int, ...] = ()
-
-    @_as_one_process()
-    def __post_init__(self):
-        """Open the folder; Orbax is imported here because it is slow to import."""
-        from orbax.checkpoint import v1 as ocp
-
-        policies = ocp.training.preservation_policies
-        latest, best = policies.LatestN(self.keep), policies.BestN(get_metric_fn=_rank, n=1)
-        kept = [latest, best, policies.CustomSteps(list(self.milestones))]
-        self._checkpointer = ocp.training.Checkpointer(
-            Path(self.directory).absolute(),
-            preservation_policy=policies.AnyPreservationPolicy(kept),
-        )
+    origin: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    @_as_one_process()
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return sorted(c.step for c in self._checkpointer.checkpoints)
+        return _steps_of(self.directory, "")
 
-    @_as_one_process()
-    def save(self, step: int, state: Any, score: float | None, *, feed: dict | None = None) -> None:
-        """Write a checkpoint, completely or not at all.
+    def _folder(self, step: int) -> Path:
+        return self.directory.absolute() / str(step)
+
+    def _record(self, step: int) -> Path:
+        return self.directory.parent / "checkpoint_sums" / f"{step}.json"
+
+    def save(self, step: int, state: Any, score: Score | None, *, feed: dict | None = None) -> None:
+        """Write a checkpoint, completely or not at all, and delete those no longer kept.
 
         Args:
           step: its name.
           state: a tree of arrays, replicated if there are several devices.
-          score: its validation number, higher is better; None between validations.
+          score: its validation numbers; None between validations.
           feed: the position in the training data, as plain JSON; None if it follows
             from the step.
 
         Raises:
-          RunError: if writing fails.
+          RunError: if writing fails, or what was written cannot be read.
         """
+        from orbax.checkpoint import v1 as ocp
+
         # NumPy copies: arrays under pmap may be local to this process.
         host = jax.tree.map(np.asarray, state)
-        metrics = {_SCORE: -1.0 if score is None else float(score), "step": step}
+        about = {"step": step, "score": score, "feed": feed, "origin": self.origin}
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
-            # Overwrite: a truncated checkpoint that was passed over is written again.
-            self._checkpointer.save(
-                step,
-                host,
-                metrics=metrics,
-                overwrite=step in self.steps,
-                custom_metadata=None if feed is None else {"feed": feed},
-            )
-            self._write_sums(step)
+            self._write_record(step, score, pending=True)
+            with _as_one_process():
+                ocp.save(self._folder(step), host, custom_metadata=about, overwrite=True)
+            self._load_smallest(step, host)
+            self._write_record(step, score)
         except Exception as error:  # whatever the file system or Orbax raises
+            with contextlib.suppress(OSError):
+                self._delete(step)
             raise RunError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
                 f"{_in_one_line(error, 300)}. The last good checkpoint is {last}; the same command "
                 "goes on from there."
             ) from error
+        scores = {s: _read_score(self._folder(s)) for s in self.steps}
+        for old in scores.keys() - self._kept(scores):
+            self._delete(old)
 
     @_as_one_process()
     def load(self, step: int, abstract: Any) -> Any:
@@ -106,12 +119,16 @@ class Checkpoints:
           InputError: naming the checkpoint, and its file that is missing, cut short or
             changed, or its array of another shape.
         """
+        from orbax.checkpoint import v1 as ocp
+
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
+        problem = self._problem(step)
         try:
-            self._check_sums(step)
-            loaded = self._checkpointer.load(step, template)
+            loaded = None if problem else ocp.load(self._folder(step), template)
         except Exception as error:  # Orbax and TensorStore raise many kinds
-            raise self._unreadable(step, error) from None
+            problem = _in_one_line(error, 160)
+        if problem:
+            raise InputError(self._unreadable(step, problem))
         # Orbax hands over arrays of other shapes than it was asked for.
         for (path, wanted), found in zip(
             jax.tree.leaves_with_path(template), jax.tree.leaves(loaded), strict=True
@@ -123,85 +140,224 @@ class Checkpoints:
                 )
         return loaded
 
-    @_as_one_process()
-    def load_feed(self, step: int) -> dict | None:
-        """Read the position in the data that `save` was given, or raise an `InputError`."""
-        try:
-            return (self._checkpointer.metadata(step).custom_metadata or {}).get("feed")
-        except Exception as error:  # Orbax raises many kinds
-            raise self._unreadable(step, error) from None
-
-    def _unreadable(self, step: int, error: Exception) -> InputError:
-        reason = _in_one_line(error, 160)
-        return InputError(f"checkpoint {self.directory}/{step} cannot be read: {reason}")
+    def describe(self, step: int) -> dict[str, Any]:
+        """Read what `save` noted in a checkpoint: `feed`, `origin`, `score`; may lack any."""
+        return _read_about(self._folder(step))
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """Read the newest readable checkpoint as (step, state); None if there is none at all.
 
-        An `InputError` is raised if there are some but none can be read.
+        Damaged ones are moved to `checkpoints_damaged/`: the run goes on without them.
+
+        Raises:
+          InputError: if there are some, but none can be read.
         """
-        return self._load_first(self.steps[::-1], abstract, warn)
-
-    @_as_one_process()
-    def load_best(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
-        """Read the readable checkpoint of the highest score, the earliest of equals."""
-        scored = [(-_rank(c.metrics), c.step) for c in self._checkpointer.checkpoints]
-        return self._load_first([step for _, step in sorted(scored)], abstract, warn)
-
-    def _load_first(
-        self, steps: Sequence[int], abstract: Any, warn: Callable[[str], None]
-    ) -> tuple[int, Any] | None:
-        for step in steps:
+        candidates = self.examine()
+        self._warn_of(candidates, warn)
+        good = sorted((c.step for c in candidates if not c.problem), reverse=True)
+        if candidates and not good:
+            raise self._none_readable(candidates)
+        self._tidy(candidates)
+        for step in good:
             try:
                 return step, self.load(step, abstract)
             except InputError as error:
                 warn(f"{error}; trying another.")
-        if steps:
-            raise InputError(
-                f"none of the checkpoints in {self.directory} can be read: {sorted(steps)}."
-            )
+        if good:
+            raise self._none_readable(candidates)
         return None
 
-    # Orbax finds a truncated file only while dozens of readers run, and abandons them
-    # loudly. Sums written beside the checkpoints find it before that, and by name.
+    def load_best(
+        self, abstract: Any, warn: Callable[[str], None]
+    ) -> tuple[int, Any, list[str]] | None:
+        """Read the readable checkpoint of the highest score, the earliest of equals.
 
-    def _paths(self, step: int) -> tuple[Path, Path]:
-        """The file of a checkpoint's sums, and its folder."""
-        directory = Path(self.directory)
-        return directory.parent / "checkpoint_sums" / f"{step}.json", directory / str(step)
+        Returns:
+          The step, the state, and notes on better ones that cannot be read; None if there
+          is no checkpoint at all.
 
-    def _write_sums(self, step: int) -> None:
-        path, folder = self._paths(step)
-        path.parent.mkdir(exist_ok=True)
-        for old in path.parent.glob("*.json"):
-            if int(old.stem) not in self.steps:
-                old.unlink()
-        files = sorted(f for f in folder.rglob("*") if f.is_file())
-        sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in files}
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(sums, indent=1) + "\n")
-        os.replace(aside, path)
+        Raises:
+          InputError: if there are some, but none can be read.
+        """
+        for last_try in (False, True):
+            candidates = self.examine()
+            ranked = sorted(candidates, key=_by_score)
+            good = [c for c in ranked if not c.problem]
+            if not good:
+                break
+            try:
+                state = self.load(good[0].step, abstract)
+            except InputError:
+                # A training that runs may have rotated it away since the look.
+                if last_try or self._folder(good[0].step).exists():
+                    raise
+                continue
+            self._warn_of(candidates, warn)
+            notes = [
+                f"The checkpoint of step {c.step} cannot be used ({c.problem}): another one may be "
+                "called best in its place."
+                for c in candidates
+                if c.problem and (c.score is None or _by_score(c) < _by_score(good[0]))
+            ]
+            return good[0].step, state, notes
+        if candidates:
+            raise self._none_readable(candidates)
+        return None
 
-    def _check_sums(self, step: int) -> None:
-        path, folder = self._paths(step)
-        if not path.exists():
-            return  # killed between the two writes: the checkpoint itself is whole
-        for name, expected in json.loads(path.read_text()).items():
-            file = folder / name
-            if not file.is_file() or zlib.crc32(file.read_bytes()) != expected:
-                raise InputError(f"its file {name} is missing, cut short or changed")
+    def examine(self) -> list[Candidate]:
+        """Check every checkpoint that is there or, by its record, should be; by step."""
+        candidates = self._look()
+        if any(c.problem for c in candidates):
+            # A training that runs may have rotated some away during the look.
+            candidates = self._look()
+        return candidates
+
+    def _look(self) -> list[Candidate]:
+        records = {
+            s: _read_json(self._record(s)) for s in _steps_of(self._record(0).parent, ".json")
+        }
+        # Killed while it was saved: there is nothing to miss.
+        begun = {step for step, record in records.items() if "pending" in record}
+        candidates = []
+        for step in sorted({*self.steps, *(records.keys() - begun)}):
+            problem, record = self._problem(step), records.get(step, {})
+            score = _as_score(record.get("score")) if problem else _read_score(self._folder(step))
+            candidates.append(Candidate(step, score, problem, bool(record)))
+        kept = self._kept({c.step: c.score for c in candidates})
+        # Records of what was rotated away, when a kill came between the two deletions.
+        return [c for c in candidates if c.step in kept or not c.problem]
+
+    def _kept(self, scores: dict[int, Score | None]) -> set[int]:
+        """Steps that are kept of those that have these scores."""
+        latest = sorted(scores)[-self.keep :]
+        scored = [step for step, score in scores.items() if score is not None]
+        best = sorted(scored, key=lambda s: (tuple(-v for v in scores[s] or ()), s))[:1]
+        return {*latest, *best, *(step for step in scores if step in self.milestones)}
+
+    def _problem(self, step: int) -> str:
+        """Why a checkpoint cannot be used, by its sums; empty if it can."""
+        folder, path = self._folder(step), self._record(step)
+        if not folder.is_dir():
+            return "it is missing"
+        sums = _read_json(path)
+        for name, expected in sums.get("files", sums).items():
+            try:
+                whole = zlib.crc32((folder / name).read_bytes()) == expected
+            except OSError:
+                whole = False
+            if not whole:
+                return f"its file {name} is missing, cut short or changed"
+        return ""
+
+    def _warn_of(self, candidates: list[Candidate], warn: Callable[[str], None]) -> None:
+        for candidate in candidates:
+            if candidate.problem:
+                warn(f"{self._unreadable(candidate.step, candidate.problem)}; trying another.")
+        unverified = [str(c.step) for c in candidates if not c.verified]
+        if unverified:
+            warn(
+                f"checkpoints {', '.join(unverified)} in {self.directory} have no checksums in "
+                "checkpoint_sums/: damage would go unnoticed."
+            )
+
+    def _unreadable(self, step: int, problem: str) -> str:
+        return f"checkpoint {self.directory}/{step} cannot be read: {problem}"
+
+    def _none_readable(self, candidates: list[Candidate]) -> InputError:
+        steps = [c.step for c in candidates]
+        reason = next((f" ({c.step}: {c.problem})" for c in candidates if c.problem), "")
+        return InputError(
+            f"none of the checkpoints in {self.directory} can be read: {steps}{reason}."
+        )
+
+    def _tidy(self, candidates: list[Candidate]) -> None:
+        """Clear away what a killed run left, and what is damaged."""
+        if not self.directory.is_dir():
+            return
+        for path in self.directory.iterdir():
+            if path.name.startswith(_DELETED) or ".orbax-checkpoint-tmp" in path.name:
+                shutil.rmtree(path, ignore_errors=True)
+        wanted = {c.step: c.problem for c in candidates}
+        for step in self.steps:
+            if step not in wanted:
+                self._delete(step)
+            elif wanted[step]:
+                aside = self.directory.parent / "checkpoints_damaged"
+                aside.mkdir(exist_ok=True)
+                shutil.rmtree(aside / str(step), ignore_errors=True)
+                os.replace(self._folder(step), aside / str(step))
+
+    def _delete(self, step: int) -> None:
+        """Delete a checkpoint; killed at any moment, no half of it is taken for a whole."""
+        aside = self.directory / f"{_DELETED}{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self._folder(step), aside)
+        self._record(step).unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
     @_as_one_process()
-    def close(self) -> None:
-        """Finish what is being written."""
-        self._checkpointer.close()
+    def _load_smallest(self, step: int, host: Any) -> None:
+        """Read one array back: Orbax has committed checkpoints that cannot be opened."""
+        from orbax.checkpoint import v1 as ocp
+
+        leaves, structure = jax.tree.flatten(host)
+        smallest = int(np.argmin([leaf.nbytes for leaf in leaves]))
+        wanted = [ocp.PLACEHOLDER] * len(leaves)
+        wanted[smallest] = np.zeros_like(leaves[smallest])
+        template = jax.tree.unflatten(structure, wanted)
+        found = jax.tree.leaves(ocp.load(self._folder(step), template))
+        if not np.array_equal(found[smallest], leaves[smallest], equal_nan=False):
+            raise RunError("an array reads otherwise than it was written")
+
+    def _write_record(self, step: int, score: Score | None, *, pending: bool = False) -> None:
+        folder, path = self._folder(step), self._record(step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = [] if pending else sorted(f for f in folder.rglob("*") if f.is_file())
+        sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in found}
+        record = {"files": sums, "score": score} | ({"pending": True} if pending else {})
+        files.write(path, files.to_json(record))
+
+
+def _steps_of(folder: Path, suffix: str) -> list[int]:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    stems = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one if it is damaged or missing."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    return _read_json(folder / "_CHECKPOINT_METADATA").get("custom_metadata") or {}
+
+
+def _read_score(folder: Path) -> Score | None:
+    about = _read_about(folder)
+    if "score" in about:
+        return _as_score(about["score"])
+    # Checkpoints of earlier versions: a file of Orbax's; -1 between validations.
+    old = _read_json(folder / "metrics" / "metrics").get("accuracy")
+    return None if old == -1.0 else _as_score([old])
+
+
+def _as_score(values: Any) -> Score | None:
+    """The score that JSON holds, or None if it holds none."""
+    if isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values):
+        return tuple(float(v) for v in values)
+    return None
+
+
+def _by_score(candidate: Candidate) -> tuple[bool, Score, int]:
+    """Sort key: the highest score first, the earliest of equals, those without one last."""
+    score = candidate.score
+    return score is None, tuple(-value for value in score or ()), candidate.step
 
 
 def _in_one_line(error: Exception, length: int) -> str:
     return " ".join(str(error).split())[:length] or type(error).__name__
-
-
-def _rank(metrics: Any) -> float:
-    """The score, lower for later steps: the choice must not depend on when a run stopped."""
-    metrics = metrics or {}
-    return float(metrics.get(_SCORE, -1.0)) - 1e-12 * float(metrics.get("step", 0))

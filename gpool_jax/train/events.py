@@ -2,8 +2,11 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from gpool_jax import files
 
 
 class Events:
@@ -13,10 +16,17 @@ class Events:
     are dropped: no step is logged twice.
     """
 
-    def __init__(self, folder: Path, *, first_step: int = 0, tensorboard: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        first_step: int = 0,
+        tensorboard: bool = False,
+        warn: Callable[[str], None] = print,
+    ):
         self._path = folder / "metrics.jsonl"
-        lines = [e for e in read_events(folder) if e["step"] <= first_step]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        lines = [e for e in read_events(folder, warn) if e["step"] <= first_step]
+        files.write(self._path, "".join(files.to_json(line, indent=None) for line in lines))
         self._writer = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -25,8 +35,7 @@ class Events:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Log `values` for a step."""
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        files.append(self._path, files.to_json({"step": step, **values}, indent=None))
         for name, value in values.items():
             if self._writer is not None:
                 self._writer.add_scalar(name, value, step)
@@ -37,15 +46,24 @@ class Events:
             self._writer.close()
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl, without a last line that a kill cut short."""
+def read_events(folder: Path, warn: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Read metrics.jsonl: the lines that hold a step, but a last one that a kill cut short.
+
+    `warn` receives a line about others that cannot be read.
+    """
     path = Path(folder) / "metrics.jsonl"
-    events = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    events, damaged = [], []
+    for number, line in enumerate(lines, 1):
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            event = json.loads(line)
+            events.append(event | {"step": int(event["step"])})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            damaged.append(number)
+    # The last piece is what follows the last line's end: nothing, or a line that was cut.
+    damaged = [number for number in damaged if number < len(lines)]
+    if damaged:
+        warn(f"{path}: {len(damaged)} lines cannot be read and are left out, first {damaged[0]}.")
     return events
 
 

@@ -117,7 +117,7 @@ def fit(
     chunk, planned = steps_of_dispatch(config, feed), stops(config)
     log = None
     if checkpoints is not None:
-        log = _Log(folder, config, first_step, title, checkpoints, select_by)
+        log = _Log(folder, config, first_step, title, checkpoints, select_by, warn)
     step = first_step
     try:
         with note_signals() as received:
@@ -162,7 +162,7 @@ def _restore(
         if checkpoints is None or newest is None:
             return 0, None
         found.append(newest[1])
-        return newest[0], checkpoints.load_feed(newest[0])
+        return newest[0], checkpoints.describe(newest[0]).get("feed")
 
     step, position = processes.from_first(load)
     if step == 0:
@@ -183,9 +183,12 @@ class _Log:
         title: str,
         checkpoints: Checkpoints,
         select_by: str,
+        warn: Callable[[str], None],
     ):
         self._every, self._batch_size = config.log_every, config.batch_size
-        self._events = Events(folder, first_step=first_step, tensorboard=config.tensorboard)
+        self._events = Events(
+            folder, first_step=first_step, tensorboard=config.tensorboard, warn=warn
+        )
         self._progress = Progress(config.steps, first_step, config.batch_size, title)
         self._checkpoints, self._select_by = checkpoints, select_by
         self._pending: list[dict[str, Any]] = []
@@ -225,7 +228,8 @@ class _Log:
         if values:
             self._events.write(step, {f"val_{name}": value for name, value in values.items()})
             self._started = time.perf_counter()  # validation does not count as training
-        score = values[self._select_by] if values else None
+        # Of equals the one with the lower loss is the best, of those the earliest.
+        score = (values[self._select_by], -values["loss"]) if values else None
         self._checkpoints.save(step, state, score, feed=position)
 
     def close(self) -> None:

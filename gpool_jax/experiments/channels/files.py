@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gpool_jax import files
 from gpool_jax.errors import InputError
 
 
@@ -39,7 +40,7 @@ def to_files(rankings: list[Ranking], *, authors_format: bool = False) -> dict[s
 
     It is in our format, or only the region and its channels as the authors publish theirs.
     """
-    files = {}
+    found = {}
     for ranking in rankings:
         content: dict[str, Any] = {ranking.region: ranking.order.tolist()}
         if not authors_format:
@@ -49,8 +50,9 @@ def to_files(rankings: list[Ranking], *, authors_format: bool = False) -> dict[s
             content |= {"split": list(ranking.splits), "feature": ranking.feature}
         # A region may hold what no file name takes.
         region = ranking.region.replace("/", "of").replace(",", "_")
-        files[f"ranking_{ranking.method}_{region}.json"] = json.dumps(content) + "\n"
-    return files
+        name = f"ranking_{ranking.method}_{region}.json"
+        found[name] = files.to_json(content, indent=None)
+    return found
 
 
 def read_all(names: tuple[str, ...]) -> list[Ranking]:

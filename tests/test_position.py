@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gpool_jax.data import split as splits
+from gpool_jax.errors import RunError
 from gpool_jax.experiments import driver, saved
-from gpool_jax.experiments.position import measure
+from gpool_jax.experiments.position import exhaustive, measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train.optimizer import evaluated_variables
 from tests import reference
@@ -188,3 +189,15 @@ def test_the_best_checkpoint_is_the_one_reported(tmp_path):
     result = measure.measure(*driver.load(setup, tmp_path, pytest.fail)).result
     assert [(r.checkpoint, r.steps) for r in result.rows] == [("best", [3])]
     assert any("step 3 was picked" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("measured", ["cells", "validation"])
+def test_predictions_of_what_is_not_finite_are_refused_not_counted(measured):
+    setup = position.prepare(tiny(eval={"num_images": 8}))
+    state = setup.init_state()
+    huge = jax.tree.map(lambda leaf: leaf * 1e30, state.params)
+    state = state.replace(params=huge)
+    makers = {"cells": exhaustive.make_evaluate, "validation": position.make_validate}
+    measure_it = makers[measured](setup)
+    with pytest.raises(RunError, match=r"the network's .* is not finite"):
+        measure_it(state.variables if measured == "cells" else state)

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from gpool_jax import ops
 from gpool_jax.config import TrainConfig, plain
 from gpool_jax.data import resident
 from gpool_jax.data.split import Split
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
 from gpool_jax.train import loop, parallel, processes
@@ -186,7 +187,21 @@ def run_batches(
         else:
             outputs = run_rows(batch["index"])
         parts.append({name: value[batch["mask"]] for name, value in outputs.items()})
+        check_finite(parts[-1])
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_finite(outputs: dict[str, np.ndarray]) -> None:
+    """Raise a `RunError` that names an output of a network that is not finite.
+
+    An arg max over logits that are NaN would be counted like any other prediction.
+    """
+    bad = ops.first_nonfinite(outputs)
+    if bad:
+        raise RunError(
+            f"the network's {bad} is not finite: its weights, or the mean and standard deviation "
+            "that images are normalised with, are not of these images."
+        )
 
 
 def make_feed(setup: Setup) -> loop.Feed:

@@ -20,7 +20,7 @@ from gpool_jax.experiments.measures import held_out, views
 from gpool_jax.experiments.measures.tallies import Tallies, Tally
 from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.programs import shared
-from gpool_jax.experiments.training import Design, Setup
+from gpool_jax.experiments.training import Design, Setup, check_finite
 from gpool_jax.train import parallel
 
 
@@ -205,6 +205,7 @@ class _Meter:
 
     def tallies(self) -> dict[str, Tally]:
         """Every quantity over all images; latent distances in units of `_scale`."""
+        check_finite({"latent": self._latent})
         whole = {
             name: (np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts]))
             for name, parts in self._parts.items()

@@ -13,7 +13,7 @@ from gpool_jax.data import resident
 from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.position.training import draw_permutation, place
 from gpool_jax.experiments.programs import shared
-from gpool_jax.experiments.training import Design, Setup
+from gpool_jax.experiments.training import Design, Setup, check_finite
 from gpool_jax.train import parallel
 
 # Keeps test permutations apart from everything that training drew.
@@ -116,6 +116,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
                 sums[name] = sums[name] + outputs.pop(name).astype(np.float64).sum(axis=0)
             for name, value in parallel.unshard(outputs).items():
                 parts[name].append(value[batch["mask"]].astype(np.int16))
+        check_finite(sums)
         kept = np.concatenate(parts["kept"])
         return Predictions(
             labels=np.broadcast_to(labels, kept.shape),

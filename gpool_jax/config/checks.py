@@ -19,11 +19,17 @@ from gpool_jax.errors import InputError
 
 _PROBES = ("ridge", "logistic", "mlp")
 # What each value of a field may be, or each item where it holds several: a test, and words.
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     name: (fits, allowed)
     for names, fits, allowed in (
         ("seed", lambda v: 0 <= v < 2**31, "in [0, 2**31)"),
-        ("data.std", lambda v: v > 0, "positive"),
+        ("data.mean", lambda v: 0 <= v <= 1, "in [0, 1] (in units of 0..1, not 0..255)"),
+        ("data.std", lambda v: 0 < v <= 1, "in (0, 1] (in units of 0..1, not 0..255)"),
+        (
+            "data.side data.eval_side data.resize data.size data.crop",
+            lambda v: 1 <= v <= 8192,
+            "in [1, 8192] pixels",
+        ),
         ("n rank.grid", lambda v: v >= 2, "at least 2"),
         ("probe.folds", lambda v: v >= 3, "at least 3"),
         ("probe.kinds", lambda v: v in _PROBES, f"among {', '.join(_PROBES)}"),
@@ -78,11 +84,13 @@ def _check_field(name: str, value: Any) -> None:
         _require(len(value) > 0, f"`{name}` must name at least one; got none.")
         _require(len(set(value)) == len(value), f"`{name}` names one twice: {value}.")
     for item in value if isinstance(value, tuple) else (value,):
-        if name in _RULES and item is not None:
-            fits, allowed = _RULES[name]
+        if name in RULES and item is not None:
+            fits, allowed = RULES[name]
             _require(fits(item), f"`{name}` must be {allowed}; got {item!r}.")
         elif type(item) is int:
             _require(item >= 1, f"`{name}` must be at least 1; got {item}.")
+        elif item == "":
+            _require(False, f"`{name}` must not be empty; got {item!r}.")
 
 
 def _check_together(part: Any) -> None:

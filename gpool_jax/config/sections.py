@@ -16,9 +16,9 @@ class DataConfig:
     name: str = "cifar10"
     """Name of the data set, for source tfds: cifar10, cifar100, or any other with `image` and `label`."""
     dir: str | None = None
-    """Folder that holds prepared data sets, for source tfds; None: ~/tensorflow_datasets."""
+    """Folder that holds prepared data sets, for source tfds; None: $TFDS_DATA_DIR or ~/tensorflow_datasets."""
     path: str | None = None
-    """The .npz file, or the image folder (with train/ and test/, or with the classes directly)."""
+    """The .npz file, or the image folder (with train/, test/ and perhaps val/, or with the classes directly)."""
     side: int | None = None
     """Resize every image to this side in pixels (digits take a multiple of 8); None: leave them as they are, digits at 16. With `stream`: the side of the training crops, required."""
     num_train: int | None = None

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -63,10 +64,16 @@ def append(path: Path, line: str) -> None:
         raise RunError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left aside; no writer may be at work in the folder."""
+def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
+    """Remove what writers that were killed left aside.
+
+    Args:
+      folder: where they wrote.
+      older_than: seconds since the last change, after which no writer is at work any more; 0
+        where none can be.
+    """
     for path in folder.iterdir():
-        if _ASIDE.fullmatch(path.name):
+        if _ASIDE.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
             path.unlink(missing_ok=True)
 
 

@@ -37,6 +37,8 @@ def test_a_kill_leaves_the_old_content_and_the_next_start_clears_up(tmp_path):
     assert path.read_text() == "old"
     (tmp_path / ".mine.tmp").write_text("the user's")
     assert len(os.listdir(tmp_path)) == 3
+    files.remove_leftovers(tmp_path, older_than=60.0)
+    assert len(os.listdir(tmp_path)) == 3
     files.remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".mine.tmp", "results.json"]
 

@@ -104,7 +104,11 @@ def test_the_fingerprint_tells_another_draw_of_as_many_images(tfds_dir):
 
 def test_which_split_is_the_test(tmp_path):
     imagesets.write_folder(tmp_path / "f", test_name="val")
-    assert len(load(folder_config(tmp_path / "f")).test) == 9
+    warnings = []
+    dataset = loading.load(folder_config(tmp_path / "f"), seed=0, warn=warnings.append)
+    assert len(dataset.test) == 9
+    assert len(warnings) == 1
+    assert "has no test/; val/ is the test split" in warnings[0]
     # The test labels of imagenet2012 are secret (-1); of another set the test split is meant.
     counts = {"train": 20, "validation": 4, "test": 6}
     for name, expected in (("tiny_photos", 6), ("imagenet2012", 4)):

@@ -132,7 +132,9 @@ def test_every_id_of_cityscapes_becomes_its_evaluation_class(tmp_path):
 @pytest.mark.parametrize("below", ["", "VOC2012", "VOCdevkit/VOC2012"])
 def test_voc_labels_are_indices_of_a_palette(tmp_path, below):
     write_voc(tmp_path / below)
-    data = load(tmp_path, source="voc", size=(8, 10))
+    warnings = []
+    data = load(tmp_path, source="voc", size=(8, 10), warn=warnings.append)
+    assert warnings == ["`data`: 9 train images have no pixel of class boat (and 11 more)."]
     assert data.name == "voc2012"
     assert data.num_classes == 21
     assert [data.class_names[i] for i in (0, 15, 20)] == ["background", "person", "tvmonitor"]
@@ -152,20 +154,23 @@ def test_voc_labels_are_indices_of_a_palette(tmp_path, below):
 def test_a_missing_split_is_a_tenth_of_train(tmp_path, own):
     other = {"val": "test", "test": "val"}[own]
     write_folder(tmp_path, **{other: 0})
+    warnings = []
     names = {f"{n:03}" for n in range(20)}
     drawn = []
     for seed in (0, 0, 1):
-        data = load(tmp_path, seed=seed)
+        data = load(tmp_path, seed=seed, warn=warnings.append)
         assert data.test.names == tuple(f"{n:03}" for n in range(20, 20 + len(data.test)))
         assert (len(data.train), len(data.val)) == (18, 2)
         assert set(data.train.names) | set(data.val.names) == names
         drawn.append(data.val.names)
         streamed = loading.load(
-            config(tmp_path, stream=True, crop=(4, 4)), seed=seed, warn=pytest.fail
+            config(tmp_path, stream=True, crop=(4, 4)), seed=seed, warn=warnings.append
         )
         for split in ("train", "val", "test"):
             assert getattr(streamed, split).names == getattr(data, split).names
     assert drawn[0] == drawn[1] != drawn[2]
+    assert len(warnings) == (6 if own == "val" else 0)
+    assert all("has no test/; val/ is the test split" in line for line in warnings)
 
 
 def test_num_train_draws_by_the_seed_and_leaves_the_rest_alone(tmp_path):
@@ -232,6 +237,7 @@ GREY = np.zeros(SIZE, np.uint8)
 BROKEN = [
     (drop("dataset.json"), "has no dataset.json with `classes`"),
     (write("dataset.json", b'{"classes": ["a",\n'), "dataset.json is not readable JSON: "),
+    (write("dataset.json", b"[" * 10**5), "dataset.json is not readable JSON: "),
     (write("dataset.json", b'{"\xff": 1}'), "dataset.json is not readable JSON: "),
     (write("dataset.json", b"[1, 2]"), r"dataset.json must hold an object; got \[1, 2\]"),
     (write("dataset.json", b'{"name": "x"}'), "`classes` must be 2 to 255 .*got null"),
@@ -282,11 +288,11 @@ BROKEN = [
     ),
     (
         put("train/labels/000.png", np.zeros((*SIZE, 3), np.uint8)),
-        "train/labels/000.png is of Pillow's mode 'RGB'; labels are one number per pixel",
+        "train/labels/000.png is a PNG of Pillow's mode 'RGB'; labels are one number per pixel",
     ),
     (
         put("train/labels/000.png", GREY.astype(np.uint16)),
-        "train/labels/000.png is of Pillow's mode 'I;16'",
+        "train/labels/000.png is a PNG of Pillow's mode 'I;16'",
     ),
     (write("val/images/020.png", b"no image"), "020.png is a broken image: its format is unknown"),
     (write("val/labels/020.png", b""), "020.png is a broken label file: its format is unknown"),
@@ -335,7 +341,7 @@ def test_sizes_that_differ_need_data_size(tree, stream):
         ({"source": "voc", "size": SIZE}, "needs JPEGImages/, SegmentationClass/ and"),
         ({"source": "cityscapes"}, "there is no folder .*/leftImg8bit/train"),
         ({"mean": (0.5,)}, r"`data.mean` must be 3 numbers.*got \[0.5\]"),
-        ({"std": (0.5, 0.5, 0.0)}, r"`data.std` must be 3 numbers.*positive"),
+        ({"std": (0.5, 0.5, 0.0)}, r"`data.std` must be 3 numbers.*in \(0, 1\]"),
     ],
 )
 def test_options_that_do_not_fit(folder, options, message):
@@ -382,6 +388,15 @@ def test_cityscapes_without_labels_or_images(tmp_path):
             write("ImageSets/Segmentation/val.txt", b"2007_000010\n2007_000010\n"),
             "val.txt lists 2007_000010 a second time",
         ),
+        # A file of somewhere else.
+        (
+            write("ImageSets/Segmentation/val.txt", b"2007_000010\n../../secret\n"),
+            "val.txt lists ../../secret, which is no name of a file in JPEGImages",
+        ),
+        (
+            write("ImageSets/Segmentation/train.txt", b"/etc/passwd\n..\n"),
+            r"train.txt lists /etc/passwd \(and 1 more\), which is no name of a file",
+        ),
         (write("ImageSets/Segmentation/train.txt", b""), "JPEGImages holds no images"),
         (
             put("SegmentationClass/2007_000000.png", np.full((8, 10), 21, np.uint8)),
@@ -393,6 +408,82 @@ def test_what_is_wrong_in_voc(tmp_path, change, message):
     change(write_voc(tmp_path))
     with pytest.raises(InputError, match=message):
         load(tmp_path, source="voc", size=(8, 10))
+
+
+def read(root, *, stream=False, **options):
+    """A set and what was said about it."""
+    lines = []
+    (load_stream if stream else load)(root, warn=lines.append, **options)
+    return [line.replace(f"{root}/", "") for line in lines]
+
+
+def relabel(root, split, change):
+    for path in root.glob(f"{split}/labels/*.png"):
+        save(path, change(np.asarray(Image.open(path)).copy()))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_masks_are_no_classes(tree, stream):
+    relabel(tree, "*", lambda labels: np.where(labels > 0, 255, 0).astype(np.uint8))
+    lines = read(tree, stream=stream)
+    assert len(lines) == 3
+    number = 16 if stream else 20
+    assert lines[0] == (
+        f"`data`: {number} train images have pixels of class ash and ignored ones alone; labels "
+        "must be numbers of classes (0 to 2, or 255 (ignore)), not masks of 0 and 255."
+    )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_split_without_a_labelled_pixel_is_named(tree, stream):
+    relabel(tree, "val", lambda labels: np.full_like(labels, IGNORE))
+    lines = ["`data`: 4 val images have no labelled pixel: all are ignored."]
+    assert read(tree, stream=stream) == lines
+
+
+def test_classes_without_a_pixel_are_named(tree):
+    relabel(tree, "train", lambda labels: np.where(labels == 1, 0, labels))
+    assert read(tree) == ["`data`: 20 train images have no pixel of class birch."]
+    # What is drawn for training counts, not what is there.
+    relabel(tree, "train", lambda labels: np.where(labels == 255, 0, np.minimum(labels, 0)))
+    save(tree / "train" / "labels" / "000.png", np.arange(48).reshape(SIZE).astype("u1") % 3)
+    assert read(tree) == []
+    (line,) = read(tree, num_train=1)
+    assert line == "`data`: 1 train images have no pixel of class birch (and 1 more)."
+
+
+def test_files_that_are_left_out_are_named(tree):
+    (tree / "train" / "images" / "000.heic").write_bytes(b"?")
+    (tree / "train" / "images" / "more").mkdir()
+    (tree / "train" / "labels" / ".DS_Store").write_bytes(b"?")
+    assert read(tree) == [
+        "`data.path`: left out, since they are no images or labels: train/images/000.heic (and 1 "
+        "more)."
+    ]
+
+
+def test_palettes_that_differ_are_said_once(tree):
+    for n, first in ((3, 0), (4, 9), (7, 50)):
+        image = Image.fromarray(scene(n)[1])
+        image.putpalette([first] * 3 + [255 - i // 3 for i in range(3, 768)])
+        image.save(tree / "train" / "labels" / f"{n:03}.png")
+    lines = read(tree)
+    assert len(lines) == 1
+    assert "003.png and train/labels/004.png show label 0 in different colours" in lines[0]
+    np.testing.assert_array_equal(load(tree).train.labels[4], scene(4)[1])
+
+
+def test_labels_that_lost_something_are_refused(tree):
+    path = tree / "train" / "labels" / "000.png"
+    Image.fromarray(scene(0)[1]).save(path, "JPEG")
+    with pytest.raises(InputError, match="train/labels/000.png is a JPEG of Pillow's mode 'L'"):
+        load(tree)
+
+
+def test_sets_larger_than_memory_are_refused(tree, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", lambda _name: 64)
+    with pytest.raises(InputError, match="29 images of 8000x6000 would take"):
+        load(tree, size=(6000, 8000))
 
 
 @pytest.fixture
@@ -438,7 +529,7 @@ def new_date(root):
 def test_other_files_or_another_reading_are_decoded_anew(tree, decoded, change, options):
     load(tree)
     change(tree)
-    load(tree, **options)
+    load(tree, warn=print, **options)
     assert len(decoded) == 6
 
 

@@ -1,22 +1,30 @@
 """Keep decoded arrays on disk, with a checksum, so that a data set is decoded once."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpool_jax import files
+from gpool_jax.data.disk import Warn
+from gpool_jax.errors import RunError
+
 _CHECKSUM = "sha256"
+# Another one where the same files are decoded to other arrays than before.
+_VERSION = 2
+# An hour after the last change, nobody is still writing a file.
+_LEFT_SECONDS = 3600.0
 
 
 def cached(
     identity: str,
     decode: Callable[[], dict[str, np.ndarray]],
     cache_dir: str | None,
-    warn: Callable[[str], None],
+    warn: Warn,
 ) -> dict[str, np.ndarray]:
     """Return what `decode` returns, from disk if it was decoded before.
 
@@ -27,11 +35,19 @@ def cached(
       cache_dir: folder of the files; None for $GPOOL_CACHE_DIR or ~/.cache/gpool_jax.
       warn: receives one line if a cached file is damaged (it is then made again) or
         cannot be written (the run continues without it).
+
+    Files have the rights that the user's umask gives.
     """
-    folder = Path(cache_dir or os.environ.get("GPOOL_CACHE_DIR") or "~/.cache/gpool_jax")
-    folder = folder.expanduser()
-    path = folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
-    if path.is_file():
+    given = cache_dir or os.environ.get("GPOOL_CACHE_DIR") or "~/.cache/gpool_jax"
+    folder = Path(os.path.expanduser(given))
+    if str(folder).startswith("~"):
+        warn(f"decoded arrays are not cached: there is no home folder for {given}.")
+        return decode()
+    with contextlib.suppress(OSError):
+        files.remove_leftovers(folder, older_than=_LEFT_SECONDS)
+    name = hashlib.sha256(f"{_VERSION} {identity}".encode()).hexdigest()[:24]
+    path = folder / f"{name}.npz"
+    if os.path.isfile(path):
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {k: file[k] for k in file.files}
@@ -42,15 +58,13 @@ def cached(
             reason = type(error).__name__
         warn(f"cached file {path} is damaged ({reason}); decoding again.")
     arrays = decode()
+    content: dict[str, Any] = arrays | {_CHECKSUM: np.array(_digest(arrays))}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: a killed run leaves no half file behind.
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            content: dict[str, Any] = arrays | {_CHECKSUM: np.array(_digest(arrays))}
+        with files.writing(path) as file:
             np.savez(file, **content)
-        os.replace(file.name, path)
-    except OSError as error:
-        warn(f"decoded arrays are not cached: {error}.")
+    except (OSError, RunError) as error:
+        warn(f"decoded arrays are not cached: {str(error).rstrip('.')}.")
     return arrays
 
 

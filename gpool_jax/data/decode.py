@@ -1,54 +1,43 @@
-"""Picture files: looked up and decoded, with one line that says what is wrong with one."""
+"""Pictures: decoded as they look, to 8-bit RGB, or as the numbers of a label file.
 
-import contextlib
+As they look: turned as their EXIF orientation says, 16-bit grey scaled to 8 bits, transparent
+pixels on white, the first frame of an animation. What cannot be shown so is refused.
+"""
+
 import io
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import math
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from gpool_jax.errors import InputError, RunError
+from gpool_jax.data.disk import check_memory, in_threads
+from gpool_jax.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+# No others are opened, whatever a file is called: to read some, Pillow starts other programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 Box = tuple[float, float, float, float]
 
-
-def stat(path: str | Path) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds; an InputError if it cannot be read."""
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise InputError(f"`data`: {path} cannot be read: {error.strerror}.") from None
-    return found.st_size, found.st_mtime_ns
-
-
-def find(config: Any, what: Literal["file", "folder"], kind: str) -> Path:
-    """The `path` of a config; an InputError says that `kind` is needed, or that it is not there."""
-    if config.path is None:
-        raise InputError(f"`data.path` must name {kind} for data.source {config.source}; got none.")
-    path = Path(config.path).expanduser()
-    if not (path.is_file() if what == "file" else path.is_dir()):
-        raise InputError(f"`data.path`: there is no {what} {path}.")
-    return path
-
-
-def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Map over items in threads: Pillow decodes and resizes outside the interpreter's lock."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
-
-
-@contextlib.contextmanager
-def run_errors() -> Iterator[None]:
-    """Turn the `InputError` of a bad file into a `RunError`: the run is already going."""
-    try:
-        yield
-    except InputError as error:
-        raise RunError(str(error)) from None
+# What Pillow raises for files that are broken in one way or another.
+_BROKEN = (
+    *(OSError, ValueError, SyntaxError, LookupError, EOFError, TypeError),
+    *(struct.error, zlib.error),
+)
+_ORIENTATION = 0x0112  # a tag of EXIF; from 5 on, height and width change places
+# Factors by which Pillow spreads the numbers of grey PNGs of fewer than 8 bits over 0 to 255.
+_SPREAD = {"L;2": 85, "L;4": 17}
+# Filters of warnings belong to the process, not to the thread.
+_opening = threading.Lock()
 
 
 def open_picture(
@@ -63,17 +52,27 @@ def open_picture(
       what: what the picture is, for an error.
 
     Raises:
-      InputError: naming the picture, if it is broken.
+      InputError: naming the picture, if it is broken or has more pixels than Pillow allows
+        (`PIL.Image.MAX_IMAGE_PIXELS`, 89 million).
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            stream = io.BytesIO(source) if isinstance(source, bytes) else source
+            file = Image.open(stream, formats=_FORMATS)
+        with file:
             return use(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        most = Image.MAX_IMAGE_PIXELS or 0
+        raise InputError(f"`data`: {name} has more than {most:,} pixels.") from None
+    except _BROKEN as error:
         # Pillow's own message for an unknown format names a memory address.
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "its format is unknown" if unknown else error
+        reason = "its format is unknown" if unknown else " ".join(str(error).split())
         raise InputError(f"`data`: {name} is a broken {what}: {reason}.") from None
 
 
@@ -81,27 +80,147 @@ def decode_image(
     source: bytes | str | Path,
     name: str,
     side: int | None = None,
-    choose: Callable[[Any], Box] | None = None,
+    choose: Callable[[int, int], Box] | None = None,
+    *,
+    draft: bool = False,
+    channels: int = 3,
 ) -> np.ndarray:
-    """Decode an image, or a part of it, to uint8 [H, W, 3].
+    """Decode an image, or a part of it, to uint8 [H, W, channels].
 
     Args:
       source: the file's bytes, or its path.
       name: how to call it in an error.
       side: resize to this side (bilinear, antialiased).
-      choose: Pillow image to (left, top, right, bottom), the part that is resized, in
+      choose: `(width, height) -> (left, top, right, bottom)`, the part that is resized, in
         pixels; None for the whole image.
+      draft: decode a JPEG at a fraction of its size where the part stays at least `side` wide.
+      channels: 3 for RGB, 1 for grey.
 
     Raises:
-      InputError: naming the image, if it is broken.
+      InputError: naming the image, if it is broken or cannot be shown in 8 bits.
     """
     from PIL import Image
 
     def use(file: Any) -> np.ndarray:
-        box = None if choose is None else choose(file)
-        image = file.convert("RGB")
+        box = None
+        if choose is not None:
+            width, height = upright_size(file)
+            box = choose(width, height)
+            if draft and side is not None:
+                box = _draft(file, box, side)
+        image = to_rgb(file, name)
+        if channels == 1:
+            image = image.convert("L")
         if side is not None:
             image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-        return np.asarray(image)
+        return np.asarray(image).reshape(image.height, image.width, channels)
 
     return open_picture(source, name, use)
+
+
+def decode_all(decode: Callable[[int], np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Decode images to one array, uint8 [N, H, W, C].
+
+    Args:
+      decode: decodes the image of a number.
+      names: how to call each image in an error.
+
+    Raises:
+      InputError: if the images differ in size, or are too many for this machine's memory.
+    """
+    first = decode(0)
+    check_memory(len(names) * first.nbytes, f"{len(names):,} images like {names[0]}")
+    images = np.empty((len(names), *first.shape), np.uint8)
+    images[0] = first
+
+    def fill(row: int) -> None:
+        image = decode(row)
+        if image.shape != first.shape:
+            raise InputError(
+                f"`data`: {names[row]} is {image.shape[1]}x{image.shape[0]} pixels, {names[0]} is "
+                f"{first.shape[1]}x{first.shape[0]}; all must have one size (`data.side` resizes "
+                "folders and encoded npz)."
+            )
+        images[row] = image
+
+    in_threads(fill, range(1, len(names)))
+    return images
+
+
+def upright_size(file: Any) -> tuple[int, int]:
+    """Width and height of an opened picture once it is turned upright, from its header alone."""
+    from PIL import Image
+
+    # The method of every picture: that of a PNG would decode it.
+    turned = Image.Image.getexif(file).get(_ORIENTATION, 1) >= 5
+    # Pillow turns a TIFF by itself, and says so.
+    return file.size[::-1] if turned and file.format != "TIFF" else file.size
+
+
+def to_rgb(file: Any, name: str) -> Any:
+    """An opened picture as it looks, in Pillow's mode RGB; `name` is for an error."""
+    from PIL import Image, ImageOps
+
+    ImageOps.exif_transpose(file, in_place=True)
+    image = file
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise InputError(
+                f"`data`: {name} is of Pillow's mode {image.mode!r}, with values from "
+                f"{values.min():g} to {values.max():g}; grey of more than 8 bits must be whole "
+                "numbers in 0 to 65535."
+            )
+        return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    try:
+        return image.convert("RGB")
+    except (ValueError, ImportError):
+        raise InputError(
+            f"`data`: {name} is of Pillow's mode {image.mode!r}, which cannot be read as RGB."
+        ) from None
+
+
+def check_labels(file: Any, name: str) -> None:
+    """Raise unless an opened picture is a PNG that stores one number of 8 bits per pixel or fewer.
+
+    Its header tells.
+    """
+    if file.format != "PNG" or file.mode not in ("1", "L", "P"):
+        raise InputError(
+            f"`data`: {name} is a {file.format} of Pillow's mode {file.mode!r}; labels are one "
+            "number per pixel, in a grey (L) or palette (P) PNG of at most 8 bits."
+        )
+
+
+def read_labels(file: Any) -> Any:
+    """The numbers that a PNG of labels stores for its pixels, upright, in Pillow's mode L.
+
+    Pillow spreads grey of 2 or 4 bits, and shows 1 bit, over 0 to 255; here, 1 is 1. The numbers
+    of a palette are its places, not its colours.
+    """
+    from PIL import Image, ImageOps
+
+    spread = _SPREAD.get(file.tile[0].args, 1) if file.tile else 1
+    numbers = np.asarray(ImageOps.exif_transpose(file)).astype(np.uint8)
+    return Image.fromarray(numbers // spread)
+
+
+def _draft(file: Any, box: Box, side: int) -> Box:
+    """Let a JPEG be decoded smaller, so that the part `box` of it stays `side` wide.
+
+    Returns:
+      The part in pixels of the smaller image.
+    """
+    (width, height), (left, top, right, bottom) = upright_size(file), box
+    wanted = math.ceil(width * side / (right - left)), math.ceil(height * side / (bottom - top))
+    turned = (width, height) != file.size
+    file.draft(None, wanted[::-1] if turned else wanted)
+    new_width, new_height = upright_size(file)
+    x, y = new_width / width, new_height / height
+    return left * x, top * y, right * x, bottom * y

@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
+from gpool_jax.data.disk import Warn
 from gpool_jax.data.resident import ResidentFeed
 from gpool_jax.errors import InputError
 
@@ -170,6 +171,7 @@ class Splits:
       test: split that is reported.
       mean: mean of each colour channel in units of 0..1, to normalise with.
       std: standard deviation, likewise.
+      notes: what a reader of results on this set must know.
     """
 
     name: str
@@ -178,12 +180,31 @@ class Splits:
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """Tells this set, as it is split, from any other."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         return {name: f"{len(split)} images, {split.checksum}" for name, split in splits.items()}
+
+
+@dataclasses.dataclass
+class Notes:
+    """Warnings that are to stand beside results too.
+
+    Attributes:
+      warn: receives each.
+      lines: those that were given.
+    """
+
+    warn: Warn
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+    def __call__(self, message: str) -> None:
+        """Warn, and remember it."""
+        self.warn(message)
+        self.lines.append(message)
 
 
 def aligned(values: np.ndarray) -> np.ndarray:

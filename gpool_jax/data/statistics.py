@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gpool_jax.config import checks
 from gpool_jax.errors import InputError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -14,20 +15,34 @@ CIFAR_STATISTICS: Statistics = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.201
 IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def check(name: str, values: Any, channels: int, origin: str = "") -> None:
+    """Raise unless `mean` or `std` is a number in units of 0..1 for each colour channel.
+
+    Args:
+      name: which of them it is.
+      values: what is given.
+      channels: number of colour channels.
+      origin: begins the error, with a blank at its end: where the values are from.
+    """
+    fits, allowed = checks.RULES[f"data.{name}"]
+    numbers = np.asarray(values)
+    plain = numbers.shape == (channels,) and numbers.dtype.kind in "iuf"
+    if not plain or not all(fits(value) for value in numbers.tolist()):
+        raise InputError(
+            f"{origin}`data.{name}` must be {channels} numbers, one per colour channel, {allowed}; "
+            f"got {numbers.tolist()}."
+        )
+
+
 def resolve(mean: Any, std: Any, channels: int, otherwise: Callable[[], Statistics]) -> Statistics:
     """Use the mean and std that are given, and those of `otherwise` for what is None.
 
     Raises:
-      InputError: if a given one lacks a number for each of the colour channels.
+      InputError: see `check`.
     """
     for name, values in (("mean", mean), ("std", std)):
-        if values is None:
-            continue
-        if np.shape(values) != (channels,) or (name == "std" and np.min(values) <= 0):
-            raise InputError(
-                f"`data.{name}` must be {channels} numbers, one per colour channel"
-                f"{', positive' if name == 'std' else ''}; got {np.asarray(values).tolist()}."
-            )
+        if values is not None:
+            check(name, values, channels)
     known = otherwise() if mean is None or std is None else (mean, std)
     mean, std = known[0] if mean is None else mean, known[1] if std is None else std
     return tuple(float(value) for value in mean), tuple(float(value) for value in std)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpool_jax.data import resident
-from gpool_jax.data.decode import run_errors
+from gpool_jax.data.disk import run_errors
 from gpool_jax.data.workers import WorkerBatches
 from gpool_jax.errors import InputError
 

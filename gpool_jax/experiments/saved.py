@@ -102,6 +102,7 @@ def load(
         *damaged,
         *strange,
     ]
+    notes += setup.dataset.notes
     last_step = checkpoints.steps[-1]
     if last_step < config.steps:
         notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")

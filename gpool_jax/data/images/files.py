@@ -7,13 +7,14 @@ can be sent to another process: what is open stays behind and is opened anew the
 import bisect
 import dataclasses
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data.decode import stat
+from gpool_jax.data.disk import Warn, stat
 from gpool_jax.data.images import locate
 from gpool_jax.errors import InputError, RunError
 
@@ -29,7 +30,7 @@ class ShardFiles:
       folder: the prepared version, with dataset_info.json and the shards.
       split: e.g. train.
       shards: (path, number of records) of each shard.
-      num_classes: number of classes of the label feature.
+      num_classes: number of classes of the label feature; 0 if it does not say.
     """
 
     folder: str
@@ -114,8 +115,7 @@ class ShardFiles:
             if self._decode is None:
                 import tensorflow_datasets as tfds
 
-                core = tfds.core.load.read_only_builder
-                features = core.builder_from_directory(self.folder).info.features
+                features = locate.read_builder(self.folder).info.features
                 skip = {"image": tfds.decode.SkipDecoding()}
                 self._decode = lambda raw: features.deserialize_example_np(raw, decoders=skip)
         return self._decode(content)
@@ -135,14 +135,13 @@ def open_shards(builder: Any, split: str) -> ShardFiles:
       InputError: if there is no such split, or a shard fails `check_shards`.
     """
     locate.check_split(builder, split)
-    shards = [(f.filename, f.take) for f in builder.info.splits[split].file_instructions]
-    num_classes = getattr(builder.info.features["label"], "num_classes", None)
-    if not num_classes:
-        raise InputError(
-            f"`data.name`: the `label` of {builder.name!r} does not count its classes."
-        )
     folder = str(builder.info.data_dir)
-    files = ShardFiles(folder, split, [(str(p), int(n)) for p, n in shards], int(num_classes))
+    shards = [(str(f.filename), int(f.take)) for f in builder.info.splits[split].file_instructions]
+    outside = [path for path, _ in shards if Path(os.path.normpath(path)).parent != Path(folder)]
+    if outside:
+        raise InputError(f"`data`: {folder}/dataset_info.json names a file outside: {outside[0]}.")
+    num_classes = getattr(builder.info.features["label"], "num_classes", None)
+    files = ShardFiles(folder, split, shards, int(num_classes or 0))
     _allow_open_files(len(shards))
     files.check_shards()
     return files
@@ -198,23 +197,29 @@ class FolderFiles:
 RecordFiles = ShardFiles | FolderFiles
 
 
-def open_set(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
-    """Open training and test images, undecoded; an InputError says what is missing or wrong."""
+def open_set(config: DataConfig, warn: Warn) -> dict[str, RecordFiles]:
+    """Open `train`, `test` and, if a folder has it, `val`, undecoded.
+
+    `warn` receives one line about each kind of file that is left out.
+
+    Raises:
+      InputError: saying what is missing or wrong.
+    """
     if config.source not in ("tfds", "folder"):
         raise InputError(
             f"`data.stream` reads data.source tfds and folder; got data.source {config.source!r}."
         )
-    train, test = _open_tfds(config) if config.source == "tfds" else _open_folder(config)
-    for files, split in ((train, "training"), (test, "test")):
+    splits = _open_tfds(config) if config.source == "tfds" else _open_folder(config, warn)
+    for split, files in splits.items():
         if len(files) == 0:
             raise InputError(f"`data`: there are no {split} images.")
-    return train, test
+    return splits
 
 
-def _open_tfds(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
+def _open_tfds(config: DataConfig) -> dict[str, RecordFiles]:
     builder = locate.tfds_builder(config.name, config.dir)
     splits = ("test", "validation")
-    if config.name.split(":")[0].split("/")[0] in _TEST_IS_VALIDATION:
+    if locate.base_name(config.name) in _TEST_IS_VALIDATION:
         splits = ("validation", "test")
     present = [split for split in splits if split in builder.info.splits]
     if "train" not in builder.info.splits or not present:
@@ -222,22 +227,23 @@ def _open_tfds(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
             f"`data.name`: {config.name!r} must have the splits train and test or validation; it "
             f"has {', '.join(builder.info.splits) or 'none'}."
         )
-    return open_shards(builder, "train"), open_shards(builder, present[0])
+    train = open_shards(builder, "train")
+    if not train.num_classes:
+        raise InputError(f"`data.name`: the `label` of {config.name!r} does not count its classes.")
+    return {"train": train, "test": open_shards(builder, present[0])}
 
 
-def _open_folder(config: DataConfig) -> tuple[RecordFiles, RecordFiles]:
-    root = locate.folder_root(config)
-    tests = [name for name in ("test", "val") if (root / name).is_dir()]
-    if not (root / "train").is_dir() or not tests:
-        raise InputError(f"`data.path`: with data.stream, {root} needs train/ and test/ (or val/).")
-    classes = locate.folder_classes(root / "train")
-    strange = sorted(set(locate.folder_classes(root / tests[0])) - set(classes))
-    if strange:
-        raise InputError(f"`data.path`: {root / tests[0] / strange[0]} is no class of train/.")
+def _open_folder(config: DataConfig, warn: Warn) -> dict[str, RecordFiles]:
+    splits = locate.folder_splits(config, warn)
+    if not splits:
+        raise InputError(
+            f"`data.path`: with data.stream, {config.path} needs train/ and test/ (or val/)."
+        )
+    classes = locate.folder_classes(splits)
 
     def files(base: Path) -> FolderFiles:
-        found = locate.class_images(base, classes)
-        entries = [(f"{classes[label]}/{p.name}", stat(p)[0], label) for p, label in found]
+        found = locate.class_images(base, classes, warn)
+        entries = [(p.relative_to(base).as_posix(), stat(p)[0], label) for p, label in found]
         return FolderFiles(str(base), entries, len(classes))
 
-    return files(root / "train"), files(root / tests[0])
+    return {split: files(base) for split, base in splits.items()}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gpool_jax.config import DataConfig
-from gpool_jax.data.decode import Box, decode_image, in_threads, run_errors
+from gpool_jax.data.decode import Box, decode_image
+from gpool_jax.data.disk import in_threads, run_errors
 from gpool_jax.data.images.files import RecordFiles
 from gpool_jax.data.split import Split
 from gpool_jax.data.stream import StreamFeed
@@ -74,16 +75,12 @@ class Records(Split):
         """
         encoded, label, name = self._read(int(place))
 
-        def choose(file: Any) -> Box:
-            width, height = file.size
+        def choose(width: int, height: int) -> Box:
             left, top, w, h = random_box(generator, width, height, min_scale)
-            # JPEGs decode faster at a half, a quarter or an eighth of their size, which is
-            # done where the crop stays at least `side` wide.
-            file.draft(None, (math.ceil(width * self.side / w), math.ceil(height * self.side / h)))
-            x, y = file.size[0] / width, file.size[1] / height
-            return left * x, top * y, (left + w) * x, (top + h) * y
+            return left, top, left + w, top + h
 
-        image = decode_image(encoded, name, self.side, choose)
+        # JPEGs decode faster at a half, a quarter or an eighth of their size.
+        image = decode_image(encoded, name, self.side, choose, draft=True)
         return {"images": image, "labels": np.int32(label)}
 
     def feed(self, config: DataConfig, **options: int) -> StreamFeed:
@@ -109,9 +106,8 @@ class Records(Split):
     def _centre(self, place: int) -> tuple[np.ndarray, int]:
         encoded, label, name = self._read(place)
 
-        def choose(file: Any) -> Box:
+        def choose(width: int, height: int) -> Box:
             # The part of the image that is `side` wide once its shorter side is `resize`.
-            width, height = file.size
             part = min(width, height) * self.side / self.resize
             left, top = (width - part) / 2, (height - part) / 2
             return left, top, left + part, top + part

@@ -7,13 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpool_jax.data.decode import Box, in_threads, open_picture
+from gpool_jax.data.decode import (
+    Box,
+    check_labels,
+    open_picture,
+    read_labels,
+    to_rgb,
+    upright_size,
+)
+from gpool_jax.data.disk import Warn, in_threads
 from gpool_jax.errors import InputError
 
 # Label of pixels that neither teach nor count.
 IGNORE = 255
-# 8-bit grey, and palette: the number stored for a pixel is its label, not its colour.
-_LABEL_MODES = ("L", "P")
 
 
 class Pair(NamedTuple):
@@ -76,7 +82,13 @@ def decode(
     """
     from PIL import Image
 
-    image, label = _open(pair, pixels=True)
+    def labels_of(file: Any) -> Any:
+        check_labels(file, pair.label)
+        return read_labels(file)
+
+    image = open_picture(pair.image, pair.image, lambda file: to_rgb(file, pair.image))
+    label = open_picture(pair.label, pair.label, labels_of, "label file")
+    _check_sizes(pair, image.size, label.size)
     code.check(label, pair.label)
     if size is not None:
         width, height = image.size
@@ -86,49 +98,87 @@ def decode(
     return np.asarray(image), code.table[np.asarray(label)]
 
 
-def common_size(pairs: Sequence[Pair], size: tuple[int, int] | None) -> tuple[int, int]:
+class Header(NamedTuple):
+    """What the headers of a pair tell: width and height, and the labels' palette, if any."""
+
+    size: tuple[int, int]
+    palette: bytes
+
+
+def read_header(pair: Pair) -> Header:
+    """Read the headers of a pair, not their pixels.
+
+    Raises:
+      InputError: naming the file that is no image, no label file, or the labels of another
+        size than their image.
+    """
+
+    def header_of(file: Any) -> Header:
+        check_labels(file, pair.label)
+        return Header(upright_size(file), file.palette.palette if file.palette else b"")
+
+    size = open_picture(pair.image, pair.image, upright_size)
+    header = open_picture(pair.label, pair.label, header_of, "label file")
+    _check_sizes(pair, size, header.size)
+    return header
+
+
+def check_headers(
+    pairs: Sequence[Pair],
+    size: tuple[int, int] | None,
+    num_classes: int,
+    warn: Warn,
+) -> tuple[int, int]:
     """Height and width of decoded images, known from the headers of all files alone.
 
     Args:
       pairs: the pairs of all splits.
       size: size that all are resized to, if any.
+      num_classes: numbers below it are classes.
+      warn: receives one line if two label files give a class different colours.
 
     Raises:
-      InputError: naming the file that is no image, the labels of another size
-        than their image, or, without `size`, the first image that differs.
+      InputError: see `read_header`; or, without `size`, naming the first image that differs.
     """
-    sizes = in_threads(lambda pair: _open(pair)[0].size, pairs)
+    headers = in_threads(read_header, pairs)
+    _compare_palettes(pairs, [header.palette for header in headers], num_classes, warn)
     if size is not None:
         return size
-    for pair, own in zip(pairs, sizes, strict=True):
-        if own != sizes[0]:
+    for pair, header in zip(pairs, headers, strict=True):
+        if header.size != headers[0].size:
             raise InputError(
-                f"`data`: {pair.image} is {_by(own)} pixels, {pairs[0].image} is "
-                f"{_by(sizes[0])}; all must have one size (`data.size` resizes them)."
+                f"`data`: {pair.image} is {_by(header.size)} pixels, {pairs[0].image} is "
+                f"{_by(headers[0].size)}; all must have one size (`data.size` resizes them)."
             )
-    return sizes[0][::-1]
+    return headers[0].size[::-1]
 
 
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _open(pair: Pair, *, pixels: bool = False) -> tuple[Any, Any]:
-    """Image and labels as Pillow images, without their pixels only their headers."""
-    image = open_picture(
-        pair.image, pair.image, lambda file: file.convert("RGB") if pixels else file
-    )
-    label = open_picture(
-        pair.label, pair.label, lambda file: file.copy() if pixels else file, "label file"
-    )
-    if label.mode not in _LABEL_MODES:
+def _check_sizes(pair: Pair, image: tuple[int, int], label: tuple[int, int]) -> None:
+    if image != label:
         raise InputError(
-            f"`data`: {pair.label} is of Pillow's mode {label.mode!r}; labels are one number per "
-            "pixel, in an 8-bit grey (L) or palette (P) PNG."
+            f"`data`: {pair.label} is {_by(label)} pixels, its image {pair.image} is "
+            f"{_by(image)}; both must have one size."
         )
-    if image.size != label.size:
-        raise InputError(
-            f"`data`: {pair.label} is {_by(label.size)} pixels, its image {pair.image} is "
-            f"{_by(image.size)}; both must have one size."
-        )
-    return image, label
+
+
+def _compare_palettes(
+    pairs: Sequence[Pair],
+    palettes: Sequence[bytes],
+    num_classes: int,
+    warn: Warn,
+) -> None:
+    """Warn once if a class has one colour in one file and another in another."""
+    colours: dict[int, tuple[bytes, str]] = {}
+    for pair, palette in zip(pairs, palettes, strict=True):
+        for number in range(min(num_classes, len(palette) // 3)):
+            colour = palette[3 * number : 3 * number + 3]
+            known, first = colours.setdefault(number, (colour, pair.label))
+            if known != colour:
+                return warn(
+                    f"`data`: {first} and {pair.label} show label {number} in different colours; "
+                    "the numbers that files store are the classes, whatever their colours."
+                )

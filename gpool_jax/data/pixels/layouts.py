@@ -6,12 +6,12 @@ Pairing needs names alone; no image is opened.
 import collections
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.decode import IMAGE_SUFFIXES, find
+from gpool_jax.data.decode import IMAGE_SUFFIXES
+from gpool_jax.data.disk import Warn, find, is_plain, several
 from gpool_jax.data.pixels.files import IGNORE, LabelCode, Pair
 from gpool_jax.errors import InputError
 
@@ -44,16 +44,19 @@ class Layout:
     splits: dict[str, tuple[Pair, ...]]
 
 
-def open_layout(config: PixelDataConfig) -> Layout:
-    """Pair every image of a config with its labels; an InputError says what is left over."""
+def open_layout(config: PixelDataConfig, warn: Warn) -> Layout:
+    """Pair every image of a config with its labels; an InputError says what is left over.
+
+    `warn` receives one line about files that are left out, or a val/ that stands in for test/.
+    """
     if config.source not in _LAYOUTS:
         raise InputError(
             f"`data.source` must be one of {', '.join(_LAYOUTS)}; got {config.source!r}."
         )
-    return _LAYOUTS[config.source](find(config, "folder", "a folder"))
+    return _LAYOUTS[config.source](find(config, "folder", "a folder"), warn)
 
 
-def _open_folder(root: Path) -> Layout:
+def _open_folder(root: Path, warn: Warn) -> Layout:
     """`{train,val,test}/{images/*,labels/*.png}` and `dataset.json`."""
     name, classes, ignore = _read_description(root)
     present = [split for split in ("train", "val", "test") if (root / split).is_dir()]
@@ -67,7 +70,15 @@ def _open_folder(root: Path) -> Layout:
         images, labels = root / split / "images", root / split / "labels"
         found = _by_name(images, "*", IMAGE_SUFFIXES), _by_name(labels, "*", (".png",))
         splits[split] = _pair(images, found[0], labels, found[1])
+        read = {*found[0].values(), *found[1].values()}
+        others = [p for p in sorted((root / split).glob("*/*")) if p not in read]
+        if others := [p for p in others if not p.name.startswith(".")]:
+            warn(f"`data.path`: left out, since they are no images or labels: {several(others)}.")
     if "test" not in splits:
+        warn(
+            f"`data.path`: {root} has no test/; val/ is the test split, and a tenth of train/ "
+            "validates."
+        )
         splits["test"] = splits.pop("val")
     return Layout(name, classes, _consecutive(len(classes), ignore, "ignore"), splits)
 
@@ -87,7 +98,7 @@ def _read_description(root: Path) -> tuple[str, tuple[str, ...], int]:
         raise InputError(
             f"`data.path`: {root} has no dataset.json with `classes` (a list of names)."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"`data.path`: {path} is not readable JSON: {reason}.") from None
     if not isinstance(content, dict):
@@ -116,7 +127,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _open_cityscapes(root: Path) -> Layout:
+def _open_cityscapes(root: Path, _warn: Warn) -> Layout:
     """`leftImg8bit/SPLIT/CITY/X_leftImg8bit.png`, `gtFine/SPLIT/CITY/X_gtFine_labelIds.png`.
 
     The labels of the official test split are secret: its val is the test split.
@@ -136,7 +147,7 @@ def _open_cityscapes(root: Path) -> Layout:
     return Layout("cityscapes", tuple(_CITYSCAPES.split(", ")), code, splits)
 
 
-def _open_voc(root: Path) -> Layout:
+def _open_voc(root: Path, _warn: Warn) -> Layout:
     """`JPEGImages/X.jpg`, `SegmentationClass/X.png`, `ImageSets/Segmentation/SPLIT.txt`.
 
     The labels of the official test split are secret: val is the test split.
@@ -157,9 +168,15 @@ def _open_voc(root: Path) -> Layout:
             names = path.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             raise InputError(f"`data.path`: {path} is missing or cannot be read.") from None
+        outside = [name for name in names if not is_plain(name)]
+        if outside:
+            raise InputError(
+                f"`data.path`: {path} lists {several(outside)}, which is no name of a file in "
+                "JPEGImages."
+            )
         again = [name for name, n in collections.Counter(names).items() if n > 1 or name in listed]
         if again:
-            raise InputError(f"`data.path`: {path} lists {_several(again)} a second time.")
+            raise InputError(f"`data.path`: {path} lists {several(again)} a second time.")
         listed |= set(names)
         images, labels = base / "JPEGImages", base / "SegmentationClass"
         present = [
@@ -169,7 +186,7 @@ def _open_voc(root: Path) -> Layout:
         missing = [n for n in names if not any(n in found for found in present)]
         if missing:
             raise InputError(
-                f"`data.path`: {path} lists {_several(missing)}, which is not in {images}."
+                f"`data.path`: {path} lists {several(missing)}, which is not in {images}."
             )
         splits[split] = _pair(images, present[0], labels, present[1])
     classes = tuple(_VOC.split(", "))
@@ -208,14 +225,7 @@ def _pair(
         alone = [str(path) for name, path in own.items() if name not in other]
         if alone:
             where = label_folder if files == "label file" else image_folder
-            raise InputError(
-                f"`data.path`: the {what} {_several(alone)} has no {files} in {where}."
-            )
+            raise InputError(f"`data.path`: the {what} {several(alone)} has no {files} in {where}.")
     if not images:
         raise InputError(f"`data.path`: {image_folder} holds no images.")
     return tuple(Pair(name, str(path), str(labels[name])) for name, path in images.items())
-
-
-def _several(names: Sequence[str]) -> str:
-    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    return f"{names[0]}{more}"

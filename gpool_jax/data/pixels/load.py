@@ -1,22 +1,23 @@
 """Load a set of images with a label for every pixel: checked, read or opened, and split."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from gpool_jax.config import PixelDataConfig
 from gpool_jax.data import statistics
 from gpool_jax.data.cache import cached
-from gpool_jax.data.decode import in_threads, stat
-from gpool_jax.data.pixels.files import common_size, decode
+from gpool_jax.data.disk import Warn, check_memory, in_threads, several, stat
+from gpool_jax.data.pixels.files import IGNORE, check_headers, decode
 from gpool_jax.data.pixels.layouts import Layout, open_layout
 from gpool_jax.data.pixels.records import PixelRecords, decode_all
-from gpool_jax.data.split import ArraySplit, Split, Splits, split_off_validation
+from gpool_jax.data.split import ArraySplit, Notes, Split, Splits, split_off_validation
 from gpool_jax.errors import InputError
 
 # Label files of each split of a stream whose numbers are looked at before training.
 _LABELS_CHECKED = 16
+_SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +36,7 @@ class PixelDataset(Splits):
         return len(self.class_names)
 
 
-def load(
-    config: PixelDataConfig, *, seed: int, warn: Callable[[str], None] = print
-) -> PixelDataset:
+def load(config: PixelDataConfig, *, seed: int, warn: Warn = print) -> PixelDataset:
     """Read a set, or open it if it is streamed.
 
     Its validation split is the source's own, or a tenth of the training set.
@@ -45,20 +44,25 @@ def load(
     Args:
       config: which set.
       seed: seed of the validation split, where the source has none, and of `num_train`.
-      warn: receives one line about a damaged cache.
+      warn: receives one line about a damaged cache, files that are left out, palettes that
+        differ, or classes and splits without a labelled pixel.
 
     Raises:
       InputError: one line that says what is missing or wrong.
     """
     _check(config)
-    layout = open_layout(config)
-    splits = _open(config, layout) if config.stream else _read(config, layout, warn)
+    note = Notes(warn)
+    layout = open_layout(config, note)
+    if config.stream:
+        splits = _open(config, layout, note)
+    else:
+        splits = _read(config, layout, warn, note)
     if "val" not in splits:
         splits["train"], splits["val"] = split_off_validation(splits["train"], seed=seed)
     mean, std = statistics.resolve(
         config.mean, config.std, 3, lambda: statistics.IMAGENET_STATISTICS
     )
-    return PixelDataset(
+    dataset = PixelDataset(
         name=layout.name,
         train=splits["train"].draw(config.num_train, seed=seed),
         val=splits["val"],
@@ -67,6 +71,9 @@ def load(
         mean=mean,
         std=std,
     )
+    if not config.stream:
+        _check_labels(layout, {s: getattr(dataset, s).labels for s in _SPLITS}, note)
+    return dataclasses.replace(dataset, notes=tuple(note.lines))
 
 
 def _check(config: PixelDataConfig) -> None:
@@ -85,12 +92,14 @@ def _check(config: PixelDataConfig) -> None:
         raise InputError("`data.crop` must be given with data.stream; got None.")
 
 
-def _read(config: PixelDataConfig, layout: Layout, warn: Callable[[str], None]) -> dict[str, Split]:
+def _read(config: PixelDataConfig, layout: Layout, warn: Warn, note: Warn) -> dict[str, Split]:
     """Decode a whole set, or read what was decoded before."""
 
     def decode_splits() -> dict[str, np.ndarray]:
         pairs = [pair for split in layout.splits.values() for pair in split]
-        size = common_size(pairs, config.size)
+        size = check_headers(pairs, config.size, len(layout.class_names), note)
+        height, width = size
+        check_memory(len(pairs) * height * width * 4, f"{len(pairs):,} images of {width}x{height}")
         return {
             f"{name}_{split}": array
             for split, own in layout.splits.items()
@@ -114,14 +123,45 @@ def _read(config: PixelDataConfig, layout: Layout, warn: Callable[[str], None]) 
     }
 
 
-def _open(config: PixelDataConfig, layout: Layout) -> dict[str, Split]:
+def _open(config: PixelDataConfig, layout: Layout, note: Warn) -> dict[str, Split]:
     """Check all headers and some labels; the rest is checked as it is decoded."""
     pairs = [pair for split in layout.splits.values() for pair in split]
-    size = common_size(pairs, config.size)
-    sample = [
-        own[place]
-        for own in layout.splits.values()
-        for place in np.unique(np.linspace(0, len(own) - 1, _LABELS_CHECKED, dtype=int))
-    ]
-    in_threads(lambda pair: decode(pair, layout.code), sample)
+    size = check_headers(pairs, config.size, len(layout.class_names), note)
+    sample = {}
+    for split, own in layout.splits.items():
+        places = np.unique(np.linspace(0, len(own) - 1, _LABELS_CHECKED, dtype=int))
+        pairs = [own[place] for place in places]
+        decoded = in_threads(lambda pair: decode(pair, layout.code), pairs)
+        sample[split] = [labels for _, labels in decoded]
+    _check_labels(layout, sample, note, sampled=True)
     return {name: PixelRecords(own, layout.code, size) for name, own in layout.splits.items()}
+
+
+def _check_labels(
+    layout: Layout,
+    labels: Mapping[str, Sequence[np.ndarray]],
+    warn: Warn,
+    *,
+    sampled: bool = False,
+) -> None:
+    """Warn of splits without a labelled pixel, masks, and classes without a training pixel.
+
+    A sample may lack a class by chance.
+    """
+    for split, own in labels.items():
+        pixels = np.zeros(IGNORE + 1, np.int64)
+        for image in own:  # a count of all at once takes eight times their memory
+            pixels += np.bincount(image.reshape(-1), minlength=IGNORE + 1)
+        classes = np.flatnonzero(pixels[:IGNORE]).tolist()
+        where = f"`data`: {len(own)} {split} images"
+        if not classes:
+            warn(f"{where} have no labelled pixel: all are ignored.")
+        elif classes == [0] and pixels[IGNORE]:
+            warn(
+                f"{where} have pixels of class {layout.class_names[0]} and ignored ones alone; "
+                f"labels must be numbers of classes ({layout.code.allowed}), not masks of 0 and "
+                "255."
+            )
+        elif split == "train" and not sampled and len(classes) < len(layout.class_names):
+            absent = [n for i, n in enumerate(layout.class_names) if i not in classes]
+            warn(f"{where} have no pixel of class {several(absent)}.")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpool_jax.config import PixelDataConfig
-from gpool_jax.data.decode import Box, in_threads, run_errors, stat
+from gpool_jax.data.decode import Box
+from gpool_jax.data.disk import in_threads, run_errors, stat
 from gpool_jax.data.pixels.files import IGNORE, LabelCode, Pair, decode
 from gpool_jax.data.split import Split
 from gpool_jax.data.statistics import IMAGENET_STATISTICS

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 import zipfile
 from collections.abc import Callable
@@ -139,10 +140,12 @@ def prepare_all(config: Any, *, warn: Warn = print) -> dict[str, Setup]:
     members = {"": config} if comparison is None else comparison.members(config)
     setups: dict[str, Setup] = {}
     datasets: dict[Any, Any] = {}
+    # Members read the same files.
+    warn_once = functools.cache(warn)
     for name, member in members.items():
         key = member.data, member.seed
         prepare = registry.experiment(member).prepare
-        setups[name] = prepare(member, dataset=datasets.get(key), warn=warn)
+        setups[name] = prepare(member, dataset=datasets.get(key), warn=warn_once)
         datasets[key] = setups[name].dataset
     return setups
 

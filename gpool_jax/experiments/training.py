@@ -14,7 +14,7 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import TrainConfig, plain
 from gpool_jax.data import resident
-from gpool_jax.data.split import Split
+from gpool_jax.data.split import Split, Splits
 from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
@@ -25,6 +25,16 @@ from gpool_jax.train.step import LossFn, make_train_step
 
 # What every program receives among its data, beside the images: see `Setup.constants`.
 CONSTANTS = ("mean", "std", "seed")
+# Fields that count images, and the splits that these are from; none: the section names them.
+_COUNTS: dict[str, tuple[str, ...]] = {
+    "data.num_train": ("train",),
+    "train.num_val": ("val",),
+    "eval.num_images": ("test",),
+    "probe.num_images": ("test",),
+    "consistency.num_images": ("test",),
+    "rank.num_images": (),
+    "attack.num_images": (),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +112,25 @@ def check_training(config: TrainConfig, num_examples: int) -> None:
         )
     if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise InputError("`train.tensorboard` needs tensorboardX; install it, or leave it out.")
+
+
+def check_counts(config: Any, dataset: Splits, warn: Callable[[str], None]) -> None:
+    """Warn of each number of images that is asked for and exceeds what the set has.
+
+    A default asks for nothing: it is a number at most.
+    """
+    defaults = dict(plain.leaves(type(config)()))
+    for name, asked in plain.leaves(config):
+        if name not in _COUNTS or asked is None or asked == defaults[name]:
+            continue
+        section = getattr(config, name.split(".")[0])
+        splits = _COUNTS[name] or section.splits
+        present = sum(len(getattr(dataset, split)) for split in splits)
+        if asked > present:
+            warn(
+                f"`{name}` is {asked:,}, and there are {present:,} {' and '.join(splits)} images: "
+                "all of them are used."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

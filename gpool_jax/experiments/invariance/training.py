@@ -52,6 +52,7 @@ def prepare(
     if dataset is None:
         dataset = sources.load(config.data, seed=config.seed, warn=warn)
     training.check_training(config.train, len(dataset.train))
+    training.check_counts(config, dataset, warn)
     setup = classifier.make_setup(config, dataset, num_outputs=dataset.num_classes)
     check(setup)
     return setup

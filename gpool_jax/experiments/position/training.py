@@ -46,6 +46,7 @@ def prepare(
         )
     num_outputs = config.n**2 if config.task == "location" else dataset.num_classes
     training.check_training(config.train, len(dataset.train))
+    training.check_counts(config, dataset, warn)
     return classifier.make_setup(config, dataset, num_outputs=num_outputs, side_factor=config.n)
 
 

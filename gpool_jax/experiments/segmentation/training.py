@@ -62,6 +62,7 @@ def prepare(
             f"{len(weights)}."
         )
     training.check_training(config.train, len(dataset.train))
+    training.check_counts(config, dataset, warn)
     height, width, channels = dataset.train.image_shape
     shape = (1, *(config.data.crop or (height, width)), channels)
     return Setup(config, dataset, create_model, dataset.num_classes, shape)

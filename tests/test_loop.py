@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import chex
 import jax
 import numpy as np
 import pytest
 
+from gpool_jax.config import TrainConfig
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import driver
@@ -250,6 +252,32 @@ def test_the_first_bad_step_and_what_is_bad_in_it_are_named(tmp_path):
     with pytest.raises(RunError, match=r"^step 8 is not finite \(gradient_norm inf\)"):
         loop._check_finite(per_step, 9, checkpoints)
     loop._check_finite({"loss": np.array([1.0])}, 9, checkpoints)
+
+
+def test_a_batch_that_counts_nothing_is_left_out_of_the_logged_mean(tmp_path):
+    saved_scores = []
+    checkpoints = SimpleNamespace(
+        steps=[], save=lambda step, state, score, feed: saved_scores.append(score)
+    )
+    config = TrainConfig(steps=6, log_every=2)
+    log = loop._Log(tmp_path, config, 0, "train", checkpoints, "miou", pytest.fail)
+
+    def add(step, loss, number):
+        pairs = {n: (np.array([loss]), np.array([number])) for n in ("loss", "accuracy")}
+        log.add(step, 1, pairs | {"gradient_norm": np.array([1.0])}, flush=False)
+
+    for step, (loss, number) in enumerate([(0.0, 0.0), (6.0, 3.0), (0.0, 0.0), (0.0, 0.0)], 1):
+        add(step, loss, number)
+    log.save(4, None, None, {})
+    log.close()
+    first, second = read_events(tmp_path)
+    assert (first["loss"], first["accuracy"]) == (2.0, 2.0)
+    assert "loss" not in second
+    assert second["gradient_norm"] == 1.0
+    assert saved_scores == [None]
+    for loss, number in ((np.nan, 0.0), (np.nan, 3.0)):
+        with pytest.raises(RunError, match="step 5 is not finite .*loss nan"):
+            add(5, loss, number) or add(6, 1.0, 1.0)
 
 
 def test_a_folder_of_other_data_is_refused(finished):

@@ -31,6 +31,28 @@ def _uneven():
     return dataclasses.replace(data, train=dataclasses.replace(data.train, labels=labels))
 
 
+def test_validation_without_a_labelled_pixel_says_nothing(monkeypatch):
+    counted = {"confusion": np.zeros((2, 3, 3), int), "loss": np.zeros(2), "weight": np.zeros(2)}
+    monkeypatch.setattr(segmentation, "make_count", lambda *_, **__: lambda _: counted)
+    monkeypatch.setattr(segmentation, "evaluated_variables", lambda state: state)
+    validate = segmentation.make_validate(segmentation.prepare(tiny_pixels(), dataset=_uneven()))
+    assert validate(None) == {}
+    counted["confusion"] += np.eye(3, dtype=int)
+    assert validate(None) == {"loss": 0.0, "accuracy": 1.0, "miou": 1.0}
+
+
+def test_a_batch_without_a_labelled_pixel_has_no_gradient():
+    labels = np.full((2, 3, 3), IGNORE)
+
+    def loss(logits):
+        losses, weights = segmentation.pixel_losses(tiny_pixels().loss, logits, labels)
+        return (losses * weights).sum() / jnp.maximum(weights.sum(), 1e-6)
+
+    value, gradient = jax.value_and_grad(loss)(jnp.ones((2, 3, 3, 4)))
+    assert float(value) == 0.0
+    np.testing.assert_array_equal(gradient, np.zeros((2, 3, 3, 4)))
+
+
 @pytest.mark.slow
 def test_eight_devices_equal_one_with_dropout_and_uneven_labels():
     setup = segmentation.prepare(tiny_pixels(), dataset=_uneven())
@@ -141,7 +163,8 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
         train={"steps": 24, "eval_every": 8, "learning_rate": 0.2},
         model={"dropout": 0.0},
     )
-    setup = segmentation.prepare(config, dataset=pixel_dataset())
+    dataset = dataclasses.replace(pixel_dataset(), notes=("All is small.",))
+    setup = segmentation.prepare(config, dataset=dataset)
     validate = segmentation.make_validate(setup)
     before = validate(setup.init_state())
     state = driver.train(setup, tmp_path / "run")
@@ -151,6 +174,7 @@ def test_training_learns_the_scenes_and_the_best_miou_is_picked(tmp_path):
     best = max(events, key=lambda e: e["val_miou"])
     setup, snapshots = driver.load(setup, tmp_path / "run", pytest.fail)
     assert snapshots.best.step == best["step"]
+    assert "All is small." in snapshots.notes
 
 
 @pytest.mark.slow

@@ -208,19 +208,25 @@ class _Log:
         host = jax.device_get(self._pending)
         seconds = time.perf_counter() - self._started
         self._pending, self._started = [], time.perf_counter()
-        per_step = {}
+        per_step, counted = {}, {}
         for name, first in host[0].items():
             if isinstance(first, tuple):  # (sum, count)
                 total, count = (np.concatenate([m[name][i] for m in host]) for i in (0, 1))
-                per_step[name] = total / count
+                # A batch without anything to count, such as pixels with a label, sums up to 0.
+                per_step[name] = total / np.where(count == 0, 1, count)
+                counted[name] = count != 0
             else:
                 per_step[name] = np.concatenate([m[name] for m in host])
         _check_finite(per_step, step, self._checkpoints)
-        values = {name: float(np.mean(value)) for name, value in per_step.items()}
+        values = {
+            name: float(np.mean(value[counted.get(name, ...)]))
+            for name, value in per_step.items()
+            if np.any(counted.get(name, True))
+        }
         num_steps = len(per_step["loss"])
         values["images_per_second"] = num_steps * self._batch_size / seconds
         self._events.write(step, values)
-        self._progress.note(loss=values["loss"], accuracy=values["accuracy"])
+        self._progress.note(**{n: values[n] for n in ("loss", "accuracy") if n in values})
 
     def save(self, step: int, state: TrainState, position: Any, values: dict[str, float]) -> None:
         """Write what is pending, validation numbers if there are any, and a checkpoint."""

@@ -198,6 +198,8 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     def validate(state: TrainState) -> dict[str, float]:
         counted = count(evaluated_variables(state))
         counts = np.asarray(ops.class_counts(counted["confusion"])).sum(axis=0, dtype=np.int64)
+        if not counts[1].any():
+            return {}  # no pixel has a label
         return {
             "loss": float(counted["loss"].sum() / max(counted["weight"].sum(), 1e-6)),
             "accuracy": float(ops.pixel_accuracy(counts)),

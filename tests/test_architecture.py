@@ -34,7 +34,8 @@ ALLOWED = {
     "files": {"errors"},
     "errors": set(),
 }
-ROOT_PACKAGES = {"ops": {"jax", "numpy", "optax"}, "models": {"jax", "numpy", "flax"}}
+# SciPy comes with JAX, which needs it.
+ROOT_PACKAGES = {"ops": {"jax", "numpy", "optax", "scipy"}, "models": {"jax", "numpy", "flax"}}
 LAZY = {
     "tensorflow_datasets",
     "array_record",

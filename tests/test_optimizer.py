@@ -9,7 +9,14 @@ import optax
 import pytest
 
 from gpool_jax.config import TrainConfig
-from gpool_jax.train.optimizer import make_optimizer, make_schedule
+from gpool_jax.train.optimizer import (
+    evaluated_variables,
+    make_optimizer,
+    make_schedule,
+    move_average,
+)
+from gpool_jax.train.state import Averaging, TrainState
+from gpool_jax.train.step import make_train_step
 
 PARAMS = {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([3.0])}
 GRADS = {"kernel": jnp.array([[0.5, 0.1]]), "bias": jnp.array([-0.2])}
@@ -52,15 +59,49 @@ def test_sgd_has_momentum():
     np.testing.assert_allclose(path[-1]["bias"], expected, rtol=1e-6)
 
 
-def test_the_average_follows_its_formula_and_changes_no_update():
-    path, state = steps(TrainConfig(ema_decay=0.8))
-    plain, _ = steps(TrainConfig())
-    np.testing.assert_array_equal(path[-1]["kernel"], plain[-1]["kernel"])
-    expected = np.asarray(PARAMS["kernel"], np.float64)
-    for params in path:
-        expected = 0.8 * expected + 0.2 * np.asarray(params["kernel"])
-    average = optax.tree.get(state, "average")
-    np.testing.assert_allclose(average["kernel"], expected, rtol=1e-6)
+def test_the_average_is_unbiased_and_of_the_batch_statistics_too():
+    rng = np.random.default_rng(0)
+    path = [
+        {"params": rng.normal(3.0, 1.0, 4), "batch_stats": rng.normal(5.0, 1.0, 2)} for _ in "abc"
+    ]
+    state = TrainState(jnp.int32(0), None, **path[0], opt_state=None)
+    average = jax.tree.map(jnp.zeros_like, path[0])
+    for step, variables in enumerate(path, 1):
+        average = move_average(average, variables, 0.8)
+        state = state.replace(step=jnp.int32(step), opt_state=Averaging(None, average))
+        # Weights 1, 0.8, 0.64, ... from the newest back, their sum 1.
+        weights = 0.8 ** np.arange(step)[::-1]
+        found = evaluated_variables(state, 0.8)
+        for name in variables:
+            expected = np.average([v[name] for v in path[:step]], axis=0, weights=weights)
+            np.testing.assert_allclose(found[name], expected, rtol=1e-5)
+    np.testing.assert_array_equal(evaluated_variables(state, None)["params"], path[0]["params"])
+
+
+def test_a_step_moves_the_average_of_what_it_leaves():
+    """The variables after the step, not before; the updates as without averages."""
+
+    def loss_fn(params, batch_stats, batch, key):
+        metrics = {"loss": (params["w"].sum(), 1.0)}
+        return (params["w"] ** 2).sum(), {"batch_stats": {"m": batch["x"]}, "metrics": metrics}
+
+    start = {"params": {"w": jnp.ones(2)}, "batch_stats": {"m": jnp.zeros(1)}}
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd", learning_rate=0.1))
+    inner = optimizer.init(start["params"])
+    key = jax.random.key_data(jax.random.key(0))
+    moved = {}
+    for decay in (None, 0.8):
+        opt_state = (
+            inner if decay is None else Averaging(inner, jax.tree.map(jnp.zeros_like, start))
+        )
+        state = TrainState(jnp.int32(0), key, **start, opt_state=opt_state)
+        step = make_train_step(loss_fn, optimizer, lambda _, x: {"x": x}, "one", ema_decay=decay)
+        step = jax.vmap(step, in_axes=(None, None, 0), out_axes=None, axis_name="one")
+        moved[decay], _ = step(state, None, jnp.full((1, 1), 7.0))
+    np.testing.assert_array_equal(moved[0.8].params["w"], moved[None].params["w"])
+    average = moved[0.8].opt_state.average
+    np.testing.assert_allclose(average["params"]["w"], 0.2 * moved[None].params["w"], rtol=1e-6)
+    np.testing.assert_allclose(average["batch_stats"]["m"], 0.2 * 7.0, rtol=1e-6)
 
 
 def test_schedules_rise_stay_and_fall():

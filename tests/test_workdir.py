@@ -190,8 +190,8 @@ def test_weights_that_are_not_finite_are_refused_by_name(trained, monkeypatch):
     setup, folder = trained
     variables = saved.evaluated_variables
 
-    def broken(state):
-        found = variables(state)
+    def broken(state, decay):
+        found = variables(state, decay)
         head = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), found["params"]["head"])
         return {**found, "params": {**found["params"], "head": head}}
 

@@ -52,6 +52,8 @@ class Snapshots:
         return {name: self.events} if self.events else {}
 
 
+# A moving average of which less than this is of its start has settled.
+_SETTLED = 0.05
 # What picks the best checkpoint, in words.
 _WORDS = {"miou": "mean IoU"}
 
@@ -103,6 +105,7 @@ def load(
         *strange,
     ]
     notes += setup.dataset.notes
+    notes += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", 0.9))
     last_step = checkpoints.steps[-1]
     if last_step < config.steps:
         notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")
@@ -111,12 +114,33 @@ def load(
     whose = "the training" if "mean" in origin else "the data"
     notes.append(f"Images are normalised with the mean {mean} and std {std} of {whose}.")
     entries = [*_milestones(checkpoints, config, state, warn), ("best", step, best_state)]
-    measured = [_snapshot(name, at, loaded) for name, at, loaded in entries]
+    measured = [_snapshot(name, at, loaded, config.ema_decay) for name, at, loaded in entries]
     return setup, Snapshots(measured, notes, read_events(run, warn))
 
 
-def _snapshot(name: str, step: int, state: TrainState) -> Snapshot:
-    variables = evaluated_variables(state)
+def _unsettled(config: TrainConfig, step: int, momentum: float) -> list[str]:
+    """Sentences on moving averages that are still of the start of a short training.
+
+    `momentum` is that of the batch statistics.
+    """
+    found = []
+    share = momentum**step
+    if share > _SETTLED:
+        found.append(
+            f"After {step} steps {100 * share:.0f} % of the batch statistics are still their "
+            "initial values: a network may do far worse in evaluation than in training."
+        )
+    decay = config.ema_decay
+    if decay is not None and decay**step > _SETTLED:
+        found.append(
+            f"`train.ema_decay` {decay:g} averages over about {1 / (1 - decay):.0f} steps, and the "
+            f"training had {step}: the average is over all of it."
+        )
+    return found
+
+
+def _snapshot(name: str, step: int, state: TrainState, decay: float | None) -> Snapshot:
+    variables = evaluated_variables(state, decay)
     bad = ops.first_nonfinite(variables)
     if bad:
         raise InputError(f"`run`: {bad} of the checkpoint of step {step} is not finite.")

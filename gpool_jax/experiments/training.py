@@ -99,7 +99,8 @@ class Setup:
         """A fresh state, the same for every run of the same seed."""
         key = jax.random.key(self.config.seed)
         optimizer = make_optimizer(self.config.train)
-        return create_state(key, self.model, optimizer, self.input_shape)
+        averages = self.config.train.ema_decay is not None
+        return create_state(key, self.model, optimizer, self.input_shape, averages=averages)
 
 
 def check_training(config: TrainConfig, num_examples: int) -> None:
@@ -162,7 +163,11 @@ def _make_step(design: Design, make_loss_fn: Callable, fetch: Callable) -> Calla
         return fetch(data["resident"], inputs) | {name: data[name] for name in CONSTANTS}
 
     loss_fn = make_loss_fn(design, parallel.AXIS)
-    return make_train_step(loss_fn, make_optimizer(design.config.train), fetch_batch, parallel.AXIS)
+    config = design.config.train
+    optimizer = make_optimizer(config)
+    return make_train_step(
+        loss_fn, optimizer, fetch_batch, parallel.AXIS, ema_decay=config.ema_decay
+    )
 
 
 def check_alike(setup: Setup) -> None:
@@ -184,7 +189,7 @@ def make_validate(
     run = shared(parallel.map_batch, make_program, setup.design)
 
     def validate(state: TrainState) -> dict[str, float]:
-        variables = evaluated_variables(state)
+        variables = evaluated_variables(state, setup.config.train.ema_decay)
 
         def run_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
             return parallel.unshard(run(variables, data, parallel.shard(val.inputs(rows))))

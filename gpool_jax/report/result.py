@@ -24,7 +24,7 @@ class Row:
       task: "location" or "recognition".
       checkpoint: "best" (on the validation split) or "step N".
       accuracy: mean over all (image, cell, permutation) predictions, in 0..1.
-      low, high: 95 % interval, by bootstrap over images (and seeds).
+      low, high: 95 % interval, by bootstrap over images, and by t over seeds if several.
       chance: accuracy of a uniform guess.
       num_predictions: predictions per seed.
       per_seed, steps: accuracy of each seed, and its training steps before the checkpoint.
@@ -82,7 +82,7 @@ class Measurement:
       protocol: how inputs were shifted; "canvas" for what is decoded from canvases.
       quantity: a key; see `report.quantities`.
       value: mean over all seeds and images.
-      low, high: 95 % interval, by bootstrap over images (and seeds), paired where an
+      low, high: 95 % interval, over images (and seeds, as of `Row`), paired where an
         arm was subtracted.
       chance: the value of a guess, where there is one.
       num_answers: predictions per seed.

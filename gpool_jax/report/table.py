@@ -1,5 +1,7 @@
 """The tables of a result, as text for the terminal."""
 
+from collections.abc import Sequence
+
 from gpool_jax.report.channel_tables import channel_blocks
 from gpool_jax.report.quantities import measurement_blocks
 from gpool_jax.report.result import INPUTS, Probe, Result, Row
@@ -15,8 +17,15 @@ def format_row(row: Row) -> tuple[str, ...]:
         f"{100 * row.low:.2f} - {100 * row.high:.2f}",
         f"{100 * row.chance:.1f}",
         f"{row.num_images} x {row.num_predictions // row.num_images}",
-        str(row.num_seeds),
+        _seeds(row.num_seeds, row.per_seed),
     )
+
+
+def _seeds(count: int, values: Sequence[float] = ()) -> str:
+    """The number of seeds and their accuracies; of one, the interval is over images only."""
+    if count == 1:
+        return "1 (images only)"
+    return f"{count}: {' '.join(f'{100 * v:.1f}' for v in values)}" if values else str(count)
 
 
 HEADER = ("task", "arm", "checkpoint", "accuracy %", "95 % interval", "chance", "n", "seeds")
@@ -39,7 +48,15 @@ def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
         ]
         n = f"{first.num_images} x {first.num_predictions // first.num_images}"
         lines.append(
-            (network, stage, target, f"{100 * first.chance:.1f}", *cells, n, str(first.num_seeds))
+            (
+                network,
+                stage,
+                target,
+                f"{100 * first.chance:.1f}",
+                *cells,
+                n,
+                _seeds(first.num_seeds),
+            )
         )
     return lines
 

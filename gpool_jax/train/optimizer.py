@@ -1,19 +1,12 @@
-"""The optimiser a config asks for: an optax chain, perhaps with averaged parameters."""
+"""The optimiser a config asks for, and the moving average of what it moves."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from gpool_jax.config import TrainConfig
 from gpool_jax.train.state import TrainState
-
-
-class AverageState(NamedTuple):
-    """Exponential moving average of the parameters, kept with the optimiser's state."""
-
-    average: Any
 
 
 def make_schedule(config: TrainConfig) -> float | optax.Schedule:
@@ -57,8 +50,6 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
         # Scales the update, not the gradient: Adam would divide a factor out again.
         share = optax.masked(optax.scale(config.backbone_rate), _backbone)
         optimizer = optax.chain(optimizer, share)
-    if config.ema_decay is not None:
-        optimizer = optax.chain(optimizer, track_average(config.ema_decay))
     return optimizer
 
 
@@ -74,28 +65,18 @@ def _backbone(params: Any) -> Any:
     }
 
 
-def track_average(decay: float) -> optax.GradientTransformation:
-    """Average the parameters over steps, leaving the updates alone; the last of a chain.
+def move_average(average: Any, variables: Any, decay: float) -> Any:
+    """Move the averages of the variables on by a step.
 
-    average = decay * average + (1 - decay) * parameters, starting from the initial
-    parameters (Polyak and Juditsky, 1992).
+    average = decay * average + (1 - decay) * variables, starting from zero (Polyak and Juditsky,
+    1992); `evaluated_variables` corrects for the start, as Adam does. Batch statistics are
+    averaged too: those of the last steps are not of the averaged parameters.
     """
-
-    def init(params: Any) -> AverageState:
-        # Copies, since the step donates its state and a buffer cannot be donated twice.
-        return AverageState(jax.tree.map(jnp.copy, params))
-
-    def update(updates: Any, state: AverageState, params: Any = None):
-        moved = optax.apply_updates(params, updates)
-        average = optax.incremental_update(moved, state.average, 1.0 - decay)
-        return updates, AverageState(average)
-
-    return optax.GradientTransformation(init, update)
+    return optax.incremental_update(variables, average, 1.0 - decay)
 
 
-def evaluated_variables(state: TrainState) -> dict[str, Any]:
-    """Return the variables to evaluate: with averaged parameters if the state has them."""
-    average = optax.tree.get(state.opt_state, "average", None)
-    if average is None:
+def evaluated_variables(state: TrainState, decay: float | None) -> dict[str, Any]:
+    """Return the variables to evaluate: averages of this decay, if the state has them."""
+    if decay is None or int(state.step) == 0:
         return state.variables
-    return state.variables | {"params": average}
+    return jax.tree.map(lambda a: a / (1.0 - decay ** int(state.step)), state.opt_state.average)

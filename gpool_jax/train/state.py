@@ -1,12 +1,19 @@
 """The state that training carries from step to step."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+
+
+class Averaging(NamedTuple):
+    """The optimiser's state, and moving averages of the variables over the steps, from zero."""
+
+    optimizer: Any
+    average: Any
 
 
 class TrainState(struct.PyTreeNode):
@@ -15,6 +22,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: int32 scalar, the steps done.
       key: the run's PRNG key data (uint32); never advanced, each step folds in `step`.
+      opt_state: the optimiser's, within `Averaging` where the config asks for averages.
     """
 
     step: jax.Array
@@ -36,19 +44,28 @@ def _init(model: Any, key: jax.Array, x: jax.Array) -> Any:
 
 
 def create_state(
-    key: jax.Array, model: Any, optimizer: optax.GradientTransformation, input_shape: tuple
+    key: jax.Array,
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    input_shape: tuple,
+    *,
+    averages: bool = False,
 ) -> TrainState:
-    """Initialise a Linen module, for input [B, H, W, C], and its optimiser.
+    """Initialise a Linen module, for input [B, H, W, C], its optimiser and, perhaps, averages.
 
     Initialisation and every step derive their PRNG keys from `key`.
     """
     init_key, run_key = jax.random.split(key)
     variables = _init(model, init_key, jnp.zeros(input_shape, jnp.float32))
     params = variables["params"]
-    return TrainState(
+    state = TrainState(
         step=jnp.int32(0),
         key=jax.random.key_data(run_key),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(params),
     )
+    if not averages:
+        return state
+    average = jax.tree.map(jnp.zeros_like, state.variables)
+    return state.replace(opt_state=Averaging(state.opt_state, average))

@@ -196,7 +196,7 @@ def make_validate(setup: Setup) -> Callable[[TrainState], dict[str, float]]:
     count = make_count(setup, val, config.eval.batch_size, together=True)
 
     def validate(state: TrainState) -> dict[str, float]:
-        counted = count(evaluated_variables(state))
+        counted = count(evaluated_variables(state, setup.config.train.ema_decay))
         counts = np.asarray(ops.class_counts(counted["confusion"])).sum(axis=0, dtype=np.int64)
         if not counts[1].any():
             return {}  # no pixel has a label

@@ -34,7 +34,7 @@ def _uneven():
 def test_validation_without_a_labelled_pixel_says_nothing(monkeypatch):
     counted = {"confusion": np.zeros((2, 3, 3), int), "loss": np.zeros(2), "weight": np.zeros(2)}
     monkeypatch.setattr(segmentation, "make_count", lambda *_, **__: lambda _: counted)
-    monkeypatch.setattr(segmentation, "evaluated_variables", lambda state: state)
+    monkeypatch.setattr(segmentation, "evaluated_variables", lambda state, decay: state)
     validate = segmentation.make_validate(segmentation.prepare(tiny_pixels(), dataset=_uneven()))
     assert validate(None) == {}
     counted["confusion"] += np.eye(3, dtype=int)

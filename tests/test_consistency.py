@@ -123,6 +123,25 @@ def test_every_protocol_is_what_a_loop_over_views_counts(protocol, grid):
     assert 0.0 < found[(protocol, "consistency")] < 1.0
 
 
+def test_settings_are_chosen_on_validation_images_and_the_notes_say_so():
+    setup, variables = setup_of(consistency={"split": "val"})
+    data = setup.dataset
+    stimulus = invariance.stimulus(setup)
+    # As if validation were the test split of a set that has no other.
+    test = dataclasses.replace(setup.config.consistency, split="test")
+    swapped = dataclasses.replace(
+        setup,
+        config=dataclasses.replace(setup.config, consistency=test),
+        dataset=dataclasses.replace(data, test=data.val, val=data.test),
+    )
+    found, expected = (
+        totals(consistency.measure(s, stimulus, variables)) for s in (setup, swapped)
+    )
+    assert found == expected
+    assert any("those of validation" in note for note in consistency.caveats(setup.config))
+    assert not any("those of validation" in note for note in consistency.caveats(swapped.config))
+
+
 def test_offsets_are_inclusive_on_both_sides_and_the_same_for_every_seed():
     setup, _ = setup_of(consistency={"max_shift": 2, "crop": 13})
     other = dataclasses.replace(setup, config=dataclasses.replace(setup.config, seed=9))

@@ -194,8 +194,10 @@ class ConsistencyConfig:
     """Pixels between neighbouring shifts on the grid (half pixels for fourier)."""
     crop: int | None = None
     """Side of the crops in protocol crop; None: that of the image minus 2 * max_shift."""
+    split: Literal["val", "test"] = "test"
+    """Images that are shifted: test, or val to choose settings by."""
     num_images: int | None = None
-    """Test images to use, drawn per class; None: all."""
+    """Images to use, drawn per class; None: all."""
     batch_size: int = 512
     """Views per device and pass."""
     bootstrap: int = 2000

@@ -31,7 +31,7 @@ _COUNTS: dict[str, tuple[str, ...]] = {
     "train.num_val": ("val",),
     "eval.num_images": ("test",),
     "probe.num_images": ("test",),
-    "consistency.num_images": ("test",),
+    "consistency.num_images": (),
     "rank.num_images": (),
     "attack.num_images": (),
 }
@@ -125,7 +125,7 @@ def check_counts(config: Any, dataset: Splits, warn: Callable[[str], None]) -> N
         if name not in _COUNTS or asked is None or asked == defaults[name]:
             continue
         section = getattr(config, name.split(".")[0])
-        splits = _COUNTS[name] or section.splits
+        splits = _COUNTS[name] or getattr(section, "splits", None) or (section.split,)
         present = sum(len(getattr(dataset, split)) for split in splits)
         if asked > present:
             warn(

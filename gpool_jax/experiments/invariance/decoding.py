@@ -42,7 +42,7 @@ def shift_tallies(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
       For each protocol, the sum of squares explained and in all, per image.
     """
     config = setup.config
-    split = held_out.draw(setup, config.probe.num_images).load()
+    split = held_out.draw(setup, config.probe.num_images, split=config.consistency.split).load()
     fold = np.repeat(probing.image_folds(split.labels, config.probe.folds), _NUM_SHIFTS)
     variables = parallel.replicate(variables)
     tallies = {}

@@ -70,6 +70,10 @@ def caveats(config: Any) -> list[str]:
         "A network that predicts the same for every image is fully consistent: read consistency "
         "beside accuracy."
     ]
+    if consistency.split != "test":
+        notes.append(
+            "Shifted images are those of validation: to choose settings by, not to report."
+        )
     circular = [p for p in consistency.protocols if p in ("circular", "fourier")]
     if circular and config.model.padding != "circular":
         notes.append(
@@ -97,7 +101,7 @@ def measure(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
       (protocol, quantity) to the (sum, count) of each image.
     """
     config = setup.config.consistency
-    split = held_out.draw(setup, config.num_images)
+    split = held_out.draw(setup, config.num_images, split=config.split)
     devices = jax.local_device_count()
     variables = parallel.replicate(variables)
     meters = {protocol: _Meter(setup, stimulus, protocol) for protocol in config.protocols}

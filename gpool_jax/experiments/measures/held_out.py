@@ -1,4 +1,4 @@
-"""The test images that a measurement uses."""
+"""The images that a measurement uses."""
 
 from gpool_jax.data.split import Split
 from gpool_jax.experiments.training import Setup
@@ -7,6 +7,6 @@ from gpool_jax.experiments.training import Setup
 SEED = 0
 
 
-def draw(setup: Setup, count: int | None) -> Split:
-    """Draw `count` test images of a setup, every class in its share; None: all of them."""
-    return setup.dataset.test.draw(count, seed=SEED)
+def draw(setup: Setup, count: int | None, *, split: str = "test") -> Split:
+    """Draw `count` images of a setup's split, every class in its share; None: all of them."""
+    return getattr(setup.dataset, split).draw(count, seed=SEED)

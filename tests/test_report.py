@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
-from gpool_jax.report import figures, read_result, write_report, write_result
+from gpool_jax.report import Result, figures, read_result, write_report, write_result
 from gpool_jax.report.canvas import new_figure, to_png
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.table import format_table
@@ -94,7 +95,48 @@ def test_a_picture_is_what_savefig_writes():
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize(("backend", "left"), [("inline", "agg"), ("svg", "svg")])
+NAMES = ["$x$", "\\$", r"$\frac{$", "_background_", "<b>", "\x1b[31m", "\N{SNOWMAN}"]
+
+
+def test_names_of_classes_are_written_as_they_are(tmp_path):
+    maps = {
+        "confusion": np.eye(len(NAMES)).tolist(),
+        "confusion_of": "network <i>",
+        "classes": NAMES,
+    }
+    labels = np.zeros((6, 8), np.int32)
+    overlay = Overlay(np.full((6, 8, 3), 200, np.uint8), labels, {"$intact$": labels})
+    result = Result(title="$t$ <script>", config={"data": {"path": "\udcff"}}, maps=maps)
+    page = write_report(result, tmp_path, overlays=[overlay]).read_text("utf-8")
+    assert "<script>" not in page
+    assert "$t$ &lt;script&gt;" in page
+    assert "network &lt;i&gt;" in page
+    for _, figure in figures.draw_all(result, [overlay]):
+        to_png(figure)
+        texts = [text for text in figure.findobj(Text) if text.get_text() in (*NAMES, "$intact$")]
+        assert len(texts) >= len(NAMES)
+        assert not any(text.get_parse_math() for text in texts if "$" in text.get_text())
+
+
+def test_ticks_of_a_logarithmic_axis_stay_formulas():
+    figure = new_figure(3, 2)
+    axes = figure.subplots()
+    axes.set_yscale("log")
+    axes.plot([1, 2], [1, 1000])
+    to_png(figure)
+    ticks = [text for text in axes.get_yticklabels() if "mathdefault" in text.get_text()]
+    assert ticks
+    assert all(text.get_parse_math() for text in ticks)
+
+
+@pytest.mark.parametrize(
+    ("backend", "left"),
+    [
+        ("inline", "agg"),
+        ("module://matplotlib_inline.backend_inline", "agg"),
+        ("svg", "svg"),
+    ],
+)
 def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
     """`inline` is what notebooks put into MPLBACKEND; it comes with another package."""
     program = (

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -36,10 +37,21 @@ def new_panels(
 
 
 def to_png(figure: Any) -> bytes:
-    """Render a figure; `savefig` would draw it twice, the first time for the layout only."""
+    """Render a figure; `savefig` would draw it twice, the first time for the layout only.
+
+    Dollars in the names of classes, files and networks stand for themselves.
+    """
+    from matplotlib.text import Text
     from PIL import Image
 
-    figure.canvas.draw()
+    for text in figure.findobj(Text):
+        # The ticks of a logarithmic axis are formulas; they are not written yet.
+        if "$" in text.get_text():
+            text.set_parse_math(False)
+    with warnings.catch_warnings():
+        # Names in scripts that matplotlib's font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
+        figure.canvas.draw()
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()

@@ -31,9 +31,9 @@ def write_report(
     except ImportError as error:
         warn(f"report.html is not written: {error.name} is not installed.")
         return None
-    source = resources.files("gpool_jax.report").joinpath("template.html").read_text()
+    template = resources.files("gpool_jax.report").joinpath("template.html")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(source).render(
+    page = environment.from_string(template.read_text("utf-8")).render(
         result=result,
         header=table.HEADER,
         rows=[table.format_row(row) for row in result.rows],
@@ -45,5 +45,6 @@ def write_report(
         config=json.dumps(result.config, indent=1),
     )
     path = folder / "report.html"
-    files.write(path, page)
+    # A name of a file need not be UTF-8.
+    files.write(path, page.encode(errors="replace"))
     return path

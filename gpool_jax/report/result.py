@@ -175,8 +175,12 @@ def write_result(
 
 
 def read_result(folder: Path) -> Result:
-    """Read results.json."""
-    values = json.loads((folder / "results.json").read_bytes())
+    """Read results.json; a ValueError if it is not JSON."""
+    path = folder / "results.json"
+    try:
+        values = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply.") from None
     parts = {
         "rows": Row,
         "probes": Probe,

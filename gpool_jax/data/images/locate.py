@@ -61,6 +61,9 @@ def folder_classes(splits: dict[str, Path]) -> list[str]:
         raise InputError(
             f"`data.path`: {base} needs at least two sub-folders, one per class; has {found}."
         )
+    for name in classes:
+        if name != name.encode(errors="replace").decode():
+            raise InputError(f"`data.path`: class {name!a} in {base} is not UTF-8; rename it.")
     for other in splits.values():
         if strange := sorted(set(_folders(other)) - set(classes)):
             raise InputError(f"`data.path`: {other / strange[0]} is no class of {base.name}/.")

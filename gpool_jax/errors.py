@@ -1,13 +1,16 @@
-"""The two exceptions that the command line turns into one line and exit code 2."""
+"""The two exceptions that the command line turns into exit code 2, and parts of messages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+# Most characters of a value, and most items of a list, in a message.
+_SHOWN, _LISTED = 100, 8
 
 
 class InputError(ValueError):
     """A value, file or folder from outside that cannot be used.
 
-    The message is one line: the name of the field or file, the bad value, what is allowed. Every
-    exception but this and `RunError` is a bug in the program and keeps its traceback.
+    The message is one line: the name of the field or file, the bad value, what is allowed.
     """
 
 
@@ -24,3 +27,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def shown(value: Any) -> str:
+    """Return a bad value as Python writes it, or its beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # too many digits for Python to write
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def listed(items: Sequence[str]) -> str:
+    """Join the first items of a list for a message, and count the others."""
+    more = [f"and {len(items) - _LISTED} more"] if len(items) > _LISTED else []
+    return "; ".join([*items[:_LISTED], *more])

@@ -73,3 +73,17 @@ def test_a_program_without_options_is_left_to_itself():
     program = Program(lambda x: calls.append(x), {})
     program(1)
     assert calls == [1]
+
+
+def test_processes_can_meet_between_compiling_and_running():
+    happened = []
+
+    def run(x):
+        jax.debug.callback(lambda: happened.append("run"))
+        return x
+
+    program = Program(jax.jit(run), {}, compiled=lambda: happened.append("compiled"))
+    for size in (3, 3, 5):
+        jax.block_until_ready(program(np.ones(size, np.float32)))
+        jax.effects_barrier()
+    assert happened == ["compiled", "run", "run", "compiled", "run"]

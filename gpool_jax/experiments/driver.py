@@ -35,6 +35,8 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
         checks.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
+        for setup in setups.values():  # before the folder is made
+            training.check_alike(setup)
         with _hold(folder):
             if comparison is None:
                 return _run_one(setups[""], folder, started=started, warn=warn)

@@ -30,7 +30,8 @@ def compiler_options() -> dict[str, str | bool]:
 class Program:
     """A device program that is mapped over devices, compiled once for each set of shapes.
 
-    With no compiler options it compiles itself. `place` turns the arguments into its own.
+    With no compiler options it compiles itself. `place` turns the arguments into its own, and
+    `compiled` is called after each compilation, before the program runs.
     """
 
     def __init__(
@@ -38,13 +39,19 @@ class Program:
         program: Any,
         options: dict[str, str | bool],
         place: Callable[..., Any] = lambda *args: args,
+        compiled: Callable[[], None] | None = None,
     ):
         self._program, self._options, self._place = program, options, place
+        self._when_compiled = compiled
         self._compiled: dict[Any, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
         """Run the program."""
-        run = self.compile(*args) if self._options else self._program
+        run = self._program
+        if self._options or self._when_compiled:
+            ahead = self.compile(*args)
+            # Without options, the program takes from JAX what was compiled ahead.
+            run = ahead if self._options else run
         return run(*self._place(*args))
 
     def lower(self, *args: Any) -> Any:
@@ -58,4 +65,6 @@ class Program:
         if shapes not in self._compiled:
             options = dict(self._options) or None
             self._compiled[shapes] = self.lower(*args).compile(compiler_options=options)
+            if self._when_compiled:
+                self._when_compiled()
         return self._compiled[shapes]

@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpool_jax.errors import InputError
+from gpool_jax.train import processes
 from gpool_jax.train.compiler import Program, compiler_options
 
 AXIS = "data"
@@ -53,16 +54,16 @@ def mapping() -> str:
 
 def check_batch(batch_size: int) -> None:
     """Raise unless all devices of all processes get equally many examples."""
-    devices, local, processes = jax.device_count(), jax.local_device_count(), jax.process_count()
-    if devices != local * processes:
+    devices, local, count = jax.device_count(), jax.local_device_count(), jax.process_count()
+    if devices != local * count:
         raise InputError(
             f"every process must have as many devices as the others: this one has {local}, and "
-            f"the {processes} together {devices}."
+            f"the {count} together {devices}."
         )
     if batch_size % devices:
         below = batch_size // devices * devices
         nearest = f"{below} and {below + devices}" if below else str(devices)
-        among = f" of {processes} processes" if processes > 1 else ""
+        among = f" of {count} processes" if count > 1 else ""
         raise InputError(
             f"`train.batch_size` must be a multiple of the {devices} devices{among}; got "
             f"{batch_size} (the nearest are {nearest})."
@@ -118,11 +119,13 @@ def gather(tree: Any) -> Any:
     """Concatenate all processes' shares of a batch, [B, ...] each, in order, on every host."""
     if jax.process_count() == 1:
         return tree
+    processes.meet()
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def broadcast(tree: Any) -> Any:
     """Return process 0's arrays on every host; the others give arrays of the same shapes."""
+    processes.meet()
     return multihost_utils.broadcast_one_to_all(tree)
 
 
@@ -175,7 +178,9 @@ def _pmapped(fn: DeviceProgram, **options: Any) -> Program:
     # `pmap` takes no compiler options, so we compile its programs; not in one of several
     # processes, where `pmap` itself must join what each of them has.
     mapped = jax.pmap(fn, axis_name=AXIS, **options)
-    return Program(mapped, compiler_options() if jax.process_count() == 1 else {})
+    if jax.process_count() == 1:
+        return Program(mapped, compiler_options())
+    return Program(mapped, {}, compiled=None if "devices" in options else processes.meet)
 
 
 def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int) -> Program:
@@ -210,7 +215,8 @@ def _shard_mapped(fn: DeviceProgram, devices: list[jax.Device], input_axis: int)
         check_vma=False,
     )
     donated, options = (0,) if is_step else (), compiler_options() or None
-    return Program(jax.jit(mapped, donate_argnums=donated, compiler_options=options), {}, place)
+    program = jax.jit(mapped, donate_argnums=donated, compiler_options=options)
+    return Program(program, {}, place, processes.meet if mesh.is_multi_process else None)
 
 
 def _span(tree: Any, mesh: Mesh) -> Any:

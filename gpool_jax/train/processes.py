@@ -4,6 +4,8 @@ Only process 0 writes, prints and measures; the others find each other through i
 With one process, all of this does nothing.
 """
 
+import errno
+import ipaddress
 import itertools
 import json
 import socket
@@ -14,13 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, listed
 from gpool_jax.train import watchdog
 from gpool_jax.train.watchdog import Watchdog
 
 # Long enough for machines that do not start at the same moment.
 JOIN_SECONDS = 45
 _turns = itertools.count()
+# The service wants an end for every wait. A process that died ends it sooner.
+_A_MONTH = 30 * 24 * 3600 * 1000
 
 
 def join(
@@ -29,23 +33,18 @@ def join(
     """Find the other processes, before JAX looks at its devices; `close` the result at the end.
 
     Without arguments, JAX finds them itself (TPU VMs, Slurm, MPI, Kubernetes). With them,
-    process 0 of [0, num_processes) is found at the coordinator, "HOST:PORT".
+    process 0 of [0, num_processes) is found at the coordinator, "HOST:PORT". If HOST is an
+    IP address of its machine, it listens there alone, otherwise on every network.
 
     Raises:
       InputError: if there is no cluster to be found, or the port is taken. If the others
-        do not come within `JOIN_SECONDS`, JAX aborts, and the watchdog says why.
+        do not come within `JOIN_SECONDS`, JAX aborts, and the watchdog says why; so does
+        the watchdog where the processes count themselves differently.
     """
     # Its handler of SIGTERM would replace ours.
     if hasattr(jax.config, "jax_enable_preemption_service"):
         jax.config.update("jax_enable_preemption_service", False)
-    if coordinator is not None and process_id == 0:
-        port = int(coordinator.rpartition(":")[2])
-        try:  # JAX would die of a taken port without a word
-            socket.create_server(("", port)).close()
-        except OSError as error:
-            raise InputError(
-                f"`--coordinator`: port {port} of this machine cannot be used: {error.strerror}."
-            ) from None
+    bind = _bind_address(coordinator) if coordinator is not None and process_id == 0 else None
     where = f" at {coordinator}" if coordinator else ""
     who = "process 0" if process_id else "the other processes"
     watch = Watchdog(
@@ -59,6 +58,7 @@ def join(
             process_id,
             initialization_timeout=JOIN_SECONDS,
             heartbeat_timeout_seconds=watchdog.PATIENCE,
+            coordinator_bind_address=bind,
         )
     except Exception as error:  # JAX and its service raise many kinds
         watch.close()
@@ -70,8 +70,38 @@ def join(
             ) from None
         reason = reason[:200] or type(error).__name__
         raise InputError(f"`--distributed`: the processes cannot meet: {reason}") from None
-    watch.start(_client(), jax.process_index(), jax.process_count())
+    # Not from `jax.process_count`, which waits for as many processes as this one expects.
+    index, count = _state().process_id, _state().num_processes
+    watch.start(_client(), index, count)
+    if index == 0:
+        _client().key_value_set("gpool/count", str(count))
+    first = int(_client().blocking_key_value_get("gpool/count", JOIN_SECONDS * 1000))
+    if count != first:
+        watch.leave(
+            2,
+            f"`--num-processes` must be the same in all processes; got {count} in process "
+            f"{index} and {first} in process 0.",
+        )
     return watch
+
+
+def _bind_address(coordinator: str) -> str | None:
+    """Where process 0 listens, as HOST:PORT; None: on every network of its machine."""
+    name, _, port = coordinator.rpartition(":")
+    host = name.strip("[]")
+    try:
+        family = (socket.AF_INET, socket.AF_INET6)[ipaddress.ip_address(host).version == 6]
+    except ValueError:  # a name, which may mean another address here than elsewhere
+        host, family = "", socket.AF_INET
+    try:  # JAX would die of a taken port without a word
+        socket.create_server((host, int(port)), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return None  # one that is translated on the way here
+        raise InputError(
+            f"`--coordinator`: port {port} of this machine cannot be used: {error.strerror}."
+        ) from None
+    return coordinator if host else None
 
 
 def part() -> None:
@@ -80,11 +110,15 @@ def part() -> None:
     jax.distributed.shutdown()
 
 
-def _client() -> Any:
+def _state() -> Any:
     # Public JAX only has collectives of arrays, which hang when a process is missing.
     from jax._src import distributed
 
-    return distributed.global_state.client
+    return distributed.global_state
+
+
+def _client() -> Any:
+    return _state().client
 
 
 def is_first() -> bool:
@@ -117,6 +151,16 @@ def from_first(fn: Callable[..., Any], *args: Any) -> Any:
     return json.loads(found[0][1])
 
 
+def meet() -> None:
+    """Wait until all processes have come here, however long it takes.
+
+    A collective of arrays gives up after 30 seconds: processes meet before it where one may
+    have had more to do, such as a compilation that the others read from their caches.
+    """
+    if jax.process_count() > 1:
+        _client().wait_at_barrier(f"gpool/meeting/{next(_turns)}", _A_MONTH)
+
+
 def on_first_process(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call `fn` in process 0 while the others wait; they return None."""
     found = []
@@ -127,12 +171,14 @@ def on_first_process(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def check_same(what: str, value: Any, differences: Callable[[Any, Any], list[str]]) -> None:
     """Raise an `InputError` in a process whose value, plain JSON, differs from that of process 0.
 
-    `differences` puts them in words, from `(first's value, own value)`.
+    `differences` puts them in words, from `(first's value, own value)`. Returns once all
+    processes have found their values the same.
     """
     # Through JSON on every process: tuples come back as lists.
     found = differences(from_first(lambda: value), json.loads(json.dumps(value)))
     if found:
         raise InputError(
             f"`{what}`: process {jax.process_index()} has another than process 0 "
-            f"({'; '.join(found)}); all must be started alike."
+            f"({listed(found)}); all must be started alike."
         )
+    meet()

@@ -6,9 +6,12 @@
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+# Not from `typing`: `python -m gpool_jax` would take a typing.py of the working folder.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gpool_jax import models, ops
     from gpool_jax.config import (
         ComparisonConfig,
@@ -37,7 +40,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name when it is first used, so that `import gpool_jax` is cheap."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

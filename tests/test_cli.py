@@ -1,14 +1,17 @@
 """The command line as a person uses it: real commands, bad input, one line, exit code 2."""
 
+import importlib
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import gpool_jax.__main__
 from gpool_jax.cli import main as cli
 from tests.test_torch_weights import state_dict
 
@@ -279,6 +282,9 @@ def test_python_m_and_the_script_are_the_same_program():
         [sys.executable, "-m", "gpool_jax", "--version"], capture_output=True, text=True, check=True
     )
     assert re.fullmatch(r"\d+\.\d+\.\d+", out.stdout.strip())
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    module, _, name = project["project"]["scripts"]["gpool"].partition(":")
+    assert getattr(importlib.import_module(module), name) is gpool_jax.__main__.run
 
 
 INVARIANCE = """

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from gpool_jax.cli import main as cli
+from gpool_jax.config import plain
 from gpool_jax.data import resident
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import processes, watchdog
+from tests.conftest import CACHE
 from tests.helpers import tiny
 
 # Ports and deadlines: one after another, whatever else runs beside them.
@@ -100,7 +102,7 @@ def run_here(run: Path, *words: str) -> None:
     """`gpool train` in this process, on its eight devices."""
     config = run.parent / "here.py"
     config.write_text("from tests.test_processes import SHORT as config\n")
-    words = ("--compilation-cache", "none", *words)  # leave the tests' own as it is
+    words = ("--compilation-cache", str(CACHE), *words)  # that of the tests, as it is
     assert cli.main(["train", str(config), "--workdir", str(run), *words]) == 0
 
 
@@ -176,6 +178,7 @@ def check_death(victim: int, run: Path, prelude: str, within: float) -> None:
             "reached; the same command, started again on every machine, goes on"
         )
     )
+    assert "Traceback" not in err
     assert not (run / "results.json").exists()
 
 
@@ -213,16 +216,18 @@ def test_processes_that_were_started_differently_say_so_and_end(tmp_path):
     assert [code for code, _, _ in ends] == [2, 2]
     assert "train.learning_rate" in ends[1][2]
     assert "process 1 stopped: `config`: process 1 has another than process 0" in ends[0][2]
-    assert not list(run.glob("checkpoints/*"))
+    assert not run.exists()
+    assert not any("Traceback" in err for _, _, err in ends)
 
 
 @pytest.mark.slow
 def test_an_error_of_one_process_is_told_by_all(tmp_path):
     run = tmp_path / "run"
-    # Only process 0 opens the folder, in which another run lies.
+    # Process 1 does not see the folder, in which another run lies.
     workdir.open_run(run, tiny(seed=5))
     (run / "results.json").write_text("{}")
-    ends = [p.end(120) for p in pair(run)]
+    other = ("--workdir", str(tmp_path / "elsewhere"))
+    ends = [p.end(120) for p in pair(run, other_words=other)]
     assert [code for code, _, _ in ends] == [2, 2]
     assert "seed" in ends[0][2]
     assert "gpool: process 0 stopped: " in ends[1][2]
@@ -259,6 +264,8 @@ def test_where_there_is_no_cluster_the_flags_are_asked_for(tmp_path):
         ("h:1 two 0", "invalid literal for int() with base 10: 'two'"),
         ("h 2 0", "`--coordinator` must be HOST:PORT; got h"),
         ("h:70000 2 0", "`--coordinator` must be HOST:PORT; got h:70000"),
+        ("h:² 2 0", "`--coordinator` must be HOST:PORT; got h:²"),
+        ("h:1 2 ²", "invalid literal for int() with base 10: '²'"),
         (["--distribute"], "unknown config field --distribute. Did you mean --distributed?"),
     ],
 )
@@ -271,6 +278,73 @@ def test_wrong_flags_are_refused_at_once(words, message, tmp_path, capsys):
         words = ["--distributed", *(w for pair in values for w in pair)]
     assert cli.main(["train", str(config), "--workdir", str(tmp_path / "run"), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_that_count_themselves_differently_say_so_and_end(tmp_path):
+    ends = [p.end(120) for p in pair(tmp_path / "run", other_words=("--num-processes", "3"))]
+    assert [code for code, _, _ in ends] == [2, 2], ends
+    assert (
+        "`--num-processes` must be the same in all processes; got 3 in process 1 and 2 in "
+        "process 0." in ends[1][2]
+    )
+    assert "process 1 stopped: `--num-processes` must be the same" in ends[0][2]
+    assert not any("Traceback" in err for _, _, err in ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["pmap", "shard_map"])
+def test_a_slow_compilation_of_one_process_is_waited_for(parallel, tmp_path):
+    """Gloo gives up after 30 seconds."""
+    ends = [p.end() for p in pair(tmp_path / "run", "--parallel", parallel, preludes=("", SLOW))]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert ends[1][2].count("slowly") == 2
+
+
+SLOW = """
+import time
+from jax._src import compiler
+compile_or_get_cached = compiler.compile_or_get_cached
+def slowly(backend, computation, *args, **kwargs):
+    name = str(computation.operation.attributes["sym_name"])
+    if "jit__fun" in name or "jit_on_device" in name:  # pmap's and shard_map's
+        print("slowly", file=sys.stderr)
+        time.sleep(35)
+    return compile_or_get_cached(backend, computation, *args, **kwargs)
+compiler.compile_or_get_cached = slowly
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupted_process_ends_the_other_while_both_compile(tmp_path):
+    started = pair(tmp_path / "run", preludes=("", SLOW))
+    deadline = time.monotonic() + 120
+    while "slowly" not in started[1].log[1].read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    started[1].popen.send_signal(signal.SIGINT)
+    ends = [p.end(30) for p in started]
+    assert [code for code, _, _ in ends] == [130, 130], ends
+    assert ends[0][2].strip().splitlines()[-1] == "gpool: process 1 stopped: interrupted."
+    assert ends[1][2].strip().splitlines()[-1] == "gpool: interrupted."
+    assert not any("Traceback" in err for _, _, err in ends)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_process_0_listens_at_the_address_it_is_given(host):
+    where = f"{host}:{free_port()}"
+    assert processes._bind_address(where) == where
+
+
+@pytest.mark.parametrize("host", ["localhost", "203.0.113.1", "some-service"])
+def test_process_0_listens_everywhere_where_it_goes_by_another_name(host):
+    assert processes._bind_address(f"{host}:{free_port()}") is None
+
+
+def test_many_differences_are_a_few_and_a_number(monkeypatch):
+    monkeypatch.setattr(processes, "from_first", lambda _: {str(i): i for i in range(50)})
+    with pytest.raises(InputError, match=r"0: 0 -> 1; .* and 42 more\); all must") as error:
+        processes.check_same("config", {str(i): i + 1 for i in range(50)}, plain.differences)
+    assert len(str(error.value)) < 400
 
 
 def test_a_port_that_is_taken_is_said_so():

@@ -7,6 +7,7 @@ from typing import Any
 from gpool_jax.cli.options import Attack, Measuring, Rank
 from gpool_jax.cli.parse import read_measuring
 from gpool_jax.cli.session import show, start, warner
+from gpool_jax.config.plain import leaves
 from gpool_jax.errors import InputError
 
 
@@ -48,6 +49,7 @@ def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[A
         owner = workdir.own_weights(weights, config.model.name, command)
     else:
         owner = workdir.own(run, command)
+    _say_what_is_unused(config, trained or type(config)(), say)
 
     def work() -> Any:
         if trained is None:
@@ -56,3 +58,11 @@ def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[A
 
     output = driver.Output(Path(options.workdir or ""), owner, say)
     return show(driver.measure(config, output, work, further="ranking_*.json"), options)
+
+
+def _say_what_is_unused(config: Any, default: Any, say: Callable[[str], None]) -> None:
+    given, unasked = dict(leaves(config)), dict(leaves(default))
+    if "n" in given and given.get("rank.grid") != unasked.get("rank.grid"):
+        # A network that was trained on canvases is asked on its own.
+        grid = given["rank.grid"]
+        say(f"`rank.grid` {grid} is not used: the network has its own `n` = {given['n']}.")

@@ -1,11 +1,11 @@
 """`--distributed`: several processes run one command together."""
 
-import traceback
 from collections.abc import Callable
 
+from gpool_jax.cli import failures
 from gpool_jax.cli.options import Train
-from gpool_jax.cli.session import warner
-from gpool_jax.errors import InputError, RunError
+from gpool_jax.cli.session import find_devices, warner
+from gpool_jax.errors import InputError
 
 
 def check(options: Train) -> None:
@@ -29,7 +29,7 @@ def check(options: Train) -> None:
         allowed = f"[0, {count - 1}]"
         raise InputError(f"`--process-id` must be a whole number in {allowed}; got {index}.")
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 2**16:
         raise InputError(f"`--coordinator` must be HOST:PORT; got {coordinator}.")
 
 
@@ -39,21 +39,20 @@ def run(options: Train, command: Callable[[Callable[[str], None]], int]) -> int:
     The command is given a function that receives warnings, and returns the exit code. An
     `InputError` is raised if the other processes cannot be found.
     """
-    from gpool_jax.train import processes
+    from gpool_jax.train import processes, signals
 
     watchdog = processes.join(options.coordinator, options.num_processes, options.process_id)
+    signals.obey(watchdog.leave)
     try:
+        find_devices()
         code = command(warner(options, speaks=processes.is_first()))
         processes.part()
         watchdog.close()
         return code
-    except (InputError, RunError) as error:
-        watchdog.leave(2, str(error))
-    except KeyboardInterrupt:
-        watchdog.leave(130, "interrupted.")
     except Exception as error:
         if type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"):
             # Most likely of a process that was waited for in vain.
             watchdog.wait_for_verdict()
-        traceback.print_exc()
-        watchdog.leave(1, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        # Processes may share the folder.
+        name = f"traceback_{options.process_id or 0}.txt"
+        watchdog.leave(*failures.explain(error, options.workdir or "", name))

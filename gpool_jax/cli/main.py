@@ -1,13 +1,13 @@
 """`gpool`: find the command, run it, turn what goes wrong into one line and an exit code."""
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from gpool_jax import __version__
 from gpool_jax.cli.options import COMMANDS
-from gpool_jax.errors import InputError, RunError, nearest
+from gpool_jax.cli.streams import complain, discard, say
+from gpool_jax.errors import InputError, nearest
 
 _HELP = """\
 usage: gpool COMMAND ...
@@ -25,51 +25,56 @@ options:
   -V, --version      Print the version.
   --list-models      List the networks that --model.name and --model take.
   --tyro-print-completion SHELL
-                     Print the completion script of bash, zsh or fish.
-"""
+                     Print the completion script of bash, zsh or fish."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; `argv` None: the process's own words.
 
-    The code is 0; 2 for input that cannot be used or a run that had to stop, with one line on
-    stderr; 128 + the signal for a run told to stop.
+    The code is 0; 2 for input that cannot be used or a run that had to stop, and 1 for a fault
+    of the program, with one line on stderr; 128 + the signal for a run told to stop.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except (InputError, RunError) as error:
-        print(f"gpool: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 141
     except KeyboardInterrupt:
-        print("gpool: interrupted.", file=sys.stderr)
+        complain("interrupted.")
         return 130
+    except Exception as error:
+        from gpool_jax.cli import failures, parse  # needed here alone, and not cheap
+
+        code, line = failures.explain(error, parse.value_of(words, "--workdir"))
+        complain(line)
+        return code
 
 
 def _dispatch(words: list[str]) -> int:
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise InputError(f"{word!a} is not UTF-8; rename what it names.")
     match words:
         case []:
-            print(_help(), end="", file=sys.stderr)
+            print(_help(), file=sys.stderr)
             return 2
         case ["-h" | "--help" | "help"] | ["configs" | "help", "-h" | "--help"]:
-            print(_help(), end="")
+            say(_help())
         case ["-V" | "--version"]:
-            print(__version__)
+            say(__version__)
         case ["--list-models"]:
             from gpool_jax.models import MODELS
             from gpool_jax.models.segmenter import SEGMENTERS
 
-            print("\n".join((*MODELS, *SEGMENTERS)))
+            say("\n".join((*MODELS, *SEGMENTERS)))
         case ["configs"]:
             from gpool_jax.config import files
 
             catalog = files.catalog()
             width = max(map(len, catalog))
-            print("\n".join(f"{name:{width}}  {what}" for name, (what, _) in catalog.items()))
+            say("\n".join(f"{name:{width}}  {what}" for name, (what, _) in catalog.items()))
         case ["--tyro-print-completion", "bash" | "zsh" | "fish"]:
             from gpool_jax.cli.parse import print_completion
 

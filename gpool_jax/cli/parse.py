@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
 from gpool_jax.cli.options import COMMANDS, Options
-from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, plain
+from gpool_jax.cli.streams import writing
+from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, checks, paths, plain
 from gpool_jax.errors import InputError, nearest
 
 # Other names for fields that people look for.
@@ -19,11 +20,14 @@ _SHORT_NAMES = {"train.tensorboard": "--tensorboard", "train.parallel": "--paral
 _LOCATION = ("data.dir", "data.path", "data.cache_dir", "data.workers")
 # and of a file of weights what that does not say.
 _UNTOLD = ("task", "n", "seed", "data", "model")
+# Options of a command that name files or folders.
+_PATHS = ("workdir", "weights", "ranking")
 
 
 def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The word right after the command, if it is no option, and the other words."""
     if words and not words[0].startswith("-"):
+        paths.check("CONFIG or RUN", words[0])
         return words[0], list(words[1:])
     return None, list(words)
 
@@ -47,12 +51,13 @@ def read(command: str, words: Sequence[str], config: Any, *, target: str | None 
     """
     import tyro
 
+    checks.check_types(config)
     kind = COMMANDS[command]
     visible = _visible_fields(kind, config, target)
     shown = _for_tyro(kind(target=target, config=config), visible)
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(printed):
+        with contextlib.redirect_stderr(printed), writing():
             options, unknown = tyro.cli(
                 type(shown),
                 default=shown,
@@ -68,7 +73,20 @@ def read(command: str, words: Sequence[str], config: Any, *, target: str | None 
     if unknown:
         _refuse(command, unknown, config, visible, target)
     values = plain.to_dict(options.config)
-    return dataclasses.replace(options, config=plain.from_dict(values))
+    named = {name: _expand(name, getattr(options, name, None)) for name in _PATHS}
+    named = {name: value for name, value in named.items() if value is not None}
+    return dataclasses.replace(options, config=plain.from_dict(values), **named)
+
+
+def _expand(name: str, value: Any) -> Any:
+    """The value of an option, or of each of its items, with the home folder for ~."""
+    if isinstance(value, tuple):
+        return tuple(_expand(name, item) for item in value)
+    if value is None:
+        return None
+    paths.check(f"--{name}", value)
+    # Shells do so for a word that begins with it, not for --workdir=~/x.
+    return str(paths.expand(value)) if value.startswith("~") else value
 
 
 def read_measuring(
@@ -131,7 +149,8 @@ def print_completion(words: Sequence[str]) -> None:
         visible = _visible_fields(kind, PositionConfig(), None)
         shown = _for_tyro(kind(config=PositionConfig()), visible)
         kinds.append(Annotated[type(shown), tyro.conf.subcommand(command, default=shown)])
-    tyro.cli(Union[tuple(kinds)], args=words, prog="gpool")  # type: ignore[call-overload]  # noqa: UP007
+    with writing():
+        tyro.cli(Union[tuple(kinds)], args=words, prog="gpool")  # type: ignore[call-overload]  # noqa: UP007
 
 
 def _visible_fields(kind: type[Options], config: Any, target: str | None) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 from gpool_jax.cli import distributed
 from gpool_jax.cli.options import Demo, Options, Train
 from gpool_jax.cli.parse import read, split_target
-from gpool_jax.cli.session import show, start, warn, warner
+from gpool_jax.cli.session import show, start, warner
+from gpool_jax.cli.streams import complain, say
 from gpool_jax.config import (
     DEMO,
     KINDS,
@@ -54,21 +55,21 @@ def _train_config(command: str, words: list[str], example: Any, kinds: tuple[typ
     if not options.dry_run and options.workdir is None:
         raise InputError("`--workdir` must name the folder of the run; got none.")
 
-    def work(say: Callable[[str], None]) -> int:
-        config = _without_late_milestones(options.config, default, say)
-        return _dry_run(config, say) if options.dry_run else _run(config, options, say)
+    def work(warn: Callable[[str], None]) -> int:
+        config = _without_late_milestones(options.config, default, warn)
+        return _dry_run(config, warn) if options.dry_run else _run(config, options, warn)
 
     start(options)
     return distributed.run(options, work) if options.distributed else work(warner(options))
 
 
-def _without_late_milestones(config: Any, default: Any, say: Callable[[str], None]) -> Any:
+def _without_late_milestones(config: Any, default: Any, warn: Callable[[str], None]) -> Any:
     """The config without milestones of the default that a shorter training never reaches."""
     training = config.train
     late = [step for step in training.milestones if step > training.steps]
     if not late or training.milestones != default.train.milestones:
         return config
-    say(
+    warn(
         f"train.milestones {', '.join(map(str, late))} dropped: the training ends after "
         f"{training.steps} steps."
     )
@@ -76,26 +77,26 @@ def _without_late_milestones(config: Any, default: Any, say: Callable[[str], Non
     return dataclasses.replace(config, train=dataclasses.replace(training, milestones=kept))
 
 
-def _run(config: Any, options: Options, say: Callable[[str], None]) -> int:
+def _run(config: Any, options: Options, warn: Callable[[str], None]) -> int:
     from gpool_jax.experiments import run
     from gpool_jax.train.loop import Stopped
     from gpool_jax.train.processes import is_first
 
     try:
-        result = run(config, Path(options.workdir or ""), warn=say)
+        result = run(config, Path(options.workdir or ""), warn=warn)
     except Stopped as stopped:
         if is_first():
-            warn(str(stopped))
+            complain(str(stopped))
         return 128 + stopped.signal
     return 0 if result is None else show(result, options)
 
 
-def _dry_run(config: Any, say: Callable[[str], None]) -> int:
+def _dry_run(config: Any, warn: Callable[[str], None]) -> int:
     from gpool_jax.experiments import dry_run
     from gpool_jax.report import estimate
     from gpool_jax.train.processes import is_first
 
-    tell: Callable[[str], None] = print if is_first() else lambda _text: None
-    found = dry_run.run(config, report=lambda e: tell(f"{estimate.describe(e)}\n"), warn=say)
+    tell: Callable[[str], None] = say if is_first() else lambda _text: None
+    found = dry_run.run(config, report=lambda e: tell(f"{estimate.describe(e)}\n"), warn=warn)
     tell(estimate.describe_total(found))
     return 0

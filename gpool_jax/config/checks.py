@@ -1,11 +1,13 @@
 """Checks of a config's values that need neither data nor network."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
+from gpool_jax.config import paths
 from gpool_jax.config.kinds import CROSS_CHECKS, AnyConfig
 from gpool_jax.config.plain import leaves
 from gpool_jax.config.sections import (
@@ -15,7 +17,7 @@ from gpool_jax.config.sections import (
     ShiftConfig,
     TrainConfig,
 )
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, shown
 
 _PROBES = ("ridge", "logistic", "mlp")
 # What each value of a field may be, or each item where it holds several: a test, and words.
@@ -56,16 +58,22 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     for name in names.split()
 }
 
-# Fields that name at least one thing, and none twice.
+# Fields that name at least one thing.
 _LISTS = (
     "heads tasks arms rank.methods rank.regions rank.splits rank.overlap attack.methods "
     "attack.fills attack.splits"
 ).split()
+# Fields of several that are numbers in their places; in all others, nothing stands twice.
+_VECTORS = "data.mean data.std data.size data.crop model.rates loss.class_weights".split()
+# Fields that name a file or a folder; data.dir may be an address, which tfds reads.
+_PATHS = ("data.path", "data.cache_dir")
+# JAX counts in 32 bits.
+_INT_BITS = 31
 
 
 def check(config: AnyConfig) -> None:
     """Check every value that needs no data and no network, or raise an `InputError`."""
-    _check_types(config, "")
+    check_types(config)
     for name, value in leaves(config):
         _check_field(name, value)
     for section in vars(config).values():
@@ -82,15 +90,28 @@ def _require(condition: bool, message: str) -> None:
 def _check_field(name: str, value: Any) -> None:
     if name in _LISTS:
         _require(len(value) > 0, f"`{name}` must name at least one; got none.")
-        _require(len(set(value)) == len(value), f"`{name}` names one twice: {value}.")
+    if isinstance(value, tuple) and name not in _VECTORS:
+        _require(len(set(value)) == len(value), f"`{name}` names one twice: {shown(value)}.")
     for item in value if isinstance(value, tuple) else (value,):
-        if name in RULES and item is not None:
-            fits, allowed = RULES[name]
-            _require(fits(item), f"`{name}` must be {allowed}; got {item!r}.")
-        elif type(item) is int:
-            _require(item >= 1, f"`{name}` must be at least 1; got {item}.")
-        elif item == "":
-            _require(False, f"`{name}` must not be empty; got {item!r}.")
+        _check_item(name, item)
+
+
+def _check_item(name: str, item: Any) -> None:
+    """Check a value, or one of several."""
+    if type(item) is int:
+        small = item.bit_length() <= _INT_BITS
+        _require(small, f"`{name}` must be below 2**{_INT_BITS}; got {shown(item)}.")
+    if isinstance(item, str):
+        _require(item != "", f"`{name}` must not be empty; got ''.")
+    if name in _PATHS and item is not None:
+        paths.check(name, item)
+    if name in RULES and item is not None:
+        fits, allowed = RULES[name]
+        _require(fits(item), f"`{name}` must be {allowed}; got {item!r}.")
+    elif type(item) is int:
+        _require(item >= 1, f"`{name}` must be at least 1; got {item}.")
+    if type(item) is float:
+        _require(math.isfinite(item), f"`{name}` must be finite; got {item}.")
 
 
 def _check_together(part: Any) -> None:
@@ -108,6 +129,11 @@ def _check_together(part: Any) -> None:
             for step in part.milestones:
                 allowed = f"in [1, train.steps = {steps}]"
                 _require(0 < step <= steps, f"`train.milestones` must be {allowed}; got {step}.")
+            warmup = part.warmup_steps
+            _require(
+                warmup <= steps,
+                f"`train.warmup_steps` must be at most train.steps = {steps}; got {warmup}.",
+            )
         case ShiftConfig(views=views, weight=weight):
             _require(
                 weight == 0 or views >= 2,
@@ -124,16 +150,15 @@ def _check_together(part: Any) -> None:
             )
 
 
-def _check_types(config: Any, prefix: str) -> None:
+def check_types(config: Any, prefix: str = "") -> None:
     """Check every field against its annotation: configs also come from files and Python."""
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         name, value, hint = prefix + field.name, getattr(config, field.name), hints[field.name]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            _require(isinstance(value, hint), f"`{name}` must be a {hint.__name__}.")
-            _check_types(value, f"{name}.")
+            check_types(value, f"{name}.")
         else:
-            _require(_fits(value, hint), f"`{name}` must be {_describe(hint)}; got {value!r}.")
+            _require(_fits(value, hint), f"`{name}` must be {_describe(hint)}; got {shown(value)}.")
 
 
 def _describe(hint: Any) -> str:

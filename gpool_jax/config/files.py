@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError, nearest, shown
 
 # Those that come with the package.
 _FOLDER = Path(__file__).parent.parent / "configs"
@@ -60,6 +60,6 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code: any kind
-        raise InputError(f"`config`: {path} cannot be loaded: {error!r}.") from None
+    except (Exception, SystemExit) as error:  # it is the user's code: any kind
+        raise InputError(f"`config`: {path} cannot be loaded: {shown(error)}.") from None
     return module

@@ -25,7 +25,22 @@ Task = Literal["location", "recognition"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PositionConfig:
+class _Kind:
+    """Refuses, where it is made, a section of another class: every function reads sections."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if not isinstance(kind, type) or not dataclasses.is_dataclass(kind):
+                continue
+            if not isinstance(value, kind):
+                raise InputError(
+                    f"`{field.name}` must be a {kind.__name__}; got {type(value).__name__}."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionConfig(_Kind):
     """Train and evaluate one network on one task: where is the image, or what is it?"""
 
     task: Task = "location"
@@ -45,7 +60,7 @@ class PositionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ComparisonConfig:
+class ComparisonConfig(_Kind):
     """Train every head on every task for several seeds, and put them in one table."""
 
     heads: tuple[str, ...] = ("gapnet", "linear", "permutenet")
@@ -69,7 +84,7 @@ Arm = Literal["baseline", "shift", "augshift", "blurpool", "augshift_blurpool"]
 
 
 @dataclasses.dataclass(frozen=True)
-class InvarianceConfig:
+class InvarianceConfig(_Kind):
     """Train one network on whole images, and measure how sensitive it is to where they are."""
 
     n: int = 3
@@ -85,7 +100,7 @@ class InvarianceConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class InvarianceComparisonConfig:
+class InvarianceComparisonConfig(_Kind):
     """Train every arm for several seeds, and put accuracy, consistency and position in one table."""
 
     arms: tuple[Arm, ...] = ("baseline", "shift", "augshift", "blurpool", "augshift_blurpool")
@@ -109,7 +124,7 @@ class InvarianceComparisonConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationConfig:
+class SegmentationConfig(_Kind):
     """Train a segmentation network and measure its mean intersection over union."""
 
     seed: int = 0
@@ -130,9 +145,16 @@ class SegmentationConfig:
     attack: AttackConfig = AttackConfig()
 
 
+def _check_shift(config: InvarianceConfig | InvarianceComparisonConfig) -> None:
+    steps, warmup = config.train.steps, config.shift.warmup_steps
+    if warmup > steps:
+        raise InputError(
+            f"`shift.warmup_steps` must be at most train.steps = {steps}; got {warmup}."
+        )
+
+
 def _check_arms(config: InvarianceComparisonConfig) -> None:
-    if len(set(config.weights)) < len(config.weights):
-        raise InputError(f"`weights` names one twice: {config.weights}.")
+    _check_shift(config)
     if config.shift.weight == 0 and any("augshift" in arm for arm in config.arms):
         raise InputError("`shift.weight` must be positive for the augshift arms; got 0.")
     if config.model.antialias == 0 and any("blurpool" in arm for arm in config.arms):
@@ -149,7 +171,10 @@ def _check_arms(config: InvarianceComparisonConfig) -> None:
 
 
 # Checks of fields of a kind against each other; those within one section are in `checks`.
-CROSS_CHECKS: dict[type, Callable[[Any], None]] = {InvarianceComparisonConfig: _check_arms}
+CROSS_CHECKS: dict[type, Callable[[Any], None]] = {
+    InvarianceConfig: _check_shift,
+    InvarianceComparisonConfig: _check_arms,
+}
 
 AnyConfig = (
     PositionConfig

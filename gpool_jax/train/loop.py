@@ -4,9 +4,8 @@ import bisect
 import contextlib
 import logging
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from gpool_jax.errors import RunError
 from gpool_jax.train import parallel, processes
 from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
+from gpool_jax.train.signals import note_signals
 from gpool_jax.train.state import TrainState
 
 _log = logging.getLogger("gpool_jax")
@@ -64,21 +64,6 @@ class Stopped(Exception):
         self.signal = signal_number
 
 
-@contextlib.contextmanager
-def note_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list instead of obeying at once; in the main thread."""
-    received: list[int] = []
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, lambda found, _: received.append(found))
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def fit(
     *,
     state: TrainState,
@@ -107,7 +92,7 @@ def fit(
       warn: receives one line per checkpoint that cannot be read.
 
     Raises:
-      Stopped: after SIGTERM or SIGINT, with the state saved.
+      Stopped: after SIGTERM or SIGINT from the first step on, with the state saved.
       RunError: if the loss is not finite or a checkpoint cannot be written.
     """
     first_step, state = _restore(state, feed, checkpoints, warn)
@@ -120,12 +105,16 @@ def fit(
         log = _Log(folder, config, first_step, title, checkpoints, select_by, warn)
     step = first_step
     try:
-        with note_signals() as received:
+        with contextlib.ExitStack() as stack:
+            received: list[int] = []
             newest = 0
             while step < config.steps:
                 count = min(chunk, planned[bisect.bisect(planned, step)] - step)
                 inputs = parallel.shard(feed.inputs_at(step, count), axis=1)
                 state, metrics = train_step(state, data, inputs)
+                if step == first_step:
+                    # Until it is compiled there is nothing to save: a signal ends all at once.
+                    received = stack.enter_context(note_signals())
                 step += count
                 at_stop = step in planned
                 if log is not None:
@@ -134,6 +123,7 @@ def fit(
                     values = validate(parallel.local(state))
                     if log is not None:
                         log.save(step, parallel.local(state), feed.state(), values)
+                    processes.meet()
                 # All processes stop after the same step. Each compares its signals with the others'
                 # while the next step runs: waiting at once would leave the devices idle.
                 before, newest = newest, parallel.largest(max(received, default=0))

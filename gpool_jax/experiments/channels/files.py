@@ -81,7 +81,7 @@ def read(path: Path) -> Ranking:
     """Read one ranking, ours or the authors'; see `read_all`."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"`ranking`: {path} cannot be read: {error}.") from None
     reserved = {"scores", "method", "n", "split", "feature"}
     lists = [key for key in content if key not in reserved] if isinstance(content, dict) else []

@@ -119,6 +119,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_measured(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_no_case_is_no_success(capsys):
     assert command.main(["train", "--quick", "--only", "no such case"]) == 2
     assert "no case matches 'no such case'" in capsys.readouterr().err

@@ -89,6 +89,7 @@ def transposes_that_compute(fn) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_map_is_computed_before_the_gradient_of_a_kernel_transposes_it():
     """Inside that transpose XLA would compute it again, out of order: 5 to 14 % of a step."""
     assert not transposes_that_compute(lambda a, b: convolve(a, b, padding=1))

@@ -102,6 +102,15 @@ def test_a_training_hears_the_first_and_the_second_ends_it_at_once(start):
     assert (child.returncode, errors) == (130, "gpool: interrupted.\n")
 
 
+@pytest.fixture
+def heard():
+    """SIGINT as Python starts with it, whatever runs the tests; nohup ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_a_second_signal_reaches_the_handlers_of_a_caller_from_python():
     with signals.note_signals() as received:
         signal.raise_signal(signal.SIGINT)

@@ -104,16 +104,19 @@ def cross_entropy(logits, labels):
     return np.array(out)
 
 
+def ridge_predictions(x, y, fitting, strength):
+    """Predictions on all rows of the ridge regression fitted on the rows `fitting`."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    z = (x - x[fitting].mean(0)) / x[fitting].std(0)
+    offset = y[fitting].mean(0)
+    gram = z[fitting].T @ z[fitting] / fitting.sum() + strength * np.eye(x.shape[1])
+    cross = z[fitting].T @ (y[fitting] - offset) / fitting.sum()
+    return z @ np.linalg.solve(gram, cross) + offset
+
+
 def ridge_answers(x, targets, fitting, strength, num_classes):
     """Answers on all rows of the ridge classifier fitted on the rows `fitting`."""
-    x = x.astype(np.float64)
-    mean, std = x[fitting].mean(0), x[fitting].std(0)
-    z = (x - mean) / std
-    one_hot = np.eye(num_classes)[targets]
-    offset = one_hot[fitting].mean(0)
-    gram = z[fitting].T @ z[fitting] / fitting.sum() + strength * np.eye(x.shape[1])
-    cross = z[fitting].T @ (one_hot[fitting] - offset) / fitting.sum()
-    return (z @ np.linalg.solve(gram, cross) + offset).argmax(1)
+    return ridge_predictions(x, np.eye(num_classes)[targets], fitting, strength).argmax(1)
 
 
 def shift(x, offsets, mode):
@@ -195,3 +198,10 @@ def invariance_loss(latent, norm, normalise):
                 )
         out[b] = np.mean(values)
     return out
+
+
+def standardise(x, fitting):
+    """Rows [N, C] by the mean and deviation of the rows `fitting`; dead channels are 0."""
+    x = x.astype(np.float64)
+    mean, std = x[fitting].mean(0), x[fitting].std(0)
+    return np.where(std > 0, (x - mean) / np.where(std > 0, std, 1), 0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpool_jax.ops import probe
+from gpool_jax.ops import gradient_probes, probe, ridge
 from tests import reference
 
 KEY = jax.random.key(0)
@@ -25,6 +25,12 @@ def correct(x, y, fold, kind, classes=4):
         KEY, x, jnp.asarray(y), jnp.asarray(fold), kind=kind, num_classes=classes, num_folds=5
     )
     return np.asarray(answers[0])
+
+
+def held_out(x, y, fold, kind, **options):
+    rows = (jnp.asarray(x), jnp.asarray(y), jnp.asarray(fold))
+    options = {"num_classes": 4, "num_folds": 5, **options}
+    return probe.held_out_logits(KEY, *rows, kind=kind, **options)[0]
 
 
 @pytest.mark.parametrize("kind", probe.KINDS)
@@ -49,12 +55,103 @@ def test_ridge_gives_the_closed_form_answers():
     assert (found == expected).mean() > 0.99
 
 
+def test_regressions_from_sums_equal_those_on_the_rows_themselves():
+    # Folds of unequal size, one of a single row: blocks that reach beyond a fold must not count.
+    rng = np.random.default_rng(4)
+    x = (rng.normal(size=(70, 5)) * [1, 1e3, 1e-3, 1, 1] + [0, 5e3, 0, 50, 0]).astype(np.float32)
+    y, fold = (
+        rng.normal(size=(70, 2)).astype(np.float32),
+        rng.permutation([0] * 40 + [1] * 29 + [2]),
+    )
+    moments = ridge.fold_moments(x, jnp.asarray(y), jnp.asarray(fold), num_folds=3)
+    assert moments.size.tolist() == [40, 29, 1]
+    regress = jax.jit(ridge.regress)
+    for folds in ([1, 1, 1], [0, 1, 1], [1, 0, 0]):
+        fitting = np.asarray(folds, bool)[fold]
+        for keep in (np.ones(5, bool), np.array([1, 0, 1, 1, 0], bool)):
+            found = regress(
+                moments, jnp.asarray(folds), jnp.array([1e-2, 1.0]), keep=jnp.asarray(keep)
+            )
+            for s, strength in enumerate((1e-2, 1.0)):
+                expected = reference.ridge_predictions(x[:, keep], y, fitting, strength)
+                np.testing.assert_allclose(ridge.predict(found, x)[s], expected, atol=1e-5)
+
+
+def test_rows_in_more_than_one_block_are_each_summed_once(monkeypatch):
+    monkeypatch.setattr(ridge, "_BLOCK", 4)
+    fold = jnp.array([2, 0, 0, 0, 0, 0, 2, 1, 0, 1, 2, 0])
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(12, 3)), jnp.float32)
+    moments = ridge.fold_moments(x, x[:, :1], fold, num_folds=3)
+    for k in range(3):
+        own = np.asarray(x, np.float64)[np.asarray(fold) == k]
+        centred = own - own.mean(axis=0)
+        np.testing.assert_allclose(moments.gram[k], centred.T @ centred, atol=1e-5)
+        np.testing.assert_allclose(moments.cross[k], centred.T @ centred[:, :1], atol=1e-5)
+
+
+def test_a_probe_of_some_channels_is_that_of_a_latent_that_has_no_others():
+    x, y, fold = blobs(noise=1.5)
+    keep = np.array([True, False, True, True, False, True])
+    some = held_out(x, y, fold, "ridge", sort=True, keep=jnp.asarray(keep))
+    expected = held_out(x * keep, y, fold, "ridge", sort=True, keep=jnp.ones(6, bool))
+    np.testing.assert_allclose(some, expected, atol=1e-5)
+    masks = jnp.asarray(np.stack([keep, ~keep]))
+    swept = jax.vmap(lambda mask: held_out(x, y, fold, "ridge", keep=mask))(masks)
+    np.testing.assert_allclose(swept[1], held_out(x[:, ~keep], y, fold, "ridge"), atol=1e-5)
+
+
+def test_a_sorted_probe_does_not_depend_on_the_scale_of_channels():
+    # The next layer can undo a scale, so it may not change what is found; sorted raw, it does.
+    x, y, fold = blobs(noise=1.0)
+    scaled = x * np.array([1, 100, 0.01, 1, 3, 1], np.float32) + 7
+    found = held_out(x, y, fold, "ridge", sort=True)
+    np.testing.assert_allclose(held_out(scaled, y, fold, "ridge", sort=True), found, atol=1e-4)
+    raw, raw_scaled = (held_out(probe.sorted_latent(z), y, fold, "ridge") for z in (x, scaled))
+    assert np.abs(raw - raw_scaled).max() > 0.1
+
+
+def test_channels_are_standardised_by_the_fitting_rows_alone():
+    # An outlier in the held-out fold must not move what is predicted of that fold's other rows.
+    x, y, fold = blobs(noise=1.0)
+    outlier = x.copy()
+    outlier[np.flatnonzero(fold == 0)[0]] = 1e3
+    rest = np.flatnonzero(fold == 0)[1:]
+    for sort in (False, True):
+        before, after = (held_out(z, y, fold, "ridge", sort=sort) for z in (x, outlier))
+        np.testing.assert_allclose(after[rest], before[rest], atol=1e-5)
+
+
+def test_sorted_rows_are_standardised_by_the_fitting_rows_before_and_after():
+    x, _, fold = blobs(noise=1.0)
+    fitting = fold > 1
+    before = np.sort(reference.standardise(x, fitting), axis=1)
+    found = probe._prepare(jnp.asarray(x), jnp.asarray(fitting), True, None)
+    np.testing.assert_allclose(found, reference.standardise(before, fitting), atol=1e-4)
+
+
+def test_the_penalty_can_be_picked_for_likelihood():
+    # A confident probe may be as accurate and still waste bits.
+    x, y, fold = blobs(noise=2.5, channels=40)
+    rows = jnp.asarray(x), jnp.asarray(y), jnp.asarray(fold)
+    options = {"kind": "ridge", "num_classes": 4, "num_folds": 5, "picked_by": "likelihood"}
+    found, scores = probe.held_out_logits(KEY, *rows, **options)
+    for k in range(5):
+        picking, fitting = fold == (k + 1) % 5, (fold != k) & (fold != (k + 1) % 5)
+        expected = [
+            reference.ridge_predictions(x, np.eye(4)[y], fitting, s) for s in probe.STRENGTHS
+        ]
+        likelihood = [-reference.cross_entropy(e[picking], y[picking]).mean() for e in expected]
+        np.testing.assert_allclose(scores[k], max(likelihood), atol=1e-5)
+        chosen = expected[int(np.argmax(likelihood))]
+        np.testing.assert_allclose(found[fold == k], chosen[fold == k], atol=1e-4)
+
+
 def test_logistic_agrees_with_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     x, y, _ = blobs(noise=1.0)
     weight = jnp.ones(len(y))
-    z, _ = probe._standardise(jnp.asarray(x), weight)
-    logits = probe._logistic(KEY, z, jnp.asarray(y), weight, 1e-2, 4)
+    z = probe.standardise(jnp.asarray(x))
+    logits = gradient_probes.logistic(KEY, z, jnp.asarray(y), weight, 1e-2, 4)
     model = linear_model.LogisticRegression(C=1 / (1e-2 * len(y)), tol=1e-8, max_iter=1000)
     expected = model.fit(np.asarray(z), y).predict_log_proba(np.asarray(z))
     np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, atol=2e-2)
@@ -89,10 +186,11 @@ def test_a_dead_channel_changes_nothing():
     ("options", "message"),
     [
         ({"kind": "tree", "num_folds": 5}, "`kind` must be one of"),
+        ({"kind": "ridge", "num_folds": 5, "picked_by": "luck"}, "`picked_by` must be one of"),
         ({"kind": "ridge", "num_folds": 2}, "`num_folds` must be at least 3; got 2"),
     ],
 )
 def test_bad_options_are_refused(options, message):
     x, y, fold = blobs()
     with pytest.raises(ValueError, match=message):
-        probe.cross_validate(KEY, x, jnp.asarray(y), jnp.asarray(fold), num_classes=4, **options)
+        held_out(x, y, fold, **options)

@@ -90,3 +90,48 @@ def test_silent_channels_can_be_matched():
     mean = np.array([0.0, 0.0, 0.0, 1.0, 2.0, 3.0])
     drawn = ops.matched_channels(KEY, np.array([0]), mean, mean, num_draws=200, neighbours=2)
     assert set(drawn.ravel()) == {1, 2}
+
+
+def test_a_match_beyond_the_caliper_is_refused():
+    # Channels 0..9 lie close together; channel 10 is far from every other.
+    mean, variance = np.exp(np.append(np.arange(10.0) / 100, 5.0)), np.ones(11)
+    close = ops.matched_channels(KEY, np.array([4]), mean, variance, num_draws=50, caliper=0.1)
+    assert close.shape == (50, 1)
+    far = ops.matched_channels(KEY, np.array([4, 10]), mean, variance, num_draws=50, caliper=0.1)
+    assert far.shape == (0, 2)
+    # Two channels with one match between them: whichever comes second finds none.
+    mean = np.exp(np.array([0.0, 0.1, 0.05, 9.0, 9.1]))
+    assert not len(
+        ops.matched_channels(KEY, np.array([0, 1]), mean, np.ones(5), num_draws=9, caliper=0.1)
+    )
+
+
+def test_a_wide_caliper_draws_what_none_does():
+    rng = np.random.default_rng(7)
+    mean, variance = np.exp(rng.normal(size=30)), np.exp(rng.normal(size=30))
+    options = {"num_draws": 8, "neighbours": 5}
+    free = ops.matched_channels(KEY, np.arange(6), mean, variance, **options)
+    wide = ops.matched_channels(KEY, np.arange(6), mean, variance, **options, caliper=1e3)
+    np.testing.assert_array_equal(free, wide)
+
+
+def test_balance_is_the_difference_of_means_in_pooled_deviations():
+    rng = np.random.default_rng(8)
+    mean, variance = np.exp(rng.normal(size=40)), np.exp(3 * rng.normal(size=40))
+    channels, controls = np.arange(5), rng.integers(5, 40, (6, 5))
+    found = ops.standardised_differences(channels, controls, mean, variance)
+    for value, values in zip(found, (mean, variance), strict=True):
+        first, second = np.log(values)[channels], np.log(values)[controls.ravel()]
+        pooled = np.sqrt((first.std() ** 2 + second.std() ** 2) / 2)
+        assert value == pytest.approx((first.mean() - second.mean()) / pooled)
+    # A matched set is better balanced than the other channels.
+    removed, others = np.split(np.argsort(-mean)[4:], [8])
+    matched = ops.matched_channels(KEY, removed, mean, mean, num_draws=20, neighbours=3)
+    near, far = (ops.standardised_differences(removed, c, mean, mean)[0] for c in (matched, others))
+    assert abs(near) < 0.8 < far
+
+
+def test_balance_without_controls_or_without_spread():
+    ones = np.ones(4)
+    assert np.isnan(ops.standardised_differences([0], np.empty((0, 1), int), ones, ones)).all()
+    assert ops.standardised_differences([0], [1], np.exp([1.0, 2, 3, 4]), ones) == (-np.inf, 0.0)

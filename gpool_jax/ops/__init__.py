@@ -1,7 +1,6 @@
 """Pure functions on arrays: the ground floor, which imports nothing else of the package."""
 
 from gpool_jax.ops.ablation import ablate as ablate
-from gpool_jax.ops.ablation import matched_channels as matched_channels
 from gpool_jax.ops.ablation import random_orders as random_orders
 from gpool_jax.ops.ablation import removal_masks as removal_masks
 from gpool_jax.ops.augment import colour_jitter as colour_jitter
@@ -39,6 +38,8 @@ from gpool_jax.ops.maps import moments as moments
 from gpool_jax.ops.maps import pad_channels as pad_channels
 from gpool_jax.ops.maps import relu as relu
 from gpool_jax.ops.maps import subsample as subsample
+from gpool_jax.ops.matching import matched_channels as matched_channels
+from gpool_jax.ops.matching import standardised_differences as standardised_differences
 from gpool_jax.ops.metrics import masked_sum as masked_sum
 from gpool_jax.ops.metrics import position_selectivity as position_selectivity
 from gpool_jax.ops.permute import draw_permutation as draw_permutation

@@ -1,4 +1,4 @@
-"""Removing channels, and the sets of channels that a removal is compared with.
+"""Removing channels, and random sets of channels that a removal is compared with.
 
 A set is a mask `keep` bool [C]: False where the channel is removed.
 """
@@ -60,62 +60,3 @@ def random_orders(key: jax.Array, num_draws: int, num_channels: int) -> np.ndarr
     """Draw rankings uniformly: int [num_draws, num_channels]."""
     keys = jax.random.split(key, num_draws)
     return np.asarray(jax.vmap(lambda k: jax.random.permutation(k, num_channels))(keys))
-
-
-def matched_channels(
-    key: jax.Array,
-    removed: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    *,
-    num_draws: int,
-    neighbours: int = 10,
-) -> np.ndarray:
-    """For each removed channel, draw another that is about as active: int [num_draws, N].
-
-    Removing a strong channel harms more than removing a weak one, whatever it carries. Matched
-    channels hold strength fixed: each removed channel, in random order, gets one of its nearest
-    in log mean and log variance (each scaled to unit spread) among those neither removed nor
-    taken yet.
-
-    Args:
-      key: PRNG key.
-      removed: int [N], at most half of the channels.
-      mean: [C], mean activation of each channel, at least 0.
-      variance: [C], its variance.
-      num_draws: how often all are drawn.
-      neighbours: how many of the nearest one is drawn from.
-
-    Raises:
-      ValueError: if more than half of the channels are removed.
-    """
-    count, channels = len(removed), len(mean)
-    if 2 * count > channels:
-        raise ValueError(
-            f"`removed` must hold at most half of the {channels} channels to be matched; got "
-            f"{count}."
-        )
-    place = np.stack([_log_spread(np.abs(mean)), _log_spread(variance)], axis=1)
-    distance = ((place[removed][:, None] - place[None]) ** 2).sum(axis=-1)
-    generator = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    matched = np.empty((num_draws, count), int)
-    for draw in range(num_draws):
-        free = np.ones(channels, bool)
-        free[removed] = False
-        for row in generator.permutation(count):
-            candidates = np.flatnonzero(free)
-            nearest = candidates[np.argsort(distance[row, candidates], kind="stable")]
-            chosen = generator.choice(nearest[:neighbours])
-            matched[draw, row] = chosen
-            free[chosen] = False
-    return matched
-
-
-def _log_spread(values: np.ndarray) -> np.ndarray:
-    """Logarithms scaled to unit spread; a silent channel is put with the weakest."""
-    values = np.asarray(values, np.float64)
-    positive = values[values > 0]
-    floor = positive.min() if len(positive) else 1.0
-    logs = np.log(np.maximum(values, floor))
-    spread = logs.std()
-    return logs / spread if spread > 0 else logs

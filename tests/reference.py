@@ -205,3 +205,22 @@ def standardise(x, fitting):
     x = x.astype(np.float64)
     mean, std = x[fitting].mean(0), x[fitting].std(0)
     return np.where(std > 0, (x - mean) / np.where(std > 0, std, 1), 0)
+
+
+def content_matches(latent):
+    """Which image is it? Latents [N, M, C] against means over other cells, one by one."""
+    images, cells, channels = latent.shape
+    rows = latent.reshape(-1, channels)
+    x = standardise(rows, np.ones(len(rows), bool)).reshape(latent.shape)
+    out = np.zeros((images, cells))
+    for i in range(images):
+        for m in range(cells):
+            others = [c for c in range(cells) if c != m]
+            cosines = []
+            for j in range(images):
+                known = x[j, others].mean(axis=0)
+                length = np.linalg.norm(known) * np.linalg.norm(x[i, m])
+                cosines.append(known @ x[i, m] / length if length > 0 else 0.0)
+            ties = [j for j in range(images) if abs(cosines[j] - max(cosines)) < 1e-6]
+            out[i, m] = (i in ties) / len(ties)
+    return out

@@ -19,6 +19,7 @@ from gpool_jax.ops.consistency import agreement_by_distance as agreement_by_dist
 from gpool_jax.ops.consistency import grid_agreement as grid_agreement
 from gpool_jax.ops.consistency import pair_agreement as pair_agreement
 from gpool_jax.ops.consistency import view_changes as view_changes
+from gpool_jax.ops.content import content_matches as content_matches
 from gpool_jax.ops.conv import PADDING_MODES as PADDING_MODES
 from gpool_jax.ops.conv import conv2d as conv2d
 from gpool_jax.ops.conv import pad2d as pad2d
@@ -66,6 +67,9 @@ from gpool_jax.ops.regions import region_box as region_box
 from gpool_jax.ops.regions import region_cells as region_cells
 from gpool_jax.ops.regions import region_mask as region_mask
 from gpool_jax.ops.regions import region_weights as region_weights
+from gpool_jax.ops.scaling import input_orders as input_orders
+from gpool_jax.ops.scaling import sorted_latent as sorted_latent
+from gpool_jax.ops.scaling import standardise as standardise
 from gpool_jax.ops.shared_background import Maps as Maps
 from gpool_jax.ops.shared_background import SharedBackground as SharedBackground
 from gpool_jax.ops.shared_background import compose as compose

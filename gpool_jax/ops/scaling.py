@@ -5,8 +5,12 @@ lands in a sorted latent. So channels are standardised before rows are sorted:
 `sorted_latent(standardise(latent, fitting=fitting))`, and beside it `sorted_latent(latent)`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
+
+from gpool_jax.ops.permute import draw_permutation
 
 
 def channel_scale(
@@ -65,3 +69,29 @@ def sorted_latent(latent: jax.Array) -> jax.Array:
     [[1.0, 2.0, 3.0]]
     """
     return jnp.sort(latent, axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames="block")
+def input_orders(
+    key: jax.Array, latent: jax.Array, *, block: int = 4096
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Give latents in order, permuted and sorted: three arrays of the latent's shape.
+
+    Nothing is standardised here: do so before, or leave it for the raw version.
+
+    Args:
+      key: PRNG key.
+      latent: [..., C]; each row is permuted by a permutation of its own, that of
+        `draw_permutations` for its place among all rows.
+      block: rows permuted at once.
+    """
+    rows = latent.reshape(-1, latent.shape[-1])
+
+    def permute(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        index, values = row
+        order = draw_permutation(jax.random.fold_in(key, index), len(values))
+        return jnp.take(values, order)
+
+    batch = min(block, len(rows))
+    permuted = jax.lax.map(permute, (jnp.arange(len(rows)), rows), batch_size=batch)
+    return latent, permuted.reshape(latent.shape), sorted_latent(latent)

@@ -224,3 +224,19 @@ def content_matches(latent):
             ties = [j for j in range(images) if abs(cosines[j] - max(cosines)) < 1e-6]
             out[i, m] = (i in ties) / len(ties)
     return out
+
+
+def variance_shares(x):
+    """Shares of position, content, interaction of one channel [N, M]: sums over all places."""
+    images, cells = x.shape
+    x = x.astype(np.float64)
+    mean = x.sum() / x.size
+    total = position = content = interaction = 0.0
+    for i in range(images):
+        for m in range(cells):
+            cell, image = x[:, m].mean(), x[i].mean()
+            total += (x[i, m] - mean) ** 2
+            position += (cell - mean) ** 2
+            content += (image - mean) ** 2
+            interaction += (x[i, m] - cell - image + mean) ** 2
+    return np.array([position, content, interaction]) / total

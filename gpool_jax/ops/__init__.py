@@ -81,3 +81,5 @@ from gpool_jax.ops.shifts import draw_offsets as draw_offsets
 from gpool_jax.ops.shifts import draw_shifts as draw_shifts
 from gpool_jax.ops.shifts import fourier_shift as fourier_shift
 from gpool_jax.ops.shifts import shift as shift
+from gpool_jax.ops.variance import VarianceShares as VarianceShares
+from gpool_jax.ops.variance import variance_shares as variance_shares

@@ -24,6 +24,9 @@ from gpool_jax.ops.conv import PADDING_MODES as PADDING_MODES
 from gpool_jax.ops.conv import conv2d as conv2d
 from gpool_jax.ops.conv import pad2d as pad2d
 from gpool_jax.ops.finite import first_nonfinite as first_nonfinite
+from gpool_jax.ops.information import information_bits as information_bits
+from gpool_jax.ops.information import row_bits as row_bits
+from gpool_jax.ops.information import surviving_share as surviving_share
 from gpool_jax.ops.iou import class_counts as class_counts
 from gpool_jax.ops.iou import class_iou as class_iou
 from gpool_jax.ops.iou import confusion_matrix as confusion_matrix

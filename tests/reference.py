@@ -240,3 +240,16 @@ def variance_shares(x):
             content += (image - mean) ** 2
             interaction += (x[i, m] - cell - image + mean) ** 2
     return np.array([position, content, interaction]) / total
+
+
+def nearest_mean_hits(latent):
+    """Is the nearest mean of the other images the own cell's? Latents [N, M, C], one by one."""
+    images, cells, channels = latent.shape
+    rows = latent.reshape(-1, channels)
+    x = standardise(rows, np.ones(len(rows), bool)).reshape(latent.shape)
+    out = np.zeros((images, cells))
+    for i in range(images):
+        means = np.delete(x, i, axis=0).mean(axis=0)
+        for m in range(cells):
+            out[i, m] = np.argmin(((x[i, m] - means) ** 2).sum(axis=1)) == m
+    return out

@@ -46,6 +46,10 @@ from gpool_jax.ops.matching import matched_channels as matched_channels
 from gpool_jax.ops.matching import standardised_differences as standardised_differences
 from gpool_jax.ops.metrics import masked_sum as masked_sum
 from gpool_jax.ops.metrics import position_selectivity as position_selectivity
+from gpool_jax.ops.null import RandomCode as RandomCode
+from gpool_jax.ops.null import nearest_mean_hits as nearest_mean_hits
+from gpool_jax.ops.null import random_code as random_code
+from gpool_jax.ops.null import shuffle_code as shuffle_code
 from gpool_jax.ops.permute import draw_permutation as draw_permutation
 from gpool_jax.ops.permute import draw_permutations as draw_permutations
 from gpool_jax.ops.permute import permute_channels as permute_channels

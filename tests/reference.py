@@ -253,3 +253,16 @@ def nearest_mean_hits(latent):
         for m in range(cells):
             out[i, m] = np.argmin(((x[i, m] - means) ** 2).sum(axis=1)) == m
     return out
+
+
+def leace(x, cell):
+    """P and b of section 4 of Belrose et al. (2023), from matrix functions."""
+    x, z = x.astype(np.float64), np.eye(cell.max() + 1)[cell]
+    mean = x.mean(0)
+    covariance, cross = np.cov(x.T, ddof=0), (x - mean).T @ (z - z.mean(0)) / len(x)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors @ np.diag(np.sqrt(np.maximum(values, 0))) @ vectors.T
+    whiten = np.linalg.pinv(root, rcond=1e-6)
+    onto = whiten @ cross @ np.linalg.pinv(whiten @ cross, rcond=1e-6)
+    matrix = np.eye(len(mean)) - np.linalg.pinv(whiten, rcond=1e-6) @ onto @ whiten
+    return matrix, mean - matrix @ mean

@@ -23,6 +23,9 @@ from gpool_jax.ops.content import content_matches as content_matches
 from gpool_jax.ops.conv import PADDING_MODES as PADDING_MODES
 from gpool_jax.ops.conv import conv2d as conv2d
 from gpool_jax.ops.conv import pad2d as pad2d
+from gpool_jax.ops.erasure import Eraser as Eraser
+from gpool_jax.ops.erasure import erase as erase
+from gpool_jax.ops.erasure import fit_eraser as fit_eraser
 from gpool_jax.ops.finite import first_nonfinite as first_nonfinite
 from gpool_jax.ops.information import information_bits as information_bits
 from gpool_jax.ops.information import row_bits as row_bits

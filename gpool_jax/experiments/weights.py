@@ -14,8 +14,6 @@ from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.experiments.training import Setup
 
-_BASE_FEATURES = {"cifar": 16, "vgg5": 32}
-
 
 def load_classifier(
     config: Any,
@@ -73,17 +71,8 @@ def _fit_model(model: ModelConfig, detected: dict[str, Any]) -> ModelConfig:
     # A linear head was trained through permutation or not: the file does not tell.
     if head == "linear" and model.head == "permutenet":
         head = "permutenet"
-    changes = {"head": head}
-    if "stem_features" in detected:
-        base = next(
-            (b for prefix, b in _BASE_FEATURES.items() if model.name.startswith(prefix)), 64
-        )
-        changes["width"] = detected["stem_features"] / base
-        if model.name.startswith("resnet"):
-            changes["stem"] = model.stem or detected["stem"]
-    if not model.antialias and "antialias" in detected:
-        changes |= {name: detected[name] for name in ("antialias", "antialias_layout")}
-    return dataclasses.replace(model, **changes)
+    told = models.fit(model.name, detected, stem=model.stem, antialias=model.antialias)
+    return dataclasses.replace(model, head=head, **told)
 
 
 _STATISTICS = {"CIFAR": CIFAR_STATISTICS, "ImageNet": IMAGENET_STATISTICS}

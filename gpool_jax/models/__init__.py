@@ -12,6 +12,7 @@ from gpool_jax.models.segmenter import Segmenter as Segmenter
 from gpool_jax.models.segmenter import create_segmenter as create_segmenter
 from gpool_jax.models.torch_weights import describe as describe
 from gpool_jax.models.torch_weights import describe_segmenter as describe_segmenter
+from gpool_jax.models.torch_weights import fit as fit
 from gpool_jax.models.torch_weights import from_torch as from_torch
 from gpool_jax.models.weight_files import Weights as Weights
 from gpool_jax.models.weight_files import read_state_dict as read_state_dict

@@ -30,6 +30,8 @@ _LINEAR_HEADS = ("linear_location", "fc", "linear", "classifier")
 # Filters of BlurPool, which some networks of timm and all of Zhang's keep beside their weights.
 _FILTER = re.compile(r"(maxpool\.1|layer\d+\.\d+\.(?:(?P<timm>aa)|(?:conv\d|downsample)\.0))\.filt")
 _BEHIND_FILTER = re.compile(r"(?P<place>layer\d+\.\d+\.(?:conv\d|downsample))\.(?P<index>\d)\.(.*)")
+# Channels of the first convolution at width 1, where they are not 64.
+_BASE_FEATURES = {"cifar": 16, "vgg5": 32}
 _LEAVES = {
     "kernel": "weight",
     "scale": "weight",
@@ -70,42 +72,69 @@ def normalise_names(
     return names
 
 
-def describe(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def describe(state_dict: Mapping[str, Any], *, needs_head: bool = True) -> dict[str, Any]:
     """Read off what a checkpoint's names and shapes tell about its network.
 
     Returns:
-      `head` ("gapnet" or "linear"), `num_outputs`, `statistics` ("CIFAR" for the reference's
-      networks, else "ImageNet": what such networks' inputs are normalised with), and, where a
+      `head` ("gapnet" or "linear"; None if there is none), `num_outputs` (0 then),
+      `statistics` ("CIFAR" for the reference's networks, else "ImageNet": what such networks'
+      inputs are normalised with), and, where a
       first convolution is recognised, `stem_features` and `stem` ("conv7_pool" for torchvision
       names, "conv7" or "conv3" by the kernel; None for VGG); and `antialias` and
       `antialias_layout` where filters tell them.
 
     Raises:
-      InputError: if no head is recognised.
+      InputError: if no head is recognised, unless none is needed.
     """
     names, blur = _split_filters(normalise_names(state_dict))
     head = _head_name(names)
-    if f"{head}.weight" not in names:
+    has_head = f"{head}.weight" in names
+    if needs_head and not has_head:
         raise InputError(
             "`weights`: no head among the names (looked for pre_classifier, "
             f"{', '.join(_LINEAR_HEADS)}); the names are {few(sorted(names), 4)}."
         )
-    shape = np.shape(names[f"{head}.weight"])
+    shape = np.shape(names[f"{head}.weight"]) if has_head else (0, 0)
     if len(shape) not in (2, 4):
         raise InputError(f"`weights`: {head}.weight must be of a layer; its shape is {shape}.")
     found: dict[str, Any] = blur | {
-        "head": "gapnet" if head == "pre_classifier" else "linear",
+        "head": "gapnet" if head == "pre_classifier" else "linear" if has_head else None,
         "num_outputs": int(shape[0]),
-        "statistics": "CIFAR" if head in _REFERENCE_HEADS else "ImageNet",
+        "statistics": "CIFAR" if has_head and head in _REFERENCE_HEADS else "ImageNet",
     }
     first = names.get("conv1.weight", names.get("features.0.weight"))
     if first is not None and np.ndim(first) == 4:
         found["stem_features"] = int(np.shape(first)[0])
         found["stem"] = None
         if "conv1.weight" in names:
-            torchvision = "fc.weight" in names
+            downsample = any(".downsample." in name for name in names)
+            torchvision = "fc.weight" in names or (downsample and not has_head)
             size = np.shape(first)[-1]
             found["stem"] = "conv3" if size == 3 else "conv7_pool" if torchvision else "conv7"
+    return found
+
+
+def fit(name: str, detected: Mapping[str, Any], *, stem: str | None, antialias: int) -> dict:
+    """Give the options of `models.create` that a checkpoint tells: see `describe`.
+
+    Args:
+      name: one of `models.MODELS`.
+      detected: what `describe` found.
+      stem: the stem that was asked for, which goes first; None: none.
+      antialias: taps of BlurPool that were asked for, which go first; 0: none.
+
+    Returns:
+      `width` and `stem`, if there is a first convolution; `antialias` and `antialias_layout`, if
+      there are filters.
+    """
+    found: dict[str, Any] = {}
+    if "stem_features" in detected:
+        base = next((b for start, b in _BASE_FEATURES.items() if name.startswith(start)), 64)
+        found["width"] = detected["stem_features"] / base
+        if name.startswith("resnet"):
+            found["stem"] = stem or detected["stem"]
+    if not antialias and "antialias" in detected:
+        found |= {field: detected[field] for field in ("antialias", "antialias_layout")}
     return found
 
 
@@ -158,7 +187,11 @@ def describe_segmenter(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_torch(
-    state_dict: Mapping[str, Any], model: Classifier | Segmenter, input_shape: tuple[int, ...]
+    state_dict: Mapping[str, Any],
+    model: Classifier | Segmenter,
+    input_shape: tuple[int, ...],
+    *,
+    with_head: bool = True,
 ) -> dict[str, Any]:
     """Translate a PyTorch state dict into the variables of a network.
 
@@ -170,6 +203,7 @@ def from_torch(
       state_dict: name to NumPy or JAX array or PyTorch tensor.
       model: from `models.create` or `models.create_segmenter`.
       input_shape: (B, H, W, C) of the network's input.
+      with_head: whether the head's weights are there too, and wanted.
 
     Returns:
       `{"params": ..., "batch_stats": ...}` of float32 arrays for `model.apply`.
@@ -184,6 +218,8 @@ def from_torch(
         model.init, jax.random.key(0), jax.ShapeDtypeStruct(input_shape, jnp.float32)
     )
     flat = traverse_util.flatten_dict(abstract)
+    if not with_head:
+        flat = {path: shape for path, shape in flat.items() if path[1] != "head"}
     if isinstance(model, Segmenter):
         layout, _ = deeplab_weights.find_layout(names)
         names = {k: v for k, v in names.items() if not k.startswith(deeplab_weights.AUXILIARY)}

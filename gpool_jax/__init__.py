@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     )
     from gpool_jax.errors import InputError, RunError
     from gpool_jax.experiments import run
+    from gpool_jax.experiments.targets import from_run
+    from gpool_jax.networks import (
+        Network,
+        Preprocess,
+        from_flax,
+        from_function,
+        from_nnx,
+        from_onnx,
+        from_timm,
+        from_torch,
+        from_torchvision,
+        from_weights,
+    )
 
 __version__ = "0.1.0"
 
@@ -30,14 +43,34 @@ __all__ = [
     "InputError",
     "InvarianceComparisonConfig",
     "InvarianceConfig",
+    "Network",
     "PositionConfig",
+    "Preprocess",
     "RunError",
     "SegmentationConfig",
     "__version__",
+    "from_flax",
+    "from_function",
+    "from_nnx",
+    "from_onnx",
+    "from_run",
+    "from_timm",
+    "from_torch",
+    "from_torchvision",
+    "from_weights",
     "models",
     "ops",
     "run",
 ]
+
+_HOMES = {
+    "InputError": "errors",
+    "Network": "networks",
+    "Preprocess": "networks",
+    "RunError": "errors",
+    "from_run": "experiments.targets",
+    "run": "experiments",
+}
 
 
 def __getattr__(name: str) -> "Any":
@@ -46,7 +79,7 @@ def __getattr__(name: str) -> "Any":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("models", "ops"):
         return importlib.import_module(f"{__name__}.{name}")
-    home = {"run": "experiments", "InputError": "errors", "RunError": "errors"}.get(name, "config")
+    home = _HOMES.get(name, "networks" if name.startswith("from_") else "config")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

@@ -18,6 +18,7 @@ ALLOWED = {
     "ops": set(),
     "models": {"ops", "errors"},
     "data": {"config", "errors", "files"},
+    "networks": {"data", "errors", "models", "ops"},
     "train": {"config", "errors", "files"},
     "report": {"__version__", "files"},
     "experiments": {
@@ -26,6 +27,7 @@ ALLOWED = {
         "files",
         "ops",
         "models",
+        "networks",
         "data",
         "train",
         "report",
@@ -47,6 +49,10 @@ LAZY = {
     "matplotlib",
     "tqdm",
     "torch",
+    "timm",
+    "torchvision",
+    "onnx",
+    "onnxruntime",
     "safetensors",
     "PIL",
 }
@@ -179,7 +185,7 @@ def test_no_name_of_a_package_hides_a_module_in_it(folder):
     assert named & modules == set()
 
 
-@pytest.mark.parametrize("name", ["ops", "models"])
+@pytest.mark.parametrize("name", ["ops", "models", "networks"])
 def test_options_of_public_functions_are_keyword_only(name):
     """An option is a parameter with a default."""
     package = importlib.import_module(f"gpool_jax.{name}")

@@ -9,6 +9,7 @@ from gpool_jax.ops.bootstrap import bootstrap_interval as bootstrap_interval
 from gpool_jax.ops.bootstrap import bootstrap_ratio as bootstrap_ratio
 from gpool_jax.ops.bootstrap import draw_resamples as draw_resamples
 from gpool_jax.ops.bootstrap import resampled_means as resampled_means
+from gpool_jax.ops.bootstrap import seed_interval as seed_interval
 from gpool_jax.ops.canvas import draw_cells as draw_cells
 from gpool_jax.ops.canvas import normalise as normalise
 from gpool_jax.ops.canvas import place as place
@@ -91,5 +92,7 @@ from gpool_jax.ops.shifts import draw_offsets as draw_offsets
 from gpool_jax.ops.shifts import draw_shifts as draw_shifts
 from gpool_jax.ops.shifts import fourier_shift as fourier_shift
 from gpool_jax.ops.shifts import shift as shift
+from gpool_jax.ops.stimuli import canvases as canvases
+from gpool_jax.ops.stimuli import shifted_views as shifted_views
 from gpool_jax.ops.variance import VarianceShares as VarianceShares
 from gpool_jax.ops.variance import variance_shares as variance_shares

@@ -38,6 +38,10 @@ def information_bits(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.maximum(row_bits(logits, targets).mean(), 0.0)
 
 
+# A mean of shares of a hit is at chance up to this.
+_ROUNDING = 1e-6
+
+
 def surviving_share(
     ordered: np.ndarray,
     unordered: np.ndarray,
@@ -79,6 +83,6 @@ def surviving_share(
     pair = np.stack(scores, axis=1)
     draws = resampled_means(pair, np.ones(len(pair)), num_draws=num_draws, seed=seed)
     above = np.vstack([pair.mean(axis=0, keepdims=True), draws]) - chance
-    known = above[:, 1] > 0
+    known = above[:, 1] > _ROUNDING
     shares = np.divide(above[:, 0], above[:, 1], out=np.full(len(above), np.nan), where=known)
     return float(shares[0]), shares[1:]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gpool_jax import models, ops
     from gpool_jax.config import (
+        AuditConfig,
         ComparisonConfig,
         InvarianceComparisonConfig,
         InvarianceConfig,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
     from gpool_jax.errors import InputError, RunError
     from gpool_jax.experiments import run
+    from gpool_jax.experiments.audit.page import audit
     from gpool_jax.experiments.targets import from_run
     from gpool_jax.networks import (
         Network,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuditConfig",
     "ComparisonConfig",
     "InputError",
     "InvarianceComparisonConfig",
@@ -49,6 +52,7 @@ __all__ = [
     "RunError",
     "SegmentationConfig",
     "__version__",
+    "audit",
     "from_flax",
     "from_function",
     "from_nnx",
@@ -68,6 +72,7 @@ _HOMES = {
     "Network": "networks",
     "Preprocess": "networks",
     "RunError": "errors",
+    "audit": "experiments.audit.page",
     "from_run": "experiments.targets",
     "run": "experiments",
 }

@@ -18,6 +18,8 @@ class Options:
     about: ClassVar[str] = ""
     # Sections of the config that the command takes; None: all of it.
     sections: ClassVar[tuple[str, ...] | None] = None
+    # The class in `gpool_jax.config` of a config that it takes.
+    example: ClassVar[str] = "PositionConfig"
 
     target: str | None = None
     """The word right after the command."""
@@ -114,5 +116,29 @@ class Attack(Measuring):
     """Rankings to use instead of computing them: files, or folders of `gpool rank`."""
 
 
-_ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack)
+@dataclasses.dataclass(frozen=True)
+class Audit(Options):
+    """Audit any network, on any images, without labels."""
+
+    module = "audit"
+    example = "AuditConfig"
+    takes = "NETWORK [NETWORK ...]"
+    about = """\
+  NETWORK is the folder of a training run; a FILE of weights, with --model NAME; or
+  timm:NAME, torchvision:NAME, onnx:FILE or python:MODULE:FUNCTION, a function that
+  returns a network or a PyTorch module."""
+
+    model: str | None = None
+    """Network that a file of weights is of; `gpool --list-models` lists them."""
+    checkpoint: str | None = None
+    """File of the weights of a network of timm or torchvision."""
+    layer: str | None = None
+    """Module or node that gives the map that is pooled; by default it is found."""
+    export_eraser: str | None = None
+    """File (.npz) for the affine map that erases the cell from the pooled vector."""
+    fail_if: tuple[str, ...] = ()
+    """Conditions, such as "shift.answers_changed.crop > 0.2", for which the exit code is 1."""
+
+
+_ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack, Audit)
 COMMANDS = {kind.__name__.lower(): kind for kind in _ALL}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
+from gpool_jax import config as configs
 from gpool_jax.cli.options import COMMANDS, Options
 from gpool_jax.cli.streams import writing
 from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, checks, paths, plain
@@ -73,9 +74,10 @@ def read(command: str, words: Sequence[str], config: Any, *, target: str | None 
     if unknown:
         _refuse(command, unknown, config, visible, target)
     values = plain.to_dict(options.config)
+    del values["kind"]
     named = {name: _expand(name, getattr(options, name, None)) for name in _PATHS}
     named = {name: value for name, value in named.items() if value is not None}
-    return dataclasses.replace(options, config=plain.from_dict(values), **named)
+    return dataclasses.replace(options, config=plain.build(type(config), values), **named)
 
 
 def _expand(name: str, value: Any) -> Any:
@@ -146,8 +148,8 @@ def print_completion(words: Sequence[str]) -> None:
 
     kinds = []
     for command, kind in COMMANDS.items():
-        visible = _visible_fields(kind, PositionConfig(), None)
-        shown = _for_tyro(kind(config=PositionConfig()), visible)
+        config = getattr(configs, kind.example)()
+        shown = _for_tyro(kind(config=config), _visible_fields(kind, config, None))
         kinds.append(Annotated[type(shown), tyro.conf.subcommand(command, default=shown)])
     with writing():
         tyro.cli(Union[tuple(kinds)], args=words, prog="gpool")  # type: ignore[call-overload]  # noqa: UP007
@@ -159,8 +161,10 @@ def _visible_fields(kind: type[Options], config: Any, target: str | None) -> lis
 
 
 def _takes(kind: type[Options], name: str, more: Iterable[str] = ()) -> bool:
-    if kind.sections is None:
+    if kind.sections is None and kind.example == "PositionConfig":
         return True
+    if kind.sections is None:
+        return name in dict(plain.leaves(getattr(configs, kind.example)()))
     return any(f"{name}.".startswith(f"{section}.") for section in (*kind.sections, *more))
 
 

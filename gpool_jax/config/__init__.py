@@ -3,6 +3,7 @@
 Imports nothing heavy, so that the command line answers at once.
 """
 
+from gpool_jax.config.audit import AuditConfig
 from gpool_jax.config.kinds import (
     DEMO,
     KINDS,
@@ -32,6 +33,7 @@ __all__ = [
     "DEMO",
     "KINDS",
     "AttackConfig",
+    "AuditConfig",
     "ComparisonConfig",
     "ConsistencyConfig",
     "DataConfig",

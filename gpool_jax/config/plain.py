@@ -28,10 +28,11 @@ def from_dict(values: dict[str, Any]) -> AnyConfig:
     kind = values.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"`kind` must be one of {', '.join(KINDS)}; got {shown(kind)}.")
-    return _build(KINDS[kind], values)
+    return build(KINDS[kind], values)
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:
+def build(cls: type, values: dict[str, Any]) -> Any:
+    """Make a config, or a section of one, of plain values; an `InputError` for an unknown field."""
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -39,7 +40,7 @@ def _build(cls: type, values: dict[str, Any]) -> Any:
     built = {}
     for name, value in values.items():
         if isinstance(value, dict) and dataclasses.is_dataclass(hints[name]):
-            value = _build(hints[name], value)
+            value = build(hints[name], value)
         built[name] = tuple(value) if isinstance(value, list) else value
     return cls(**built)
 

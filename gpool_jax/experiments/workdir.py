@@ -27,7 +27,7 @@ LATER_SECTIONS = ("rank.", "attack.")
 # Sections that say how a finished run is measured.
 MEASUREMENTS = ("eval.", "probe.", "consistency.")
 # Files that every command leaves.
-_OUTPUTS = ("results.json", "report.html", "per_image.npz")
+_OUTPUTS = ("results.json", "audit.json", "report.html", "per_image.npz")
 # Orbax takes a path for a pattern, and then cannot read what it has written.
 _PATTERN = "[]*?\\\\"
 
@@ -57,16 +57,17 @@ def own(folder: Path, command: str = "train") -> Owner:
     default = plain.to_dict(type(config)())
     changed = differences(default, plain.to_dict(config))
     known = [field for field in changed if not field.startswith(MEASUREMENTS)]
-    return Owner(command, f"the run {folder}", _digest([default["kind"], known, read_data(folder)]))
+    return Owner(command, f"the run {folder}", digest([default["kind"], known, read_data(folder)]))
 
 
 def own_weights(path: Path, model: str, command: str) -> Owner:
     """The owner of what a command finds out about a file of weights of a network."""
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return Owner(command, f"{model} of {path}", _digest([model, content]))
+    return Owner(command, f"{model} of {path}", digest([model, content]))
 
 
-def _digest(values: Any) -> str:
+def digest(values: Any) -> str:
+    """A short checksum of plain data."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -89,8 +90,9 @@ def check_owner(folder: Path, owner: Owner) -> None:
 
 
 def _read_owner(folder: Path) -> Owner | None:
+    name = "audit.json" if (folder / "audit.json").exists() else "results.json"
     try:
-        return Owner(**json.loads((folder / "results.json").read_bytes())["environment"]["owner"])
+        return Owner(**json.loads((folder / name).read_bytes())["environment"]["owner"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None  # none there, of an earlier version, or damaged
 

@@ -164,7 +164,7 @@ def write_result(
     result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
 ) -> Path:
     """Write results.json, and per_image.npz (name of a row, probe or tally to its scores)."""
-    text = files.to_json(_to_null(dataclasses.asdict(result)))
+    text = files.to_json(to_null(dataclasses.asdict(result)))
     if per_image:
         content: dict[str, Any] = dict(per_image)
         with files.writing(folder / "per_image.npz") as file:
@@ -190,22 +190,22 @@ def read_result(folder: Path) -> Result:
         "stability": Stability,
     }
     for name, part in parts.items():
-        values[name] = [_build(part, fields) for fields in values.get(name, ())]
+        values[name] = [build(part, fields) for fields in values.get(name, ())]
     values["maps"] = _to_nan(values.get("maps", {}))
     return Result(**values)
 
 
-def _to_null(values: Any) -> Any:
+def to_null(values: Any) -> Any:
     """Plain data with null for a number that does not exist: a mean over nothing is NaN."""
     if isinstance(values, dict):
-        return {name: _to_null(value) for name, value in values.items()}
+        return {name: to_null(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
-        return [_to_null(value) for value in values]
+        return [to_null(value) for value in values]
     return None if isinstance(values, float) and math.isnan(values) else values
 
 
 def _to_nan(values: Any) -> Any:
-    """The inverse of `_to_null`, for data in which null stands for nothing else."""
+    """The inverse of `to_null`, for data in which null stands for nothing else."""
     if isinstance(values, dict):
         return {name: _to_nan(value) for name, value in values.items()}
     if isinstance(values, list):
@@ -213,7 +213,7 @@ def _to_nan(values: Any) -> Any:
     return math.nan if values is None else values
 
 
-def _build(part: type, fields: dict[str, Any]) -> Any:
+def build(part: type, fields: dict[str, Any]) -> Any:
     """A part of a result; null is NaN where numbers belong."""
     numbers = (float, list[float], dict[str, float])
     of_numbers = {field.name for field in dataclasses.fields(part) if field.type in numbers}

@@ -1,0 +1,104 @@
+"""`gpool audit`: the four questions put to any network, on any images."""
+
+import operator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpool_jax.cli.options import Audit
+from gpool_jax.cli.parse import read
+from gpool_jax.cli.session import start, warner
+from gpool_jax.cli.streams import say
+from gpool_jax.config import AuditConfig
+from gpool_jax.errors import InputError
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {">": operator.gt, "<": operator.lt}
+
+
+def audit(words: list[str]) -> int:
+    """Audit one or several networks, and write one page."""
+    names = []
+    while words and not words[0].startswith("-"):
+        names.append(words[0])
+        words = words[1:]
+    options: Audit = read("audit", words, AuditConfig(), target=" ".join(names) or None)
+    if not names:
+        raise InputError(
+            "`network`: audit needs a network: a RUN, FILE --model NAME, timm:NAME, "
+            "torchvision:NAME, onnx:FILE or python:MODULE:FUNCTION."
+        )
+    if options.workdir is None:
+        raise InputError("`--workdir` must name the folder of the page; got none.")
+    if options.export_eraser and len(names) > 1:
+        raise InputError(f"`--export-eraser` goes with one network; got {len(names)}.")
+    conditions = [_condition(text) for text in options.fail_if]
+    from gpool_jax.experiments import workdir
+
+    out, warn = Path(options.workdir), warner(options)
+    owner = workdir.Owner("audit", " and ".join(names), workdir.digest(names))
+    workdir.check_writable(out)
+    workdir.check_owner(out, owner)
+    start(options)
+    from gpool_jax.experiments.audit import output
+
+    result = _run(names, options, warn)
+    found = output.write(result, out, owner)
+    if options.json:
+        say((out / "audit.json").read_text(encoding="utf-8").rstrip("\n"))
+        return _judge(result, conditions)
+    if not options.quiet:
+        from gpool_jax.report.audit_page import format_lines
+
+        say(f"{format_lines(result)}\n")
+    say("\n".join(str(path) for path in found))
+    return _judge(result, conditions)
+
+
+def _run(names: list[str], options: Audit, warn: Callable[[str], None]) -> Any:
+    from gpool_jax.data.images import collection
+    from gpool_jax.experiments import targets
+    from gpool_jax.experiments.audit import audit as auditing
+    from gpool_jax.experiments.audit import output
+
+    config: AuditConfig = options.config
+    given = {"model": options.model, "checkpoint": options.checkpoint, "layer": options.layer}
+    networks = [targets.open_network(name, warn=warn, **given) for name in names]
+    images = collection.load(config.images, config.num_images, seed=config.seed, warn=warn)
+
+    def inspect(network: Any, latents: Any) -> None:
+        if options.export_eraser:
+            output.write_eraser(network, latents, Path(options.export_eraser))
+
+    with output.Bar(quiet=options.quiet) as bar:
+        return auditing.audit(networks, images, config, progress=bar.advance, inspect=inspect)
+
+
+def _condition(text: str) -> tuple[str, str, float]:
+    """Split "shift.answers_changed.crop > 0.2" into its name, sign and number."""
+    for sign in _OPERATORS:
+        name, found, number = text.partition(sign)
+        if found:
+            try:
+                return name.strip(), sign, float(number)
+            except ValueError:
+                break
+    raise InputError(f"`--fail-if` must be like 'shift.answers_changed.crop > 0.2'; got {text!r}.")
+
+
+def _judge(result: Any, conditions: list[tuple[str, str, float]]) -> int:
+    """1 if a condition holds for a network, which is said; else 0."""
+    from gpool_jax.errors import nearest
+    from gpool_jax.report.audit_result import measures
+
+    failed = False
+    for network in result.networks:
+        found = measures(network)
+        for name, sign, number in conditions:
+            if name not in found:
+                raise InputError(
+                    f"`--fail-if`: {name} is not measured of {network.name}.{nearest(name, found)}"
+                )
+            if _OPERATORS[sign](found[name], number):
+                say(f"{network.name}: {name} is {found[name]:.3f}, which is {sign} {number:g}")
+                failed = True
+    return 1 if failed else 0

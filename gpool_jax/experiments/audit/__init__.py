@@ -1,0 +1,1 @@
+"""The four questions put to any network, on any images, without labels."""

@@ -1,0 +1,203 @@
+"""Audit networks: every question to each, beside its untrained twins, on the same images."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpool_jax.config import AuditConfig
+from gpool_jax.errors import InputError
+from gpool_jax.experiments.audit import channels, erasure, position, shift, verdicts
+from gpool_jax.experiments.audit.latents import Collection, Latents, collect, num_inputs, stimuli
+from gpool_jax.experiments.audit.scores import Score, make_lines, share_lines
+from gpool_jax.networks import Network
+from gpool_jax.report.audit_result import Audited, AuditResult
+from gpool_jax.report.environment import environment
+
+_NUM_STIMULI = 4
+# Fewer images leave a fold, or an image to match, without others.
+MIN_IMAGES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    scores: list[Score]
+    channels: channels.Channels
+    notes: list[str]
+
+
+def audit(
+    networks: Sequence[Network],
+    images: Collection,
+    config: AuditConfig,
+    *,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    inspect: Callable[[Network, Latents], None] = lambda network, latents: None,
+) -> AuditResult:
+    """Put the four questions to each network, on the same images.
+
+    Args:
+      networks: at least one; names must differ.
+      images: what they are shown.
+      config: how.
+      progress: is told a network's name, and how many inputs of how many are done.
+      inspect: is given each network's pooled vectors.
+
+    Raises:
+      InputError: if there are too few images, or a network cannot be asked.
+    """
+    started = time.perf_counter()
+    if len(images) < MIN_IMAGES:
+        raise InputError(f"`images`: an audit needs at least {MIN_IMAGES}; got {len(images)}.")
+    if not networks:
+        raise InputError("`network`: there is none to audit.")
+    names = [network.name for network in networks]
+    if len(set(names)) < len(names):
+        raise InputError(f"`network`: names must differ; got {', '.join(names)}.")
+    asked = [_resolve(network, config) for network in networks]
+    pairs = zip(networks, asked, strict=True)
+    audited = [_audit_one(net, images, own, progress, inspect) for net, own in pairs]
+    shown = np.arange(min(_NUM_STIMULI, len(images)))
+    strip = np.asarray(stimuli(config, networks[0], images, shown))
+    size = f"{config.n} x {config.n}"
+    return AuditResult(
+        title=f"Audit of {', '.join(names)} on {len(images)} images in {size} cells",
+        config=dataclasses.asdict(config),
+        networks=audited,
+        notes=[*images.notes, *_caveats(config)],
+        environment=environment(time.perf_counter() - started),
+        stimuli=strip,
+    )
+
+
+def _resolve(network: Network, config: AuditConfig) -> AuditConfig:
+    """The config for a network, or an `InputError` if it cannot be asked so."""
+    side = min(network.preprocess.size)
+    if config.max_shift is None:
+        config = dataclasses.replace(config, max_shift=min(16, max(1, side // 8)))
+    if network.preprocess.channels not in (1, 3):
+        raise InputError(
+            f"`network`: {network.name} takes {network.preprocess.channels} colour channels; an "
+            "audit shows images of 1 or 3."
+        )
+    allowed = {
+        "n": (2 <= config.n <= side, "at least 2, and one pixel a cell"),
+        "folds": (3 <= config.folds <= MIN_IMAGES, f"in [3, {MIN_IMAGES}]"),
+        "removed": (0.0 < config.removed <= 0.5, "in (0, 0.5]"),
+        "max_shift": (1 <= (config.max_shift or 0) < side, f"in [1, {side})"),
+        "twins": (config.twins >= 0, "at least 0"),
+        "draws": (config.draws >= 1, "at least 1"),
+        "batch_size": (config.batch_size >= 1, "at least 1"),
+    }
+    for name, (fits, words) in allowed.items():
+        if not fits:
+            raise InputError(f"`{name}` must be {words}; got {getattr(config, name)}.")
+    return config
+
+
+def _audit_one(
+    network: Network,
+    images: Collection,
+    config: AuditConfig,
+    progress: Callable[[str, int, int], None],
+    inspect: Callable[[Network, Latents], None],
+) -> Audited:
+    total = (1 + (config.twins if network.untrained else 0)) * num_inputs(config, len(images))
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(network.name, done, total)
+
+    notes = list(network.notes)
+    latents = collect(config, network, images, advance=advance)
+    inspect(network, latents)
+    own = _measure(config, network, latents, images.labels)
+    twins = []
+    if network.untrained is None:
+        notes.append(
+            "There is no untrained twin of this network: numbers on position say nothing about "
+            "what training did."
+        )
+    else:
+        for number in range(config.twins):
+            twin = network.untrained(config.seed + number)
+            seen = collect(config, twin, images, advance=advance)
+            twins.append(_measure(config, twin, seen, images.labels))
+    notes += own.notes + _confidence(network, latents)
+    lines = make_lines(own.scores, [twin.scores for twin in twins], bootstrap=config.bootstrap)
+    for control, measured in (("", [own]), ("untrained", twins)):
+        lines += share_lines(
+            [each.scores for each in measured],
+            stage=network.feature,
+            control=control,
+            bootstrap=config.bootstrap,
+        )
+    latent = latents.cells[network.feature]
+    outputs = None if network.classify is None else _num_outputs(network, latents)
+    found = Audited(
+        name=network.name,
+        stage=network.feature,
+        num_channels=latent.shape[2],
+        num_outputs=outputs,
+        lines=lines,
+        verdicts={},
+        notes=notes,
+        channels={name: values.tolist() for name, values in own.channels.columns.items()},
+        tuning=own.channels.tuning.tolist(),
+    )
+    return dataclasses.replace(found, verdicts=verdicts.judge(found))
+
+
+def _measure(
+    config: AuditConfig, network: Network, latents: Latents, labels: np.ndarray | None
+) -> _Measured:
+    """Everything that is asked of one network's vectors."""
+    stage = network.feature
+    scores: list[Score] = []
+    for name, latent in latents.cells.items():
+        scores += position.measure(config, latent, name, labels, pooled=name == stage)
+    described = channels.describe(config, latents, stage)
+    classify = None if network.classify is None else jax.jit(network.classify)
+    removed, notes = channels.remove(config, latents, stage, described, classify)
+    scores += described.scores + removed
+    scores += erasure.measure(config, latents, stage, classify)
+    scores += shift.measure(config, latents, stage, classify)
+    return _Measured(scores, described, notes)
+
+
+def _num_outputs(network: Network, latents: Latents) -> int:
+    return int(network.logits(jnp.asarray(latents.plain[:1])).shape[-1])
+
+
+def _confidence(network: Network, latents: Latents) -> list[str]:
+    """A caveat where canvases are far from what the network answers on."""
+    if network.classify is None:
+        return ["The network has no head: what depends on its channels is read by probes alone."]
+    classify = jax.jit(network.classify)
+
+    def top(latent: np.ndarray) -> float:
+        return float(jax.nn.softmax(classify(latent)).max(-1).mean())
+
+    cells = latents.cells[network.feature]
+    on_canvas, on_plain = top(cells.reshape(-1, cells.shape[-1])), top(latents.plain)
+    note = (
+        f"Top-1 confidence is {100 * on_canvas:.0f} % on canvases and {100 * on_plain:.0f} % on "
+        "plain images"
+    )
+    far = on_canvas < 0.5 * on_plain
+    return [f"{note}: canvases are far from what the network knows." if far else f"{note}."]
+
+
+def _caveats(config: AuditConfig) -> list[str]:
+    notes = []
+    if config.background == "mean":
+        notes.append(
+            "The border of an image on a background of the mean colour is a cue of its own; "
+            "--background blur, noise or image give others."
+        )
+    return notes

@@ -1,0 +1,184 @@
+"""Run a network once for every stimulus, and keep its pooled vectors."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpool_jax import ops
+from gpool_jax.config import AuditConfig
+from gpool_jax.networks import Network, mean_pool
+
+# Distances of shifts grow by a factor of two from here.
+_FIRST_SHIFT = 1
+
+
+class Collection(Protocol):
+    """Images without labels, or with them."""
+
+    labels: np.ndarray | None
+    """int [N], or None."""
+    notes: list[str]
+    """What a reader must know of the images."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def batch(self, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Images resized and cropped to (height, width): uint8 [B, H, W, 3]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Latents:
+    """The pooled vectors of one network, of N images.
+
+    Attributes:
+      cells: stage to float32 [N, M, C], the image in each of M cells of the canvas.
+      plain: float32 [N, C], of the whole image at the input's size.
+      mirrored: float32 [N, C], of the image mirrored left to right.
+      shifted: protocol to float32 [N, D, V, C], V shifts of each of D distances.
+      centred: protocol to float32 [N, C], of the unshifted view.
+    """
+
+    cells: dict[str, np.ndarray]
+    plain: np.ndarray
+    mirrored: np.ndarray
+    shifted: dict[str, np.ndarray]
+    centred: dict[str, np.ndarray]
+
+
+def distances(config: AuditConfig) -> list[int]:
+    """Distances of shifts in pixels: 1, 2, 4, ... up to the largest."""
+    found = [_FIRST_SHIFT]
+    while found[-1] * 2 <= (config.max_shift or 0):
+        found.append(found[-1] * 2)
+    return found
+
+
+def stimuli(config: AuditConfig, network: Network, images: Collection, rows: np.ndarray) -> Any:
+    """Canvases of some images in every cell: float32 [B, M, H, W, 3], normalised."""
+    height, width = network.preprocess.size
+    shrink = config.n if config.canvas == "fixed" else 1
+    size = max(1, height // shrink), max(1, width // shrink)
+    content = _normalised(network, images.batch(rows, size))
+    others = content[::-1] if config.background == "image" else None
+    return ops.canvases(
+        content,
+        n=config.n,
+        background=config.background,
+        others=others,
+        size=_canvas(config, network),
+    )
+
+
+def _canvas(config: AuditConfig, network: Network) -> tuple[int, int]:
+    height, width = network.preprocess.size
+    grown = config.n if config.canvas == "grown" else 1
+    return height * grown, width * grown
+
+
+def collect(
+    config: AuditConfig,
+    network: Network,
+    images: Collection,
+    *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Latents:
+    """Run the network on all stimuli; `advance` is told how many inputs are done."""
+    stages: tuple[str, ...] | None = (network.feature,) if config.stages == "pooled" else None
+    cells: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
+    per_batch = max(1, config.batch_size // config.n**2)
+    for rows in _batches(len(images), per_batch):
+        canvases = stimuli(config, network, images, rows)
+        flat = canvases.reshape(-1, *canvases.shape[2:])
+        for stage, value in _pooled(network, flat, stages).items():
+            cells.setdefault(stage, []).append(value.reshape(len(rows), config.n**2, -1))
+        advance(len(flat))
+    for rows in _batches(len(images), max(1, config.batch_size)):
+        plain = _normalised(network, images.batch(rows, network.preprocess.size))
+        for name, inputs in (("plain", plain), ("mirrored", plain[:, :, ::-1])):
+            parts.setdefault(name, []).append(_latent(network, inputs))
+            advance(len(rows))
+    shifted = {p: _shifted(config, network, images, p, advance) for p in config.protocols}
+    return Latents(
+        cells={stage: np.concatenate(values) for stage, values in cells.items()},
+        plain=np.concatenate(parts["plain"]),
+        mirrored=np.concatenate(parts["mirrored"]),
+        shifted={name: moved for name, (moved, _) in shifted.items()},
+        centred={name: still for name, (_, still) in shifted.items()},
+    )
+
+
+def num_inputs(config: AuditConfig, num_images: int) -> int:
+    """Inputs that a network is run on."""
+    views = len(config.protocols) * (1 + len(distances(config)) * config.shifts_per_distance)
+    return num_images * (config.n**2 + 2 + views)
+
+
+def _shifted(
+    config: AuditConfig,
+    network: Network,
+    images: Collection,
+    protocol: str,
+    advance: Callable[[int], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [N, D, V, C] of shifted inputs, and [N, C] of the unshifted ones."""
+    offsets = _offsets(config)
+    margin = max(distances(config)) if protocol == "crop" else 0
+    height, width = (side + 2 * margin for side in network.preprocess.size)
+    moved, still = [], []
+    per_batch = max(1, config.batch_size // (1 + len(offsets)))
+    everything = np.concatenate([np.zeros((1, 2), np.int32), offsets])
+    for rows in _batches(len(images), per_batch):
+        inputs = _normalised(network, images.batch(rows, (height, width)))
+        views = ops.shifted_views(inputs, everything, protocol=protocol, margin=margin)
+        latent = _latent(network, views.reshape(-1, *views.shape[2:]))
+        latent = latent.reshape(len(rows), len(everything), -1)
+        still.append(latent[:, 0])
+        moved.append(latent[:, 1:])
+        advance(len(rows) * len(everything))
+    shape = len(images), len(distances(config)), config.shifts_per_distance, -1
+    return np.concatenate(moved).reshape(shape), np.concatenate(still)
+
+
+def _offsets(config: AuditConfig) -> np.ndarray:
+    """Offsets int32 [D * V, 2]: random directions, the larger coordinate being the distance."""
+    rng = np.random.default_rng(config.seed)
+    offsets = []
+    for distance in distances(config):
+        for _ in range(config.shifts_per_distance):
+            other = int(rng.integers(-distance, distance + 1))
+            pair = [distance * int(rng.choice((-1, 1))), other]
+            offsets.append(pair if rng.random() < 0.5 else pair[::-1])
+    return np.array(offsets, np.int32)
+
+
+def _normalised(network: Network, images: np.ndarray) -> jax.Array:
+    """Images uint8 [B, H, W, 3] as the network takes them, grey if it has one colour channel."""
+    if network.preprocess.channels == 1:
+        images = images.mean(axis=-1, keepdims=True).round().astype(np.uint8)
+    return ops.normalise(jnp.asarray(images), network.preprocess.mean, network.preprocess.std)
+
+
+def _latent(network: Network, inputs: Any) -> np.ndarray:
+    return _pooled(network, inputs, (network.feature,))[network.feature]
+
+
+def _pooled(network: Network, inputs: Any, stages: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    """Pooled vectors float32 [B, C] of each stage; None: of every stage."""
+    maps = network.encode(jnp.asarray(inputs))
+    wanted = maps if stages is None else {stage: maps[stage] for stage in stages}
+    pooled = {
+        stage: (network.pool if stage == network.feature else mean_pool)(value)
+        for stage, value in wanted.items()
+    }
+    return {stage: np.asarray(value, np.float32) for stage, value in pooled.items()}
+
+
+def _batches(count: int, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))

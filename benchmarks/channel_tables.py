@@ -16,74 +16,65 @@ def read_seeds(folder: Path) -> list[Result]:
 
 
 def curves(results: list[Result], quantity: str) -> Lines:
-    """A quantity over the whole image or canvas, against how many channels are put to zero.
+    """A quantity over the whole image or canvas, against how many channels are removed.
 
-    For the rankings of the whole; those of regions are in the results.
+    For the rankings of the whole, with every fill; those of regions are in the results.
     """
-    chosen = _chosen(
-        results[0], quantity, measure="value", action="zero", measured="overall", region="overall"
-    )
+    chosen = _chosen(results[0], quantity, measure="value", measured="overall", region="overall")
     counts = sorted({r.count for r in chosen})
     intact = _same(results, _intact(results[0], quantity, "overall"))
-    lines = [("channels set to zero", *map(str, counts))]
-    lines.append(("none", *[_mean(intact)] * len(counts)))
-    for ranking in dict.fromkeys(r.ranking for r in chosen):
+    lines = [("channels removed", "set to", *map(str, counts))]
+    lines.append(("none", "-", *[_mean(intact)] * len(counts)))
+    for ranking, fill in dict.fromkeys((r.ranking, r.action) for r in chosen):
         cells = []
         for count in counts:
-            found = [r for r in chosen if (r.ranking, r.count) == (ranking, count)]
+            found = select(chosen, ranking=ranking, action=fill, count=count)
             cells.append(_mean(_same(results, found[0])) if found else "-")
-        lines.append((ranking, *cells))
+        lines.append((ranking, fill, *cells))
     return lines
 
 
 def regions(results: list[Result], quantity: str) -> Lines:
     """What each attack (rows) costs in each region (columns), in points."""
     count = results[0].maps["table_count"]
-    chosen = _chosen(results[0], quantity, measure="drop", action="zero", count=count, versus=None)
-    chosen = [r for r in chosen if not r.measured.startswith("outside")]
+    drops = _chosen(results[0], quantity, measure="drop", count=count)
+    chosen = [r for r in select(drops, versus=None) if not r.measured.startswith("outside")]
     names = list(dict.fromkeys(r.measured for r in chosen))
-    lines = [("channels set to zero", "ranked for", *names, "whole, minus random", "minus matched")]
-    for ranking, region in dict.fromkeys((r.ranking, r.region) for r in chosen):
-        row = {r.measured: r for r in chosen if (r.ranking, r.region) == (ranking, region)}
-        cells = [_mean(_same(results, row[name])) for name in names]
+    lines = [
+        ("channels removed", "set to", "ranked for", *names, "whole, minus random", "minus matched")
+    ]
+    for attack in dict.fromkeys((r.ranking, r.action, r.region) for r in chosen):
+        ranking, fill, region = attack
+        own = select(drops, ranking=ranking, action=fill, region=region)
+        cells = [_mean(_same(results, select(own, measured=n, versus=None)[0])) for n in names]
         for versus in ("random", f"matched to {ranking}"):
-            beyond = _chosen(
-                results[0],
-                quantity,
-                measure="drop",
-                action="zero",
-                count=count,
-                versus=versus,
-                ranking=ranking,
-                region=region,
-                measured="overall",
-            )
+            beyond = select(own, measured="overall", versus=versus)
             cells.append(_each(_same(results, beyond[0])) if beyond else "-")
-        lines.append((ranking, region, *cells))
+        lines.append((*attack, *cells))
     return lines
 
 
 def selectivity(results: list[Result], quantity: str) -> Lines:
     """Drop inside the attacked region minus drop outside, also minus the controls'."""
     count = results[0].maps["table_count"]
-    chosen = _chosen(results[0], quantity, measure="selectivity", action="zero", count=count)
-    lines = [
-        ("channels set to zero", "attacked", "inside - outside", "minus random", "minus matched")
-    ]
-    for ranking, region in dict.fromkeys((r.ranking, r.measured) for r in chosen):
+    chosen = _chosen(results[0], quantity, measure="selectivity", count=count)
+    columns = ("inside - outside", "minus random", "minus matched")
+    lines = [("channels removed", "set to", "attacked", *columns)]
+    for attack in dict.fromkeys((r.ranking, r.action, r.measured) for r in chosen):
+        ranking, fill, region = attack
+        own = select(chosen, ranking=ranking, action=fill, measured=region)
         cells = []
         for versus in (None, "random", f"matched to {ranking}"):
-            found = [
-                r for r in chosen if (r.ranking, r.measured, r.versus) == (ranking, region, versus)
-            ]
+            found = select(own, versus=versus)
             cells.append(_each(_same(results, found[0])) if found else "-")
-        lines.append((ranking, region, *cells))
+        lines.append((*attack, *cells))
     return lines
 
 
 def _chosen(result: Result, quantity: str, **wanted: object) -> list[Removal]:
+    """What was removed, whatever it was set to; what was kept alone is in the results."""
     chosen = select(result.removals, quantity=quantity, **wanted)
-    return [r for r in chosen if r.ranking != NONE]
+    return [r for r in chosen if r.action not in (NONE, "keep")]
 
 
 def _intact(result: Result, quantity: str, measured: str) -> Removal:

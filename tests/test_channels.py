@@ -197,7 +197,7 @@ def test_the_plan_holds_every_arm_and_no_mask_twice():
         if arm.ranking.startswith("matched"):
             assert arm.count <= 8
             assert laid.keep[row][order[: arm.count]].all()
-    number = {"gate": 4 * 3, "random": 4 * 3 * 3, "matched to gate": 2 * 2}
+    number = {"gate": 4 * 3, "random": 4 * 3 * 3, "matched to gate": 2 * 2 * 2}
     for name, expected in number.items():
         assert sum(arm.ranking == name for arm in laid.arms) == expected
 
@@ -330,7 +330,7 @@ def test_the_predictions_of_a_picture_are_those_that_are_counted(pixels):
         name = "none"
         if title != "nothing removed":
             ranking, region, _ = title.split(", ")
-            name = f"{ranking}, {region}, draw 0"
+            name = f"{ranking}, {region}, draw 0, zero"
         labelled = overlay.labels != 255
         hits = [((predicted == k) & (overlay.labels == k)).sum() for k in range(3)]
         answered = [((predicted == k) & labelled).sum() for k in range(3)]

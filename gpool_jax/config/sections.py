@@ -247,7 +247,7 @@ class AttackConfig:
     table_count: int | None = None
     """Number of removed channels that tables and overlays show; None: the one of `counts` nearest to an eighth of the channels."""
     fills: tuple[Literal["zero", "mean"], ...] = ("zero", "mean")
-    """Value of a removed channel: zero, or its mean over the ranking images. Tables and matched controls use the first one named."""
+    """Value of a removed channel: zero, or its mean over the ranking images. Tables show every one, overlays the first."""
     keep_only: bool = True
     """Also keep only the best channels and remove the rest."""
     random_draws: int = 20

@@ -13,10 +13,11 @@ from gpool_jax.report.canvas import (
     new_panels,
     open_sides,
 )
-from gpool_jax.report.channel_result import NONE, Agreement, Removal, select
+from gpool_jax.report.channel_result import NONE, Agreement, Removal, select, table_actions
 from gpool_jax.report.result import Result
 
 _CONTROLS = {"random": "#7a7a7a", "matched": "#c0a060"}
+_DONE = {"zero": "set to zero", "mean": "set to their mean", "keep": "the only ones kept"}
 
 
 def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
@@ -25,7 +26,7 @@ def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
     removed = [r for r in removals if r.count]
     if not removed:
         return
-    fill = result.maps.get("table_action", "zero")
+    fills = table_actions(result.maps)
     count, channels = result.maps["table_count"], result.maps["num_channels"]
     quantities = [removals[0].quantity]
     if quantities == ["head"]:  # a classifier: what the paper's claim is about, side by side
@@ -33,12 +34,13 @@ def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
     for quantity in quantities:
         yield _draw_removal_curves(select(removals, quantity=quantity, measure="value"))
     details = [q for q in dict.fromkeys(r.quantity for r in removed) if q.startswith("iou_")]
-    if details:
+    for fill in fills if details else ():
         yield _draw_class_curves(removals, fill, details)
-    chosen = select(removed, measure="selectivity", action=fill, count=count)
-    if chosen:
-        caption = f"Region selectivity: {count} of {channels} channels removed."
-        yield caption, _draw_selectivity(select(chosen, versus=None))
+    for fill in fills:
+        chosen = select(removed, measure="selectivity", action=fill, count=count, versus=None)
+        if chosen:
+            caption = f"Region selectivity: {count} of {channels} channels {_DONE[fill]}."
+            yield caption, _draw_selectivity(chosen)
 
 
 def draw_rankings(result: Result) -> Iterator[tuple[str, Any]]:
@@ -62,13 +64,12 @@ def _draw_removal_curves(chosen: list[Removal]) -> tuple[str, Any]:
     figure = new_figure(max(4.6, 2.9 * num_regions), 0.8 + 2.1 * len(actions))
     grid = figure.subplots(len(actions), len(regions), squeeze=False, sharey=True)
     intact = {r.measured: r for r in chosen if r.ranking == NONE}
-    done = {"zero": "set to zero", "mean": "set to their mean", "keep": "the only ones kept"}
     for row, action in zip(grid, actions, strict=True):
         for axes, region in zip(row, regions, strict=True):
             _draw_panel(axes, select(chosen, action=action), region, intact)
             axes.set_title(f"attack on {region}, measured there", fontsize=8)
             axes.set_xlabel("channels kept" if action == "keep" else "channels removed", fontsize=8)
-        row[0].set_ylabel(f"{chosen[0].title}, %\n({done[action]})", fontsize=8)
+        row[0].set_ylabel(f"{chosen[0].title}, %\n({_DONE[action]})", fontsize=8)
     legend_below(figure, grid.ravel(), ncols=5, fontsize=7)
     caption = (
         f"{chosen[0].title} in the attacked region against the number of channels. Lines: "
@@ -180,4 +181,5 @@ def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -
         axes.set_ylim(bottom=0)
     figure.supxlabel("first channels removed, by rankings for the whole image", fontsize=8)
     legend_below(figure, grid[:1], ncols=5, fontsize=7)
-    return "IoU of each class over the whole image. Lines, bands and dots as above.", figure
+    caption = f"IoU of each class over the whole image, channels {_DONE[action]}. Lines, bands and "
+    return f"{caption}dots as above.", figure

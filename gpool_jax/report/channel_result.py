@@ -1,7 +1,8 @@
 """Results of ranking and removing channels, as plain data: parts of results.json."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 NONE = "none"
 
@@ -51,6 +52,11 @@ class Removal:
 def select(removals: Iterable[Removal], **wanted: object) -> list[Removal]:
     """Select the removals with these values of fields."""
     return [r for r in removals if all(getattr(r, k) == v for k, v in wanted.items())]
+
+
+def table_actions(maps: Mapping[str, Any]) -> list[str]:
+    """The fills that tables and figures show: every one, or the one that an older result names."""
+    return maps.get("table_actions") or [maps.get("table_action", "zero")]
 
 
 @dataclasses.dataclass(frozen=True)

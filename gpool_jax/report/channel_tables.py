@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpool_jax.report.channel_result import NONE, Agreement, Removal, Stability, select
+from gpool_jax.report.channel_result import (
+    NONE,
+    Agreement,
+    Removal,
+    Stability,
+    select,
+    table_actions,
+)
 from gpool_jax.report.quantities import Block
 from gpool_jax.report.result import Result
 
@@ -21,26 +28,35 @@ def channel_blocks(result: Result) -> list[Block]:
     if removals:
         blocks.append(_intact(select(removals, ranking=NONE)))
     if any(r.ranking != NONE for r in removals):
-        quantity, count = removals[0].quantity, result.maps["table_count"]
-        fill = result.maps.get("table_action", "zero")
-        how = f"{count} of {result.maps['num_channels']} channels {_ACTIONS[fill]}"
-        whole = select(removals, measured="overall", measure="value")
-        for name in _unique(r.quantity for r in removals if r.measure == "value"):
-            if not name.startswith(("iou_", "pixel_")):
-                blocks += _curves(select(whole, quantity=name), fill)
-        for action in _ACTIONS:
-            if action != fill:
-                blocks += _curves(select(whole, quantity=quantity), action)
-        shown = select(removals, quantity=quantity, action=fill, count=count)
-        blocks += _regions(select(shown, measure="drop", versus=None), how)
-        blocks += _selectivity(select(shown, measure="selectivity"), how)
-        classes = [r for r in whole if r.quantity.startswith("iou_")]
-        intact = {r.quantity: r for r in select(classes, ranking=NONE)}
-        blocks += _classes(intact, select(classes, action=fill, count=count), how)
+        blocks += _removed(result)
     if result.agreements:
         blocks.append(_agreements(result.agreements))
     if result.stability:
         blocks.append(_stability(result.stability))
+    return blocks
+
+
+def _removed(result: Result) -> list[Block]:
+    """Tables of what removals do: each for every fill, one below the other."""
+    removals, maps = result.removals, result.maps
+    quantity, count, fills = removals[0].quantity, maps["table_count"], table_actions(maps)
+    whole = select(removals, measured="overall", measure="value")
+    blocks: list[Block] = []
+    for name in _unique(r.quantity for r in whole):
+        if not name.startswith(("iou_", "pixel_")):
+            # The first quantity also with channels kept.
+            for action in _ACTIONS if name == quantity else fills:
+                blocks += _curves(select(whole, quantity=name), action)
+    hows = {f: f"{count} of {maps['num_channels']} channels {_ACTIONS[f]}" for f in fills}
+    shown = {f: select(removals, quantity=quantity, action=f, count=count) for f in fills}
+    for fill, how in hows.items():
+        blocks += _regions(select(shown[fill], measure="drop", versus=None), how)
+    for fill, how in hows.items():
+        blocks += _selectivity(select(shown[fill], measure="selectivity"), how)
+    classes = [r for r in whole if r.quantity.startswith("iou_")]
+    intact = {r.quantity: r for r in select(classes, ranking=NONE)}
+    for fill, how in hows.items():
+        blocks += _classes(intact, select(classes, action=fill, count=count), how)
     return blocks
 
 

@@ -112,7 +112,8 @@ class Maps(TypedDict, total=False):
       tuning: [channels, n, n], mean activations of the most selective channels, which
         are `tuning_channels`, with eta squared `tuning_selectivity`.
       scores: "METHOD REGION" to a ranking's scores, best first.
-      table_count, table_action: removal that tables show.
+      table_count, table_actions: removals that tables show; older results have one
+        `table_action` (see `channel_result.table_actions`).
     """
 
     per_cell: list[list[float]]
@@ -126,6 +127,7 @@ class Maps(TypedDict, total=False):
     tuning_selectivity: list[float]
     scores: dict[str, list[float]]
     table_count: int
+    table_actions: list[str]
     table_action: str
     num_channels: int
 

@@ -80,7 +80,7 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         config=plain.to_dict(setup.config),
         maps={
             "table_count": plan.table_count,
-            "table_action": plan.table_action,
+            "table_actions": list(plan.table_actions),
             "num_channels": subject.num_channels,
             "classes": list(subject.class_names),
         },
@@ -153,7 +153,7 @@ def _per_image(swept: SweepCounts, plan: Plan) -> dict[str, np.ndarray]:
     """Counts [masks, N, R', ...] of the masks that tables are made of, and whose they are."""
     rows = {0: "none"}
     for arm, row in plan.table_rows().items():
-        rows[row] = f"{arm.ranking}, {arm.region}, draw {arm.draw}"
+        rows[row] = f"{arm.ranking}, {arm.region}, draw {arm.draw}, {arm.action}"
     counts = {name: counts[list(rows)] for name, counts in swept.counts.items()}
     return counts | {"masks": np.array(list(rows.values()))}
 
@@ -168,6 +168,7 @@ def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> l
     rows = {"nothing removed": 0}
     for arm, row in plan.table_rows().items():
         own = arm.region == ("overall" if arm.ranking == RANDOM else region)
+        own = own and arm.action == plan.table_actions[0]
         if own and arm.draw == 0 and not arm.ranking.startswith(MATCHED):
             rows[f"{arm.ranking}, {arm.region}, {arm.count} of {subject.num_channels}"] = row
 
@@ -181,7 +182,7 @@ def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> l
         return jax.vmap(with_kept)(keeps)
 
     chosen = images.get((np.arange(number) * len(images)) // number)
-    fill = mean if plan.table_action == "mean" else np.zeros_like(mean)
+    fill = mean if plan.table_actions[0] == "mean" else np.zeros_like(mean)
     keeps = plan.keep[list(rows.values())]
     predictions = np.asarray(predict(target.variables, chosen["images"], keeps, fill))
     return [

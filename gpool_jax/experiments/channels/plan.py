@@ -46,7 +46,7 @@ class Plan:
       keep: bool [M, C]; the first removes nothing.
       use_mean: bool [M], whether removed channels are put to their mean.
       table_count: the number of channels that tables are made for.
-      table_action: the action that they are made for.
+      table_actions: the actions that they are made for: every fill.
     """
 
     arms: list[Arm]
@@ -54,14 +54,14 @@ class Plan:
     keep: np.ndarray
     use_mean: np.ndarray
     table_count: int
-    table_action: str
+    table_actions: tuple[str, ...]
 
     def table_rows(self) -> dict[Arm, int]:
         """The arms that tables are made for, and their masks."""
         return {
             arm: int(row)
             for arm, row in zip(self.arms, self.row, strict=True)
-            if arm.count == self.table_count and arm.action == self.table_action
+            if arm.count == self.table_count and arm.action in self.table_actions
         }
 
 
@@ -110,7 +110,7 @@ def make_plan(
         for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
             arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
             # Matched channels are only removed: there are many sets of them.
-            sets += _make_arms(arm, half, masks, config.fills[:1])
+            sets += _make_arms(arm, half, masks, config.fills)
     # A mask and what its removed channels are put to; the first removes nothing.
     rows = np.zeros((1 + len(sets), channels + 1), bool)
     rows[0, :-1] = True
@@ -118,7 +118,7 @@ def make_plan(
         row[:-1], row[-1] = keep, arm.action == "mean"
     unique, which = _unique_rows(rows)
     arms = [arm for arm, _ in sets]
-    return Plan(arms, which[1:], unique[:, :-1], unique[:, -1], table_count, config.fills[0])
+    return Plan(arms, which[1:], unique[:, :-1], unique[:, -1], table_count, config.fills)
 
 
 def _make_arms(

@@ -62,7 +62,7 @@ class Summary:
                 if not quantity.detail:
                     regions = list(self._at)
                 else:
-                    shown = arm.action in (NONE, self._plan.table_action)
+                    shown = arm.action in (NONE, *self._plan.table_actions)
                     regions = ["overall"] if shown and arm.region == "overall" else []
                 removals += [self._removal(name, arm, region, "value") for region in regions]
         for arm in self._rows:

@@ -1,0 +1,81 @@
+"""Every table and figure of an attack shows every fill, older results included."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks import channel_tables
+from gpool_jax.report import Result, read_result
+from gpool_jax.report.channel_figures import draw_removals
+from gpool_jax.report.channel_result import NONE, Removal, table_actions
+from gpool_jax.report.channel_tables import channel_blocks
+
+COMMITTED = Path(__file__).parent.parent / "benchmarks" / "results"
+NUMBER = Removal(
+    ranking="gate", region="left", action="zero", count=2, measured="left", measure="value",
+    versus=None, quantity="head", title="head", value=0.5, low=0.4, high=0.6, chance=None,
+    num_images=8, num_draws=1, num_classes=None,
+)  # fmt: skip
+
+
+def _result(**maps):
+    """A gate ranking for the left half, with every fill; drops and selectivities beside it."""
+    nothing = dataclasses.replace(NUMBER, ranking=NONE, region="overall", action=NONE, count=0)
+    removals = [dataclasses.replace(nothing, measured=m) for m in ("overall", "left")]
+    for action in ("zero", "mean"):
+        for measure, measured in (("value", "overall"), ("value", "left"), ("drop", "overall"),
+                                  ("drop", "left"), ("selectivity", "left")):  # fmt: skip
+            removals.append(
+                dataclasses.replace(NUMBER, action=action, measure=measure, measured=measured)
+            )
+    return Result(
+        "tiny", {}, maps={"table_count": 2, "num_channels": 16, **maps}, removals=removals
+    )
+
+
+def _titles(result):
+    return [title for title, _, _ in channel_blocks(result)]
+
+
+def test_every_table_and_figure_shows_every_fill():
+    result = _result(table_actions=["zero", "mean"])
+    titles = _titles(result)
+    for start in ("head, whole", "Drop of head", "Region selectivity of head"):
+        found = [title for title in titles if title.startswith(start)]
+        assert [("zero" in title, "mean" in title) for title in found] == [
+            (True, False),
+            (False, True),
+        ]
+    captions = [caption for caption, _ in draw_removals(result)]
+    assert [c for c in captions if "selectivity" in c] == [
+        "Region selectivity: 2 of 16 channels set to zero.",
+        "Region selectivity: 2 of 16 channels set to their mean.",
+    ]
+
+
+def test_older_results_show_the_one_fill_that_they_name():
+    assert table_actions({}) == ["zero"]
+    assert table_actions({"table_action": "mean"}) == ["mean"]
+    titles = [t for t in _titles(_result(table_action="mean")) if t.startswith(("Drop", "Region"))]
+    assert len(titles) == 2
+    assert all("set to their mean" in title for title in titles)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(COMMITTED.glob("channels_*/seed0")), ids=lambda p: p.parts[-2]
+)
+def test_committed_results_are_shown_as_before(path):
+    titles = _titles(read_result(path))
+    assert "Nothing removed, %" in titles
+    assert any(title.startswith("Region selectivity") for title in titles)
+
+
+def test_the_readmes_tables_hold_every_fill():
+    results = [_result(table_actions=["zero", "mean"])]
+    for table in (channel_tables.regions, channel_tables.selectivity):
+        header, *lines = table(results, "head")
+        assert [line[header.index("set to")] for line in lines] == ["zero", "mean"]
+    results = channel_tables.read_seeds(COMMITTED / "channels_cifar10_location")
+    header, *lines = channel_tables.curves(results, "head")
+    assert {line[1] for line in lines} == {"-", "zero", "mean"}

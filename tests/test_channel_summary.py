@@ -19,18 +19,23 @@ def _ratio(counts):
     return counts[..., 0] / counts[..., 1]
 
 
-def _summary(bootstrap=400):
-    """Each mask gets accuracies of its own in every region; 10 answers in each."""
-    config = AttackConfig(
-        counts=(2, 4), random_draws=5, matched_draws=5, fills=("zero",), keep_only=False,
-        table_count=2,
-    )  # fmt: skip
+def _plan(**options):
     rng = np.random.default_rng(0)
+    config = AttackConfig(
+        **{"counts": (2, 4), "random_draws": 5, "matched_draws": 5, "fills": ("zero",),
+           "keep_only": False, "table_count": 2, **options}
+    )  # fmt: skip
     activation = rng.random(16) + 0.1, rng.random(16) + 0.1
-    laid = plan.make_plan(
+    return plan.make_plan(
         config, [Ranking("gate", "left", rng.permutation(16))], activation, seed=0
     )
-    right = rng.integers(0, 11, (len(laid.keep), IMAGES, REGIONS))
+
+
+def _summary(bootstrap=400, right=None, **options):
+    """Each mask gets accuracies of its own in every region; 10 answers in each."""
+    laid = _plan(**options)
+    if right is None:
+        right = np.random.default_rng(1).integers(0, 11, (len(laid.keep), IMAGES, REGIONS))
     counts = np.stack([right, np.full_like(right, 10)], axis=-1)
     quantities = {"head": Quantity("head", "head", _ratio, chance=0.1)}
     swept = SweepCounts({"head": counts}, 1.0, 1.0, IMAGES)
@@ -132,3 +137,25 @@ def test_matched_channels_of_the_plan_are_as_strong_as_those_removed():
     own = removed("mean")
     assert abs(removed("matched to mean") - own) < 0.5
     assert abs(removed("random") - own) > 0.5
+
+
+def test_what_all_images_agree_on_has_exact_bounds():
+    """Intact all right; the ranking's channels removed all wrong; the controls' all right."""
+    laid = _plan()
+    right = np.full((len(laid.keep), IMAGES, REGIONS), 10)
+    right[_rows(laid, "gate", 2)] = 0
+    removals = _summary(right=right)[2].removals()
+    beyond = 1 - 0.025 ** (1 / IMAGES)
+
+    def expect(value, low, high, **wanted):
+        found = _find(removals, count=2, ranking="gate", **wanted)
+        assert found.value == value
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+    expect(0.0, 0.0, beyond, measure="value", measured="overall")
+    # An image may gain what others lose: a drop reaches from -1 to 1.
+    for versus in (None, "random", "matched to gate"):
+        expect(1.0, 1 - 2 * beyond, 1.0, measure="drop", measured="left", versus=versus)
+        expect(0.0, -2 * beyond, 2 * beyond, measure="selectivity", versus=versus)
+    intact = _find(removals, ranking=NONE, measured="left")
+    assert (intact.low, intact.high) == (pytest.approx(1 - beyond), 1.0)

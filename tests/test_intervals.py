@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gpool_jax import ops
 from gpool_jax.experiments.measures import intervals
@@ -61,3 +62,21 @@ def test_the_quantities_of_a_segmentation():
     assert found["miou"].num_classes == 2
     assert found["pixel_accuracy"].value == pytest.approx(8 / 20)
     assert found["miou"].low < found["miou"].value < found["miou"].high
+
+
+@pytest.mark.parametrize("hits", [0, 20])
+def test_a_value_that_every_image_agrees_on_has_the_exact_binomial_bound(hits):
+    counts = np.tile([hits, 20], (NUM_IMAGES, 1))
+    resamples = ops.draw_resamples(NUM_IMAGES, num_draws=DRAWS, seed=0)
+    found = intervals.estimate(Quantity("ratio", "r", _ratio), counts, resamples)
+    exact = stats.binomtest(hits // 20 * NUM_IMAGES, NUM_IMAGES).proportion_ci(method="exact")
+    assert (found.low, found.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
+    # Half of the images tell nothing of this region: there are fewer to bound by.
+    counts[::2] = 0
+    fewer = intervals.estimate(Quantity("ratio", "r", _ratio), counts, resamples)
+    assert fewer.high - fewer.low > 1.8 * (found.high - found.low)
+    # All images are of one cluster: one independent observation.
+    one = intervals.estimate(
+        Quantity("ratio", "r", _ratio), counts, resamples, np.zeros(NUM_IMAGES, int)
+    )
+    assert one.high - one.low == pytest.approx(0.975)

@@ -82,8 +82,9 @@ def bootstrap_ratio(
     percentile interval over images: it says nothing about other seeds. Several seeds share their
     images; see `seed_interval`.
 
-    Where every image scores 0 or every image scores 1, all draws are equal and the bootstrap
-    interval is empty; the exact binomial bound over images is used instead.
+    Where all images say the same (every one scores 0, or 1, or two arms agree on each), all draws
+    are equal and the bootstrap interval is empty: `unseen_interval` is used instead, if scores are
+    shares of their counts.
 
     Args:
       sums: [S, N], the summed score of each seed and image.
@@ -103,28 +104,52 @@ def bootstrap_ratio(
     num_images = int((counts.sum(axis=0) > 0).sum())
     if num_images == 0:
         return float("nan"), float("nan")
-    tail = (1.0 - level) / 2.0
-    if versus is None:
-        beyond = tail ** (1.0 / num_images)
-        if np.all(sums == counts):
-            return beyond, 1.0
-        if np.all(sums == 0.0):
-            return 0.0, 1.0 - beyond
-    drawn = draw_resamples(sums.shape[1], num_draws=num_draws, seed=seed)
     arms = [(sums, counts)]
     if versus is not None:
         arms.append((np.asarray(versus[0], np.float64), np.asarray(versus[1], np.float64)))
+    value = float(_difference([_divide(s.sum(), c.sum()) for s, c in arms]))
+    shares = all((0.0 <= s).all() and (s <= c).all() for s, c in arms)
+    if shares and np.allclose(_difference([_influence(*arm) for arm in arms]), 0.0, atol=1e-12):
+        bounds = (0.0 if versus is None else -1.0, 1.0)
+        return unseen_interval(value, num_images, bounds, level=level)
+    tail = (1.0 - level) / 2.0
+    drawn = draw_resamples(sums.shape[1], num_draws=num_draws, seed=seed)
     over_images = _difference([_over_images(drawn, *arm) for arm in arms])
     # A draw may hold none of the few images that count: it says nothing.
     if len(sums) == 1:
         low, high = np.nanquantile(over_images[:, 0], [tail, 1.0 - tail])
         return float(low), float(high)
     return seed_interval(
-        float(_difference([_divide(s.sum(), c.sum()) for s, c in arms])),
+        value,
         _difference([_divide(s.sum(axis=1), c.sum(axis=1)) for s, c in arms]),
         over_images,
         level=level,
     )
+
+
+def unseen_interval(
+    value: float, num_images: int, bounds: tuple[float, float], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a mean to which every image gave the same: resampling them shows no spread.
+
+    Whatever was seen in none of N images happens in at most 1 - ((1 - level) / 2) ** (1 / N) of
+    all, and can move the mean as far as its bounds. For a share of 0 or 1 this is the exact
+    binomial bound; for differences it holds as well, whatever the images' distribution.
+
+    Args:
+      value: the mean.
+      num_images: N, the independent images (or clusters of them).
+      bounds: smallest and largest value that an image can give.
+      level: coverage.
+
+    References: Clopper and Pearson, Biometrika 26, 1934.
+
+    >>> unseen_interval(1.0, 359, (0.0, 1.0))[0] == 0.025 ** (1 / 359)
+    True
+    """
+    share = 1.0 - ((1.0 - level) / 2.0) ** (1.0 / num_images)
+    low, high = bounds
+    return value - share * (value - low), value + share * (high - value)
 
 
 def seed_interval(
@@ -162,6 +187,12 @@ def seed_interval(
 def _difference(values: list) -> Any:
     """The first, minus the second if there is one."""
     return values[0] - values[1] if len(values) > 1 else values[0]
+
+
+def _influence(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How far each seed and image pulls total sum over total count from what it is: [S, N]."""
+    total = counts.sum()
+    return (sums - counts * _divide(sums.sum(), total)) / max(total, 1.0)
 
 
 def _over_images(drawn: np.ndarray, sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

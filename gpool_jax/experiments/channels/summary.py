@@ -17,6 +17,8 @@ from gpool_jax.ops.regions import Box
 from gpool_jax.report.channel_result import NONE, Removal
 
 _NOTHING = Arm(NONE, "overall", NONE, 0)
+# What an image can add at least and at most.
+_BOUNDS = {"value": (0.0, 1.0), "drop": (-1.0, 1.0), "selectivity": (-2.0, 2.0)}
 
 
 class Summary:
@@ -121,8 +123,13 @@ class Summary:
             again = np.random.default_rng(0).multinomial(len(others), share, len(self._resamples))
             resampled = [number(self._resampled, row) for row in others]
             spread = spread - np.einsum("cd,dc->d", resampled, again / len(others))
-        low, high = intervals.percentile_interval(spread)
         chosen, at = self._quantities[quantity], self._at[measured]
+        value = float(values.mean())
+        if control is None and _is_control(arm):
+            low, high = intervals.percentile_interval(spread)
+        else:
+            units = intervals.count_units(self._swept.counts[chosen.counts][0][:, at], None)
+            low, high = intervals.interval(value, spread, units, _BOUNDS[measure])
         facts: dict[str, Any] = {"chance": None, "num_classes": None}
         if measure == "value":
             totals = self._totals[chosen.counts][rows[0], at]
@@ -137,7 +144,7 @@ class Summary:
             versus=None if control is None else control.ranking,
             quantity=quantity,
             title=chosen.title,
-            value=float(values.mean()),
+            value=value,
             low=low,
             high=high,
             num_images=self._swept.num_images,

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpool_jax import ops
 from gpool_jax.experiments.measures.quantity import Quantity
 
 
@@ -31,16 +32,41 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def interval(
+    value: float, resampled: np.ndarray, num_units: int, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """The 95 % interval of a value from its resamples [D], exact where those are all the same.
+
+    `num_units` is the number of images, or of clusters of them, that were resampled, `bounds`
+    the smallest and largest value that one of them can give; see `ops.unseen_interval`.
+    """
+    low, high = percentile_interval(resampled)
+    if num_units and high - low < 1e-12:
+        return ops.unseen_interval(value, num_units, bounds)
+    return low, high
+
+
 def num_classes(quantity: Quantity, totals: np.ndarray) -> int | None:
     """Classes in the mean of a quantity, from counts summed over images."""
     return None if quantity.classes is None else int(quantity.classes(totals))
 
 
-def estimate(quantity: Quantity, counts: np.ndarray, resamples: np.ndarray) -> Estimate:
+def count_units(counts: np.ndarray, units: np.ndarray | None) -> int:
+    """Images, or their clusters `units` [N], in which something was counted: of counts [N, ...]."""
+    told = counts.reshape(len(counts), -1).any(axis=1)
+    return int(told.sum()) if units is None else len(np.unique(units[told]))
+
+
+def estimate(
+    quantity: Quantity, counts: np.ndarray, resamples: np.ndarray, units: np.ndarray | None = None
+) -> Estimate:
     """A quantity's value and interval, from counts int [N, ...] of each image.
 
-    `resamples` uint8 [D, N], from `ops.draw_resamples`, are the same for all that is compared.
+    `resamples` uint8 [D, N], from `ops.draw_resamples` or, where images belong to clusters
+    `units` [N], `ops.cluster_resamples`, are the same for all that is compared.
     """
     totals = counts.sum(axis=0, dtype=np.int64)
-    low, high = percentile_interval(resampled_values(quantity, counts, resamples))
-    return Estimate(float(quantity.score(totals)), low, high, num_classes(quantity, totals))
+    value = float(quantity.score(totals))
+    resampled = resampled_values(quantity, counts, resamples)
+    low, high = interval(value, resampled, count_units(counts, units), (0.0, 1.0))
+    return Estimate(value, low, high, num_classes(quantity, totals))

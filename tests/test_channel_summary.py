@@ -1,10 +1,12 @@
 """Values, differences and intervals from counts made by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from gpool_jax.config import AttackConfig
-from gpool_jax.experiments.channels import plan
+from gpool_jax.experiments.channels import attack, plan
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import SweepCounts
@@ -159,3 +161,32 @@ def test_what_all_images_agree_on_has_exact_bounds():
         expect(0.0, -2 * beyond, 2 * beyond, measure="selectivity", versus=versus)
     intact = _find(removals, ranking=NONE, measured="left")
     assert (intact.low, intact.high) == (pytest.approx(1 - beyond), 1.0)
+
+
+def test_matches_beyond_the_caliper_are_refused_and_the_balance_is_told():
+    channels = 64
+    strength = np.exp(np.linspace(0, 6, channels))
+    order = np.argsort(-strength)
+    config = AttackConfig(counts=(4,), random_draws=0, matched_draws=10, caliper=0.25)
+    near = Ranking("near", "overall", order[np.r_[4:8, 0:4, 8:channels]])
+    # The strongest twenty have no other as strong, whichever is asked first.
+    far = Ranking("far", "overall", order)
+    laid = plan.make_plan(config, [near], (strength, strength), seed=0)
+    (balance,) = laid.balances
+    assert (balance.num_draws, balance.num_refused) == (10, 0)
+    assert abs(balance.mean) < 1
+    config = dataclasses.replace(config, counts=(20,))
+    laid = plan.make_plan(config, [far], (strength, strength), seed=0)
+    (balance,) = laid.balances
+    assert (balance.num_draws, balance.num_refused) == (0, 10)
+    assert np.isnan(balance.mean)
+    assert {arm.ranking for arm in laid.arms} == {"far"}
+    (note,) = attack._describe_matches(0.25, laid)
+    assert note.startswith("10 of 10 matched sets were refused")
+    assert note.endswith("none is left for the first 20 of far overall.")
+    laid = plan.make_plan(
+        dataclasses.replace(config, caliper=None), [far], (strength, strength), seed=0
+    )
+    assert laid.balances[0].num_draws == 10
+    assert laid.balances[0].mean > 1
+    assert attack._describe_matches(None, laid) == []

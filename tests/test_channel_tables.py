@@ -8,7 +8,7 @@ import pytest
 from benchmarks import channel_tables
 from gpool_jax.report import Result, read_result
 from gpool_jax.report.channel_figures import draw_removals
-from gpool_jax.report.channel_result import NONE, Removal, table_actions
+from gpool_jax.report.channel_result import NONE, Balance, Removal, table_actions
 from gpool_jax.report.channel_tables import channel_blocks
 
 COMMITTED = Path(__file__).parent.parent / "benchmarks" / "results"
@@ -79,3 +79,17 @@ def test_the_readmes_tables_hold_every_fill():
     results = channel_tables.read_seeds(COMMITTED / "channels_cifar10_location")
     header, *lines = channel_tables.curves(results, "head")
     assert {line[1] for line in lines} == {"-", "zero", "mean"}
+
+
+def test_the_balance_of_matched_sets_is_printed():
+    balances = [
+        Balance("gate", "left", 8, 18, 2, 0.123, -0.2),
+        Balance("flip", "left", 8, 0, 20, float("nan"), float("nan")),
+    ]
+    result = dataclasses.replace(_result(table_actions=["zero", "mean"]), balances=balances)
+    ((_, header, lines),) = [b for b in channel_blocks(result) if b[0].startswith("Balance")]
+    assert header[2:] == ("log mean", "log variance", "matched sets", "refused")
+    assert lines == [
+        ("gate", "left", "+0.12", "-0.20", "18", "2"),
+        ("flip", "left", "-", "-", "0", "20"),
+    ]

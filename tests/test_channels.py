@@ -33,7 +33,8 @@ from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
 METHODS = typing.get_args(Method)
 RANK = {"regions": ("overall", "left", "right"), "num_images": 8, "grid": 2, "bootstrap": 10}
-ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1}
+ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1,
+          "caliper": None}
 
 
 def _target(setup):

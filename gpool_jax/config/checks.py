@@ -35,7 +35,11 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ("n rank.grid", lambda v: v >= 2, "at least 2"),
         ("probe.folds", lambda v: v >= 3, "at least 3"),
         ("probe.kinds", lambda v: v in _PROBES, f"among {', '.join(_PROBES)}"),
-        ("train.learning_rate", lambda v: 0 < v < float("inf"), "positive and finite"),
+        (
+            "train.learning_rate attack.caliper",
+            lambda v: 0 < v < float("inf"),
+            "positive and finite",
+        ),
         (
             "weights loss.focal_gamma loss.class_weights train.backbone_rate train.weight_decay "
             "shift.weight",

@@ -254,6 +254,8 @@ class AttackConfig:
     """Number of random sets of channels."""
     matched_draws: int = 20
     """Number of sets matched to those of each ranking in mean and variance."""
+    caliper: float | None = 1.0
+    """Largest distance of a match, in standard deviations of the channels' log mean and log variance; a set with a channel that has none so near is refused. None: any distance."""
     splits: tuple[DataSplit, ...] = ("test",)
     """Splits that the effect is measured on; none of the ranking splits."""
     num_images: int | None = None

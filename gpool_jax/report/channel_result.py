@@ -60,6 +60,27 @@ def table_actions(maps: Mapping[str, Any]) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Balance:
+    """How like the channels matched to those of a ranking are to them.
+
+    Attributes:
+      ranking, region, count: whose first channels they are matched to, and how many.
+      num_draws: matched sets.
+      num_refused: sets that were refused, for a channel without a match within the caliper.
+      mean, variance: standardised difference of log mean and of log variance, removed minus
+        matched channels; NaN if there is no set, or no spread.
+    """
+
+    ranking: str
+    region: str
+    count: int
+    num_draws: int
+    num_refused: int
+    mean: float
+    variance: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Agreement:
     """Similarity of two rankings of the same channels.
 

@@ -6,6 +6,7 @@ from typing import Any
 from gpool_jax.report.channel_result import (
     NONE,
     Agreement,
+    Balance,
     Removal,
     Stability,
     select,
@@ -29,6 +30,8 @@ def channel_blocks(result: Result) -> list[Block]:
         blocks.append(_intact(select(removals, ranking=NONE)))
     if any(r.ranking != NONE for r in removals):
         blocks += _removed(result)
+    if result.balances:
+        blocks.append(_balances(result.balances))
     if result.agreements:
         blocks.append(_agreements(result.agreements))
     if result.stability:
@@ -146,6 +149,17 @@ def _classes(intact: Mapping[str, Removal], chosen: list[Removal], how: str) -> 
         lines.append((intact[quantity].title, _interval(intact[quantity]), *cells))
     title = f"IoU of each class, whole image, %: {how}"
     return [(title, ("class", "none removed", *rankings), lines)]
+
+
+def _balances(balances: list[Balance]) -> Block:
+    """Standardised differences of matched sets; beyond 0.1 to 0.25 they are not alike."""
+    lines = []
+    for b in balances:
+        cells = ("-" if v != v else f"{v:+.2f}" for v in (b.mean, b.variance))
+        lines.append((b.ranking, b.region, *cells, str(b.num_draws), str(b.num_refused)))
+    columns = ("log mean", "log variance", "matched sets", "refused")
+    title = f"Balance, standardised difference of {balances[0].count} channels and their matches"
+    return title, ("channels", "for", *columns), lines
 
 
 def _overlaps(item: Agreement | Stability, counts: list[str]) -> list[str]:

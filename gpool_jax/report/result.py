@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from gpool_jax import files
-from gpool_jax.report.channel_result import Agreement, Removal, Stability
+from gpool_jax.report.channel_result import Agreement, Balance, Removal, Stability
 
 # Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
@@ -146,6 +146,7 @@ class Result:
       removals: quantities with channels removed, or with none of them.
       agreements: comparisons of rankings with each other.
       stability: comparisons of rankings with themselves.
+      balances: comparisons of matched channels with those that they are matched to.
     """
 
     title: str
@@ -160,6 +161,7 @@ class Result:
     removals: list[Removal] = dataclasses.field(default_factory=list)
     agreements: list[Agreement] = dataclasses.field(default_factory=list)
     stability: list[Stability] = dataclasses.field(default_factory=list)
+    balances: list[Balance] = dataclasses.field(default_factory=list)
 
 
 def write_result(
@@ -190,6 +192,7 @@ def read_result(folder: Path) -> Result:
         "removals": Removal,
         "agreements": Agreement,
         "stability": Stability,
+        "balances": Balance,
     }
     for name, part in parts.items():
         values[name] = [build(part, fields) for fields in values.get(name, ())]

@@ -88,10 +88,12 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
             *target.notes,
             _describe_rankings(subject, rankings, swept.num_images),
             _describe_sweep(plan, swept),
+            *_describe_matches(config.caliper, plan),
             *scored.notes,
             *notes,
         ],
         removals=summary.removals(),
+        balances=[balance for balance in plan.balances if balance.count == plan.table_count],
     )
     return Measured(
         result,
@@ -147,6 +149,24 @@ def _describe_sweep(plan: Plan, swept: SweepCounts) -> str:
         f"same images ({swept.plain_seconds:.1f} s); running the network again for each set would "
         f"take {len(plan.keep):,} times."
     )
+
+
+def _describe_matches(caliper: float | None, plan: Plan) -> list[str]:
+    """How many matched sets were refused, if some were."""
+    refused = sum(balance.num_refused for balance in plan.balances)
+    if not refused:
+        return []
+    asked = refused + sum(balance.num_draws for balance in plan.balances)
+    none = [
+        f"{balance.ranking} {balance.region}"
+        for balance in plan.balances
+        if not balance.num_draws and balance.count == plan.table_count
+    ]
+    left = f"; none is left for the first {plan.table_count} of {', '.join(none)}" if none else ""
+    return [
+        f"{refused:,} of {asked:,} matched sets were refused: a channel in them has no other "
+        f"within a caliper of {caliper:g} standard deviations in log mean and log variance{left}."
+    ]
 
 
 def _per_image(swept: SweepCounts, plan: Plan) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels.files import Ranking
+from gpool_jax.report.channel_result import Balance
 
 RANDOM = "random"
 MATCHED = "matched to "
@@ -47,6 +48,7 @@ class Plan:
       use_mean: bool [M], whether removed channels are put to their mean.
       table_count: the number of channels that tables are made for.
       table_actions: the actions that they are made for: every fill.
+      balances: how like the matched channels are, for each ranking and number of channels.
     """
 
     arms: list[Arm]
@@ -55,6 +57,7 @@ class Plan:
     use_mean: np.ndarray
     table_count: int
     table_actions: tuple[str, ...]
+    balances: list[Balance]
 
     def table_rows(self) -> dict[Arm, int]:
         """The arms that tables are made for, and their masks."""
@@ -105,12 +108,16 @@ def make_plan(
         masks = ops.removal_masks(order, counts)
         sets += _make_arms(Arm(RANDOM, "overall", "", 0, draw), counts, masks, actions)
     half = tuple(count for count in counts if 2 * count <= channels)
+    balances = []
     for place, ranking in enumerate(rankings if config.matched_draws else ()):
         key = jax.random.fold_in(matched_key, place)
-        for draw, masks in enumerate(_matched(key, config, ranking, half, activation)):
-            arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
-            # Matched channels are only removed: there are many sets of them.
-            sets += _make_arms(arm, half, masks, config.fills)
+        for count in half:
+            masks, balance = _matched(key, config, ranking, count, activation)
+            balances.append(balance)
+            for draw, mask in enumerate(masks):
+                arm = Arm(MATCHED + ranking.method, ranking.region, "", 0, draw)
+                # Matched channels are only removed: there are many sets of them.
+                sets += _make_arms(arm, (count,), mask[None], config.fills)
     # A mask and what its removed channels are put to; the first removes nothing.
     rows = np.zeros((1 + len(sets), channels + 1), bool)
     rows[0, :-1] = True
@@ -118,7 +125,8 @@ def make_plan(
         row[:-1], row[-1] = keep, arm.action == "mean"
     unique, which = _unique_rows(rows)
     arms = [arm for arm, _ in sets]
-    return Plan(arms, which[1:], unique[:, :-1], unique[:, -1], table_count, config.fills)
+    keep, use_mean = unique[:, :-1], unique[:, -1]
+    return Plan(arms, which[1:], keep, use_mean, table_count, config.fills, balances)
 
 
 def _make_arms(
@@ -135,16 +143,33 @@ def _matched(
     key: jax.Array,
     config: AttackConfig,
     ranking: Ranking,
-    counts: tuple[int, ...],
+    count: int,
     activation: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Keep masks [D, len(counts), C] of channels matched to each number of first channels."""
-    masks = np.ones((config.matched_draws, len(counts), len(ranking.order)), bool)
-    for i, count in enumerate(counts):
-        own, removed = jax.random.fold_in(key, count), ranking.order[:count]
-        drawn = ops.matched_channels(own, removed, *activation, num_draws=config.matched_draws)
-        np.put_along_axis(masks[:, i], drawn, False, axis=1)
-    return masks
+) -> tuple[np.ndarray, Balance]:
+    """Keep masks [D, C] of channels matched to the first `count`, and their balance."""
+    removed = ranking.order[:count]
+    drawn = ops.matched_channels(
+        jax.random.fold_in(key, count),
+        removed,
+        *activation,
+        num_draws=config.matched_draws,
+        caliper=config.caliper,
+    )
+    masks = np.ones((len(drawn), len(ranking.order)), bool)
+    np.put_along_axis(masks, drawn, False, axis=1)
+    found = ops.standardised_differences(removed, drawn, *activation)
+    # Infinite where neither set varies: no number.
+    mean, variance = (value if np.isfinite(value) else float("nan") for value in found)
+    balance = Balance(
+        ranking=ranking.method,
+        region=ranking.region,
+        count=count,
+        num_draws=len(drawn),
+        num_refused=config.matched_draws - len(drawn),
+        mean=mean,
+        variance=variance,
+    )
+    return masks, balance
 
 
 def _unique_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -122,6 +122,35 @@ def test_translation_and_probe(case):
     assert overall.mean.sum() > 0  # the right place's logit stands above the mean of all
 
 
+def test_class(case):
+    subject, _, inputs, ranked = case
+    maps = _features(case, np.asarray(subject.stimulus(jnp.asarray(inputs["images"]))))
+    if subject.class_names:  # the class at the centre of every pixel of the map
+        stride = [
+            whole / side
+            for whole, side in zip(inputs["labels"].shape[1:], maps.shape[1:3], strict=True)
+        ]
+        at = np.ix_(
+            *(
+                ((np.arange(side) + 0.5) * s).astype(int)
+                for side, s in zip(maps.shape[1:3], stride, strict=True)
+            )
+        )
+        x = maps.reshape(-1, maps.shape[-1])
+        labels = np.concatenate([image[at].ravel() for image in inputs["labels"]])
+        x, labels = x[labels != 255], labels[labels != 255]
+    else:
+        x, labels = maps.mean(axis=(1, 2)), np.repeat(inputs["labels"], subject.views)
+    centred = x - x.mean(axis=0)
+    within = sum(
+        ((x[labels == k] - x[labels == k].mean(axis=0)) ** 2).sum(axis=0) for k in np.unique(labels)
+    )
+    expected = 1 - within / (centred**2).sum(axis=0)
+    assert 0 < expected.min() < expected.max() < 1
+    np.testing.assert_allclose(ranked.scores["class", "overall"].mean, expected, atol=2e-3)
+    assert {region for method, region in ranked.scores if method == "class"} == {"overall"}
+
+
 def test_gates(case):
     subject, variables, inputs, ranked = case
     features = jax.jit(subject.setup.model.apply)(

@@ -29,7 +29,13 @@ def _plan(**options):
     )  # fmt: skip
     activation = rng.random(16) + 0.1, rng.random(16) + 0.1
     return plan.make_plan(
-        config, [Ranking("gate", "left", rng.permutation(16))], activation, seed=0
+        config,
+        [
+            Ranking("gate", "left", rng.permutation(16)),
+            Ranking("class", "overall", rng.permutation(16)),
+        ],
+        activation,
+        seed=0,
     )
 
 
@@ -88,7 +94,7 @@ def test_drops_and_selectivities_are_differences_of_values(case):
     assert found.value == pytest.approx(drop[1])
     found = _find(removals, ranking="gate", count=2, measure="selectivity", versus=None)
     assert found.value == pytest.approx(drop[1] - drop[2])
-    for versus in ("random", "matched to gate"):
+    for versus in ("random", "matched to gate", "class"):
         others = right[0].mean(axis=0) - right[_rows(laid, versus, 2)].mean(axis=(0, 1))
         beyond = _find(removals, ranking="gate", measure="drop", measured="left", versus=versus)
         assert beyond.value == pytest.approx(drop[1] - others[1])
@@ -156,7 +162,7 @@ def test_what_all_images_agree_on_has_exact_bounds():
 
     expect(0.0, 0.0, beyond, measure="value", measured="overall")
     # An image may gain what others lose: a drop reaches from -1 to 1.
-    for versus in (None, "random", "matched to gate"):
+    for versus in (None, "random", "matched to gate", "class"):
         expect(1.0, 1 - 2 * beyond, 1.0, measure="drop", measured="left", versus=versus)
         expect(0.0, -2 * beyond, 2 * beyond, measure="selectivity", versus=versus)
     intact = _find(removals, ranking=NONE, measured="left")

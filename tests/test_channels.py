@@ -33,8 +33,14 @@ from tests.helpers import pixel_dataset, tiny, tiny_pixels
 
 METHODS = typing.get_args(Method)
 RANK = {"regions": ("overall", "left", "right"), "num_images": 8, "grid": 2, "bootstrap": 10}
-ATTACK = {"random_draws": 3, "matched_draws": 2, "bootstrap": 20, "num_images": 8, "overlays": 1,
-          "caliper": None}
+ATTACK = {
+    "random_draws": 3,
+    "matched_draws": 2,
+    "bootstrap": 20,
+    "num_images": 8,
+    "overlays": 1,
+    "caliper": None,
+}
 
 
 def _target(setup):
@@ -215,14 +221,15 @@ def test_default_counts_run_from_few_to_all():
 
 def test_every_method_scores_every_region_it_can(target):
     ranked = rank.score_channels(target.subject, target.variables, _images(target), METHODS)
-    assert set(ranked.scores) == {(m, r) for m in METHODS for r in RANK["regions"]}
+    expected = {(m, r) for m in METHODS for r in RANK["regions"] if m != "class"}
+    assert set(ranked.scores) == expected | {("class", "overall")}
     channels = _channels(target)
     for (method, _), found in ranked.scores.items():
         assert found.mean.shape == (channels,)
         assert np.isfinite(found.mean).all()
-        if method != "random":
+        if method not in ("random", "class"):
             assert found.per_image.shape == (8, channels)
-            assert np.ptp(found.mean) > 0
+        assert np.ptp(found.mean) > 0
     assert any("completeness gap" in note for note in ranked.notes)
 
 
@@ -418,7 +425,7 @@ def _check_numbers(result):
         else:
             seen.add((r.measure, r.versus))
             assert r.count == table
-    assert {("drop", "random"), ("selectivity", "matched to gate")} <= seen
+    assert {("drop", "random"), ("selectivity", "matched to gate"), ("drop", "class")} <= seen
 
 
 def _write_files(texts, folder):

@@ -207,7 +207,9 @@ class ConsistencyConfig:
 DataSplit = Literal["train", "val", "test"]
 
 
-Method = Literal["flip", "translation", "gate", "integrated", "probe", "mean", "variance", "random"]
+Method = Literal[
+    "flip", "translation", "gate", "integrated", "probe", "class", "mean", "variance", "random"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +217,7 @@ class RankConfig:
     """The scores and rankings of a feature's channels."""
 
     methods: tuple[Method, ...] = get_args(Method)
-    """Scores of a channel: flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), mean, variance, random."""
+    """Scores of a channel: flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), class (share of the variance between classes, for the whole image), mean, variance, random."""
     regions: tuple[str, ...] = ("overall", "left", "right")
     """Regions to rank for: overall, left, right, top, bottom, centre, a box top,left,bottom,right in 0..1, or cell i/n (row-major) of an n x n grid."""
     feature: str = "pre_gap"
@@ -240,8 +242,8 @@ class RankConfig:
 class AttackConfig:
     """The removal of channels, and the measurement of its effect."""
 
-    methods: tuple[Method, ...] = ("flip", "translation", "gate")
-    """Methods whose rankings choose the channels, for each of rank.regions (unless --ranking is given)."""
+    methods: tuple[Method, ...] = ("flip", "translation", "gate", "class")
+    """Methods whose rankings choose the channels, for each of rank.regions (unless --ranking is given); class is a control for the others."""
     counts: tuple[int, ...] = ()
     """Numbers of channels to remove; none given: eight, from few to all."""
     table_count: int | None = None

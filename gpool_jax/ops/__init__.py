@@ -64,6 +64,7 @@ from gpool_jax.ops.pool import global_average_pool as global_average_pool
 from gpool_jax.ops.pool import max_pool2d as max_pool2d
 from gpool_jax.ops.rank import absolute_flip_difference as absolute_flip_difference
 from gpool_jax.ops.rank import absolute_translation_difference as absolute_translation_difference
+from gpool_jax.ops.rank import between_class_share as between_class_share
 from gpool_jax.ops.rank import flip_difference as flip_difference
 from gpool_jax.ops.rank import gate_gradient as gate_gradient
 from gpool_jax.ops.rank import gradient_times_activation as gradient_times_activation

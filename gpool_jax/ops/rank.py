@@ -129,6 +129,30 @@ def gradient_times_activation(kernel: jax.Array, latent: jax.Array, label: jax.A
     return centred.T[label] * (latent - latent.mean(axis=0, keepdims=True))
 
 
+def between_class_share(count: np.ndarray, total: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Share of each channel's variance that lies between classes, from sums: float64 [C] in 0..1.
+
+    Args:
+      count: [K], examples of each class.
+      total: [K, C], the channels summed over the examples of each class.
+      square: [C], their squares summed over all examples.
+
+    Returns:
+      0 for a channel that is constant up to rounding.
+
+    >>> between_class_share(np.array([1, 1]), np.array([[1.0, 2], [3, 2]]), np.array([10.0, 8]))
+    array([1., 0.])
+    """
+    count = np.asarray(count, np.float64)
+    number = max(count.sum(), 1.0)
+    mean = total.sum(axis=0) / number
+    of_class = total / np.maximum(count, 1e-12)[:, None]
+    between = (count[:, None] * (of_class - mean[None]) ** 2).sum(axis=0) / number
+    variance = square / number - mean**2
+    alive = variance > 1e-6 * (mean**2 + 1e-12)
+    return np.where(alive, np.clip(between / np.where(alive, variance, 1.0), 0.0, 1.0), 0.0)
+
+
 def rank_channels(scores: np.ndarray) -> np.ndarray:
     """Order channels by score, best first; of equals the lower index comes first: int [..., C].
 

@@ -82,9 +82,10 @@ def _draw_removal_curves(chosen: list[Removal]) -> tuple[str, Any]:
 def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -> None:
     there = [r for r in select(removals, measured=region) if r.region in (region, "overall")]
     names = list(dict.fromkeys(r.ranking for r in there if r.region == region))
-    lines = [n for n in names if not n.startswith(("random", "matched"))]
-    for name in dict.fromkeys(["random", *(n for n in names if n.startswith("matched")), *lines]):
-        own = "overall" if name == "random" else region
+    lines = [n for n in names if not n.startswith(("random", "matched", "class"))]
+    bands = ["random", *(n for n in names if n.startswith("matched"))]
+    for name in dict.fromkeys([*bands, "class", *lines]):
+        own = "overall" if name in ("random", "class") else region
         points = sorted(select(there, ranking=name, region=own), key=lambda r: r.count)
         if not points:
             continue
@@ -96,7 +97,8 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
             label = "random" if control == "random" else "matched, one band per ranking"
             axes.fill_between(x, low, high, color=_CONTROLS[control], alpha=dark, label=label, lw=0)
             continue
-        own_colour = PALETTE[2 + lines.index(name) % (len(PALETTE) - 2)]
+        place = 2 + lines.index(name) % (len(PALETTE) - 2) if name in lines else 1
+        own_colour = PALETTE[place]
         value = [100 * p.value for p in points]
         axes.plot(x, value, "o-", ms=3, lw=1.2, color=own_colour, label=name)
         axes.fill_between(x, low, high, color=own_colour, alpha=0.15, lw=0)

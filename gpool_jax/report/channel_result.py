@@ -14,7 +14,7 @@ class Removal:
     Attributes:
       ranking: the ranking whose first channels are removed: a method, "random",
         "matched to METHOD", or "none" if nothing is removed.
-      region: the region that the ranking attacks; "overall" for random and none.
+      region: the region that the ranking attacks; "overall" for random, class and none.
       action: "zero" or "mean" (the value that removed channels are set to), "keep" (all
         but the first channels are set to zero), or "none".
       count: the number of first channels.

@@ -22,6 +22,10 @@ _ACTIONS = {
 }
 
 
+# What is subtracted, by its first word.
+_CONTROLS = ("random", "matched", "class")
+
+
 def channel_blocks(result: Result) -> list[Block]:
     """Make every table about channels, in reading order."""
     removals = result.removals
@@ -127,12 +131,14 @@ def _selectivity(chosen: list[Removal], how: str) -> list[Block]:
     if not chosen:
         return []
     found = {(r.ranking, r.measured, (r.versus or "").split(" ")[0]): r for r in chosen}
+    controls = [name for name in _CONTROLS if any(key[2] == name for key in found)]
     lines = []
     for attack in _unique((r.ranking, r.measured) for r in chosen):
-        cells = [_interval(found.get((*attack, versus))) for versus in ("", "random", "matched")]
+        cells = [_interval(found.get((*attack, versus))) for versus in ("", *controls)]
         first = found[*attack, ""]
         lines.append((*attack, *cells, str(first.num_images), str(first.num_draws)))
-    columns = ("inside - outside", "minus random", "minus matched", "images", "draws")
+    minus = (f"minus {control}" for control in controls)
+    columns = ("inside - outside", *minus, "images", "draws")
     title = f"Region selectivity of {chosen[0].title} in points: {how}"
     return [(title, ("channels", "attacked region", *columns), lines)]
 

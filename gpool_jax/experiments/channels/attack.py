@@ -7,13 +7,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpool_jax.config import plain
-from gpool_jax.config.sections import DataSplit
+from gpool_jax.config import AttackConfig, plain
+from gpool_jax.config.sections import DataSplit, Method
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels import files, rank
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, check_disjoint, images_of
-from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Plan, make_plan, resolve_counts
+from gpool_jax.experiments.channels.plan import (
+    CLASS,
+    MATCHED,
+    RANDOM,
+    Plan,
+    make_plan,
+    resolve_counts,
+)
 from gpool_jax.experiments.channels.subject import Subject, Target, Variables, encode, gated
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import SweepCounts, sweep
@@ -66,9 +73,9 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
     for ranking in rankings:
         files.check_channels(ranking, subject.num_channels)
     images = images_of(setup, ranked.splits, ranked.num_images, ranked.batch_size)
-    scored = rank.score_channels(subject, variables, images, () if rankings else config.methods)
+    scored = rank.score_channels(subject, variables, images, _methods(config, rankings))
     computed = rank.make_rankings(scored, ranked)
-    attacking = _without_random(rankings or computed, notes)
+    attacking = _without_random([*rankings, *computed], notes)
     plan = make_plan(config, attacking, scored.activation, seed=setup.config.seed)
     notes += subject.prepare_attack(variables)
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
@@ -101,6 +108,14 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         overlays=_overlays(target, images, plan, mean),
         files=files.to_files(computed),
     )
+
+
+def _methods(config: AttackConfig, rankings: list[Ranking]) -> tuple[Method, ...]:
+    """The methods that are computed: beside rankings of files, the control alone."""
+    if not rankings:
+        return config.methods
+    given = {ranking.method for ranking in rankings}
+    return tuple(method for method in config.methods if method == CLASS and method not in given)
 
 
 def _known_splits(rankings: list[Ranking]) -> list[str]:
@@ -187,7 +202,7 @@ def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> l
     region = next((name for name in subject.boxes if name != "overall"), "overall")
     rows = {"nothing removed": 0}
     for arm, row in plan.table_rows().items():
-        own = arm.region == ("overall" if arm.ranking == RANDOM else region)
+        own = arm.region == ("overall" if arm.ranking in (RANDOM, CLASS) else region)
         own = own and arm.action == plan.table_actions[0]
         if own and arm.draw == 0 and not arm.ranking.startswith(MATCHED):
             rows[f"{arm.ranking}, {arm.region}, {arm.count} of {subject.num_channels}"] = row

@@ -109,6 +109,13 @@ class CanvasSubject:
         total = jnp.einsum("bc,rc->rb", losses, cells)
         return total / cells.sum(axis=1)[:, None], jnp.ones_like(total)
 
+    def labelled(self, feature: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pooled channels [B, cells, C], and the class of the image in every cell [B, cells, K]."""
+        pooled = ops.global_average_pool(feature)
+        members = jax.nn.one_hot(labels, self.setup.dataset.num_classes)
+        members = jnp.repeat(members[:, None], self.views, axis=1)
+        return pooled.reshape(-1, self.views, pooled.shape[-1]), members
+
     def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """Correct predictions and predictions, int32 [B, R', 2], of the head and each probe."""
         logits, latent = self._resume(variables, features)

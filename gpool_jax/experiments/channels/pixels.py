@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
@@ -79,6 +80,18 @@ class PixelSubject:
         total = jnp.einsum("bhw,rhw->rb", losses * weights, masks)
         weight = jnp.einsum("bhw,rhw->rb", weights, masks)
         return total / jnp.maximum(weight, 1e-6), (weight > 0).astype(jnp.float32)
+
+    def labelled(self, feature: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pixels of the map [B, P, C], and the class at the centre of each, if any [B, P, K]."""
+        rows, columns = (
+            ((np.arange(side) + 0.5) * whole / side).astype(int)
+            for side, whole in zip(feature.shape[1:3], labels.shape[1:3], strict=True)
+        )
+        centres = labels[:, rows][:, :, columns]
+        # The label of no class is beyond all of them: a row of zeros.
+        members = jax.nn.one_hot(centres, self.setup.num_outputs)
+        batch, channels = len(feature), feature.shape[-1]
+        return feature.reshape(batch, -1, channels), members.reshape(batch, -1, members.shape[-1])
 
     def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """`classes` int32 [B, R', 3, K]: hits, true and predicted pixels of each class."""

@@ -13,6 +13,7 @@ from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.report.channel_result import Balance
 
 RANDOM = "random"
+CLASS = "class"
 MATCHED = "matched to "
 _KEY = 0xA77AC
 
@@ -110,6 +111,8 @@ def make_plan(
     half = tuple(count for count in counts if 2 * count <= channels)
     balances = []
     for place, ranking in enumerate(rankings if config.matched_draws else ()):
+        if ranking.method == CLASS:  # a control itself
+            continue
         key = jax.random.fold_in(matched_key, place)
         for count in half:
             masks, balance = _matched(key, config, ranking, count, activation)

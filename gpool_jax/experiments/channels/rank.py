@@ -6,7 +6,7 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import RankConfig, plain
-from gpool_jax.experiments.channels import files, gates, mirrored, tiled
+from gpool_jax.experiments.channels import classes, files, gates, mirrored, tiled
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, images_of, map_images
 from gpool_jax.experiments.channels.scores import ChannelScores, Scores, ScoreTable
@@ -55,6 +55,8 @@ def score_channels(
         scores |= tiled.score_cells(subject, variables, images, methods, notes)
     if {"gate", "integrated"} & set(methods):
         scores |= gates.score_gates(subject, variables, images, methods, notes)
+    if "class" in methods:
+        scores |= classes.score_classes(subject, variables, images)
     if "random" in methods:
         drawn = np.random.default_rng(_SEED).random((len(subject.boxes), subject.num_channels))
         for name, row in zip(subject.boxes, drawn, strict=True):

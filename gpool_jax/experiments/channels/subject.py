@@ -58,6 +58,9 @@ class Subject(Protocol):
     ) -> tuple[jax.Array, jax.Array]:
         """Loss of measured regions and images; weights, 0 where there is no label: [R', B] each."""
 
+    def labelled(self, feature: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The feature where it has a class [B, P, C], and which class it is there [B, P, K]."""
+
     def count(self, variables: Variables, features: Arrays, labels: jax.Array) -> Arrays:
         """Counts int32 [B, R', ...] of each measured region and image."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.experiments.channels.plan import MATCHED, RANDOM, Arm, Plan
+from gpool_jax.experiments.channels.plan import CLASS, MATCHED, RANDOM, Arm, Plan
 from gpool_jax.experiments.channels.subject import OUTSIDE, measured_boxes
 from gpool_jax.experiments.channels.sweep import SweepCounts
 from gpool_jax.experiments.measures import intervals
@@ -74,7 +74,7 @@ class Summary:
 
     def _losses(self, quantity: str, arm: Arm) -> list[Removal]:
         """Drops in each region, and selectivities, alone and beyond controls."""
-        attacked = list(self._boxes) if arm.ranking == RANDOM else [arm.region]
+        attacked = list(self._boxes) if arm.ranking in (RANDOM, CLASS) else [arm.region]
         attacked = [name for name in attacked if name != "overall"]
         losses = [self._removal(quantity, arm, name, "selectivity") for name in attacked]
         if arm.count != self._plan.table_count:
@@ -87,12 +87,13 @@ class Summary:
         return losses
 
     def _controls(self, arm: Arm) -> list[Arm]:
-        """The controls of a ranking: random channels, and its matched ones."""
-        if _is_control(arm):
+        """The controls of a ranking: random channels, its matched ones, and class channels."""
+        if _is_control(arm) or arm.ranking == CLASS:
             return []
         controls = [
             dataclasses.replace(arm, ranking=RANDOM, region="overall"),
             dataclasses.replace(arm, ranking=MATCHED + arm.ranking),
+            dataclasses.replace(arm, ranking=CLASS, region="overall"),
         ]
         return [control for control in controls if control in self._rows]
 

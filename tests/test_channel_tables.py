@@ -93,3 +93,38 @@ def test_the_balance_of_matched_sets_is_printed():
         ("gate", "left", "+0.12", "-0.20", "18", "2"),
         ("flip", "left", "-", "-", "0", "20"),
     ]
+
+
+def test_probes_are_shown_as_fitted_before_and_fitted_again():
+    def probe(ranking, action, quantity, value):
+        return dataclasses.replace(
+            NUMBER,
+            ranking=ranking,
+            region="overall",
+            action=action,
+            count=0 if ranking == NONE else 2,
+            measured="overall",
+            quantity=quantity,
+            value=value,
+        )
+
+    values = {
+        (NONE, NONE): (0.68, 0.66),
+        ("random", "zero"): (0.36, 0.65),
+        ("random", "mean"): (0.50, 0.65),
+    }
+    probes = [
+        probe(*key, name, value)
+        for key, pair in values.items()
+        for name, value in zip(("location", "location_refit"), pair, strict=True)
+    ]
+    result = _result(table_actions=["zero", "mean"])
+    result = dataclasses.replace(result, removals=[*result.removals, *probes])
+    ((_, header, lines),) = [b for b in channel_blocks(result) if b[0].startswith("Linear probes")]
+    assert [column.removeprefix("location, ") for column in header[2:]] == [
+        "as fitted before (zero)",
+        "as fitted before (mean)",
+        "fitted again",
+    ]
+    shown = [(line[0], *(cell.split()[0] for cell in line[2:])) for line in lines]
+    assert shown == [("none", "68.0", "68.0", "66.0"), ("random", "36.0", "50.0", "65.0")]

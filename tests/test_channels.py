@@ -20,6 +20,7 @@ from gpool_jax.experiments.channels import (
     images,
     plan,
     rank,
+    refit,
     sweep,
 )
 from gpool_jax.experiments.channels.files import Ranking
@@ -566,6 +567,34 @@ def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     # Fitted on these very images: far above chance; without any channel, at chance.
     assert score(np.asarray(whole["location"]).sum(axis=0))[0] > 0.5
     assert score(np.asarray(nothing["location"]).sum(axis=0))[0] == pytest.approx(0.25)
+
+
+def test_probes_are_fitted_again_for_what_tables_show(canvas):
+    subject, variables = canvas.subject, canvas.variables
+    subject.fit_probes(variables, _images(canvas, ("train",), 40))
+    order = np.arange(_channels(canvas))
+    laid = plan.make_plan(
+        AttackConfig(counts=(2, 6), table_count=6, random_draws=2, matched_draws=0),
+        [Ranking("gate", "left", order)],
+        _activation(canvas),
+        seed=0,
+    )
+    found = refit.count_refitted(subject, variables, _images(canvas), laid)
+    inputs = _images(canvas).get(np.arange(8))
+    latent = subject.pooled(variables, inputs["images"])
+    # No mask but those of the tables: zero and mean fill of one ranking and two draws.
+    assert {len(counts) for counts in found.values()} == {1 + 2 * 3}
+    for name, counts in found.items():
+        for row, count in zip(laid.table_masks(), counts, strict=True):
+            probe = refit.fit_without(subject.moments[name], laid.keep[row][None])
+            logits = (latent - probe.mean) @ probe.kernel[0, 0] + probe.offset
+            np.testing.assert_array_equal(count, subject.judge(logits, inputs["labels"], name))
+    assert (found["location_refit"][0] != found["location_refit"][1]).any()
+
+
+def test_probes_are_not_fitted_again_where_the_latent_loses_no_channels():
+    setup = position.prepare(tiny(rank={**RANK, "feature": "stage2"}, n=2))
+    assert targets.make_subject(setup).pool is None
 
 
 @pytest.mark.slow

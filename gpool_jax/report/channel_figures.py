@@ -13,7 +13,7 @@ from gpool_jax.report.canvas import (
     new_panels,
     open_sides,
 )
-from gpool_jax.report.channel_result import NONE, Agreement, Removal, select, table_actions
+from gpool_jax.report.channel_result import NONE, REFIT, Agreement, Removal, select, table_actions
 from gpool_jax.report.result import Result
 
 _CONTROLS = {"random": "#7a7a7a", "matched": "#c0a060"}
@@ -31,6 +31,7 @@ def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
     quantities = [removals[0].quantity]
     if quantities == ["head"]:  # a classifier: what the paper's claim is about, side by side
         quantities = list(dict.fromkeys(r.quantity for r in removed if r.measure == "value"))
+        quantities = [q for q in quantities if not q.endswith(REFIT)]
     for quantity in quantities:
         yield _draw_removal_curves(select(removals, quantity=quantity, measure="value"))
     details = [q for q in dict.fromkeys(r.quantity for r in removed) if q.startswith("iou_")]

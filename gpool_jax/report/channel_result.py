@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 NONE = "none"
+# End of the key of a probe that is fitted again on the channels that are left.
+REFIT = "_refit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Removal:
       chance: the value of a guess, where there is one.
       num_draws: sets of channels behind the value.
       num_classes: classes in a mean over classes, else None.
+      p: two-sided, by bootstrap, that a drop or selectivity is 0, uncorrected; None for a value
+        and for controls.
     """
 
     ranking: str
@@ -47,6 +51,7 @@ class Removal:
     num_images: int
     num_draws: int
     num_classes: int | None
+    p: float | None = None
 
 
 def select(removals: Iterable[Removal], **wanted: object) -> list[Removal]:

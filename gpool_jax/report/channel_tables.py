@@ -5,6 +5,7 @@ from typing import Any
 
 from gpool_jax.report.channel_result import (
     NONE,
+    REFIT,
     Agreement,
     Balance,
     Removal,
@@ -50,10 +51,11 @@ def _removed(result: Result) -> list[Block]:
     whole = select(removals, measured="overall", measure="value")
     blocks: list[Block] = []
     for name in _unique(r.quantity for r in whole):
-        if not name.startswith(("iou_", "pixel_")):
+        if not name.startswith(("iou_", "pixel_")) and not name.endswith(REFIT):
             # The first quantity also with channels kept.
             for action in _ACTIONS if name == quantity else fills:
                 blocks += _curves(select(whole, quantity=name), action)
+    blocks += _probes(select(whole, count=0), select(whole, count=count), fills)
     hows = {f: f"{count} of {maps['num_channels']} channels {_ACTIONS[f]}" for f in fills}
     shown = {f: select(removals, quantity=quantity, action=f, count=count) for f in fills}
     for fill, how in hows.items():
@@ -109,6 +111,31 @@ def _curves(removals: list[Removal], action: str) -> list[Block]:
     header = ("channels", "for", *(f"{count} {what}" for count in counts), "draws")
     title = f"{chosen[0].title}, whole image, %: first channels {_ACTIONS[action]}"
     return [(title, header, lines)]
+
+
+def _probes(intact: list[Removal], chosen: list[Removal], fills: list[str]) -> list[Block]:
+    """Probes as they were fitted with every channel in place, and fitted again without some."""
+    names = _unique(r.quantity.removesuffix(REFIT) for r in chosen if r.quantity.endswith(REFIT))
+    if not names:
+        return []
+    probes = [r for r in (*intact, *chosen) if r.quantity.removesuffix(REFIT) in names]
+    found = {(r.ranking, r.region, r.action, r.quantity): r for r in probes}
+    lines = []
+    for ranking, region in _unique((r.ranking, r.region) for r in probes):
+        cells = []
+        for name in names:
+            actions = [NONE] * len(fills) if ranking == NONE else fills
+            cells += [_interval(found.get((ranking, region, action, name))) for action in actions]
+            # It does not see what removed channels are set to.
+            cells.append(_interval(found.get((ranking, region, actions[0], name + REFIT))))
+        lines.append((ranking, region, *cells))
+    columns = [
+        f"{name}, {how}"
+        for name in names
+        for how in (*(f"as fitted before ({fill})" for fill in fills), "fitted again")
+    ]
+    title = f"Linear probes, whole image, %: {chosen[0].count} channels removed"
+    return [(title, ("channels", "for", *columns), lines)]
 
 
 def _regions(chosen: list[Removal], how: str) -> list[Block]:

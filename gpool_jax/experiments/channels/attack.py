@@ -10,7 +10,7 @@ import numpy as np
 from gpool_jax.config import AttackConfig, plain
 from gpool_jax.config.sections import DataSplit, Method
 from gpool_jax.errors import InputError
-from gpool_jax.experiments.channels import files, rank
+from gpool_jax.experiments.channels import files, rank, refit
 from gpool_jax.experiments.channels.files import Ranking
 from gpool_jax.experiments.channels.images import Images, check_disjoint, images_of
 from gpool_jax.experiments.channels.plan import (
@@ -81,6 +81,10 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
     mean = scored.activation[0]
     swept = sweep(subject, variables, images, plan, mean, masks_per_pass=config.masks_per_pass)
+    if subject.pool is not None:
+        again = refit.count_refitted(subject.pool, variables, images, plan)
+        counts, partial = swept.counts | again, frozenset(again)
+        swept = dataclasses.replace(swept, counts=counts, partial=partial)
     summary = Summary(subject.quantities, subject.boxes, plan, swept, bootstrap=config.bootstrap)
     result = Result(
         title=f"Channels of {ranked.feature}, removed: {subject.name} on {setup.dataset.name}",
@@ -189,8 +193,12 @@ def _per_image(swept: SweepCounts, plan: Plan) -> dict[str, np.ndarray]:
     rows = {0: "none"}
     for arm, row in plan.table_rows().items():
         rows[row] = f"{arm.ranking}, {arm.region}, draw {arm.draw}, {arm.action}"
-    counts = {name: counts[list(rows)] for name, counts in swept.counts.items()}
-    return counts | {"masks": np.array(list(rows.values()))}
+    chosen = plan.table_masks()
+    counts = {
+        name: counts if name in swept.partial else counts[chosen]
+        for name, counts in swept.counts.items()
+    }
+    return counts | {"masks": np.array([rows[row] for row in chosen])}
 
 
 def _overlays(target: Target, images: Images, plan: Plan, mean: np.ndarray) -> list[Overlay]:

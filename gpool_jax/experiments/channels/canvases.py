@@ -16,7 +16,8 @@ from gpool_jax.experiments.channels.subject import (
 )
 from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
-from gpool_jax.ops import probe
+from gpool_jax.ops import probe, ridge
+from gpool_jax.report.channel_result import REFIT
 from gpool_jax.train import parallel
 
 # A linear probe of so many images, each in every cell, is as good as one of more.
@@ -28,7 +29,8 @@ class CanvasSubject:
 
     What is measured is the head's accuracy on its task and, for both tasks, that of
     linear probes (kernel [C, K], bias [K]) of the pooled latent, which are fitted on the
-    ranking images with all channels in place and never again.
+    ranking images with all channels in place. Where it is the pooled map that loses channels,
+    probes are also fitted again without them; see `refit`.
     """
 
     # The head is two matmuls; there is nothing to save.
@@ -58,11 +60,15 @@ class CanvasSubject:
         )
         self._num_answers = {"location": n**2, "recognition": setup.dataset.num_classes}
         self.probes: dict[str, tuple[jax.Array, jax.Array]] = {}
+        self.moments: dict[str, ridge.Moments] = {}
         chance = {name: 1.0 / number for name, number in self._num_answers.items()}
         self.quantities = {"head": Quantity(f"{task}, head", "head", _ratio, chance=chance[task])}
         for name in chance:
             title = f"{name}, linear probe"
             self.quantities[name] = Quantity(title, name, _ratio, chance=chance[name])
+            if self.pool is not None:
+                title, again = f"{title} fitted again", f"{name}{REFIT}"
+                self.quantities[again] = Quantity(title, again, _ratio, chance=chance[name])
 
     def prepare_attack(self, variables: Variables) -> list[str]:
         """Fit the probes on the ranking images."""
@@ -73,14 +79,26 @@ class CanvasSubject:
         return [
             f"Linear probes of the pooled latent, for cell and class, were fitted on "
             f"{len(images):,} ranking images with every channel in place."
+            + (
+                " Others, by ridge regression, were fitted again without the channels that tables "
+                "show removed: only what these miss is gone from the latent."
+                if self.pool is not None
+                else f" They were not fitted again: what is removed from {self.feature} changes "
+                "all channels of the latent."
+            )
         ]
+
+    @property
+    def pool(self) -> "CanvasSubject | None":
+        """Itself, where the feature is the map that is pooled."""
+        return self if self.feature == "pre_gap" else None
 
     def fit_probes(self, variables: Variables, images: Images) -> None:
         """Fit `probes` on images, every one in every cell, with all channels in place."""
 
         def pool(variables: Variables, _data: Arrays, inputs: Arrays) -> Arrays:
-            features = encode(self, variables, self.stimulus(inputs["images"]))
-            latent = features["gap"].reshape(-1, self.views, features["gap"].shape[-1])
+            latent = self.pooled(variables, inputs["images"])
+            latent = latent.reshape(-1, self.views, latent.shape[-1])
             return {"latent": latent, **self._targets(inputs["labels"])}
 
         pooled = map_images(parallel.map_batch(pool), variables, {}, images, title="fit probes")
@@ -88,6 +106,18 @@ class CanvasSubject:
         for name, number in self._num_answers.items():
             targets = jnp.asarray(pooled[name].reshape(-1))
             self.probes[name] = probe.fit_logistic(latent, targets, num_classes=number)
+            if self.pool is not None:
+                one_hot, fold = jax.nn.one_hot(targets, number), jnp.zeros(len(latent), int)
+                moments = ridge.fold_moments(latent, one_hot, fold, num_folds=1)
+                self.moments[f"{name}{REFIT}"] = moments
+
+    def pooled(self, variables: Variables, images: jax.Array) -> jax.Array:
+        """Pooled latents [B * cells, C] of images."""
+        return encode(self, variables, self.stimulus(images))["gap"]
+
+    def judge(self, logits: jax.Array, labels: jax.Array, probe: str) -> jax.Array:
+        """Correct predictions and predictions, int32 [B, R', 2], of a probe fitted again."""
+        return self._count_correct(logits, self._targets(labels)[probe.removesuffix(REFIT)])
 
     def stimulus(self, images: jax.Array) -> jax.Array:
         """Each image in every cell."""

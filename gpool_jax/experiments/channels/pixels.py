@@ -25,6 +25,8 @@ class PixelSubject:
     """A network that predicts a class for every pixel; see `Subject`."""
 
     views = 1
+    # There is no pooled vector.
+    pool = None
 
     def __init__(self, setup: Setup):
         """Check the feature and regions that are asked for, or raise an `InputError`."""

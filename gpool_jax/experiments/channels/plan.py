@@ -60,6 +60,10 @@ class Plan:
     table_actions: tuple[str, ...]
     balances: list[Balance]
 
+    def table_masks(self) -> list[int]:
+        """The masks that tables are made for, once each; the first removes nothing."""
+        return list(dict.fromkeys([0, *self.table_rows().values()]))
+
     def table_rows(self) -> dict[Arm, int]:
         """The arms that tables are made for, and their masks."""
         return {

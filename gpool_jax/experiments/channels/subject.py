@@ -14,6 +14,7 @@ from gpool_jax.experiments.measures.quantity import Quantity
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models.deeplab_linear import Responses
 from gpool_jax.ops.regions import Box
+from gpool_jax.ops.ridge import Moments
 
 OUTSIDE = "outside "
 Arrays = dict[str, jax.Array]
@@ -68,6 +69,10 @@ class Subject(Protocol):
     def linear(self) -> "LinearSubject | None":
         """The subject itself, if what follows the feature begins with a linear map."""
 
+    @property
+    def pool(self) -> "PooledSubject | None":
+        """The subject itself, if what is removed from the feature is removed from the latent."""
+
     def prepare_attack(self, variables: Variables) -> list[str]:
         """Fit what `count` needs beside the network; returns notes on what is measured."""
 
@@ -86,6 +91,22 @@ class LinearSubject(Subject, Protocol):
         self, variables: Variables, features: Arrays, labels: jax.Array, responses: Responses
     ) -> Arrays:
         """`count`, from what the linear maps give."""
+
+
+class PooledSubject(Subject, Protocol):
+    """A subject whose pooled latent loses the channels that its feature loses; see `Subject.pool`.
+
+    Attributes:
+      moments: sums over the ranking images, each probe's own, by the probe's name.
+    """
+
+    moments: dict[str, Moments]
+
+    def pooled(self, variables: Variables, images: jax.Array) -> jax.Array:
+        """Pooled latents [B * views, C] of images."""
+
+    def judge(self, logits: jax.Array, labels: jax.Array, probe: str) -> jax.Array:
+        """Counts int32 [B, R', 2] of a probe's logits [B * views, K]."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,19 +41,35 @@ class Summary:
         self._totals = {k: v.sum(axis=1, dtype=np.int64) for k, v in swept.counts.items()}
         self._values = {k: q.score(self._totals[q.counts]) for k, q in quantities.items()}
         self._resampled = functools.cache(self._resample)
+        # Where the counts of fewer masks hold a mask.
+        self._partial = {row: place for place, row in enumerate(plan.table_masks())}
         # The masks of each arm: one, or one for each draw of a control.
         self._rows: dict[Arm, list[int]] = {_NOTHING: [0]}
         for arm, row in zip(plan.arms, plan.row, strict=True):
             self._rows.setdefault(dataclasses.replace(arm, draw=0), []).append(int(row))
 
+    def _in_tables(self, arm: Arm) -> bool:
+        """Whether tables are made of an arm."""
+        plan = self._plan
+        return arm.count in (0, plan.table_count) and arm.action in (NONE, *plan.table_actions)
+
+    def _place(self, quantity: str, row: int) -> int:
+        """Where the counts of a quantity hold a mask."""
+        partial = self._quantities[quantity].counts in self._swept.partial
+        return self._partial[row] if partial else row
+
     def _value(self, quantity: str, row: int, measured: str) -> np.ndarray:
         """A mask's value over all images."""
-        return self._values[quantity][row, self._at[measured]]
+        return self._values[quantity][self._place(quantity, row), self._at[measured]]
 
-    def _resample(self, quantity: str, row: int, measured: str) -> np.ndarray:
+    def _draws(self, quantity: str, row: int, measured: str) -> np.ndarray:
         """A mask's values [D] over resampled images."""
+        return self._resampled(quantity, row)[:, self._at[measured]]
+
+    def _resample(self, quantity: str, row: int) -> np.ndarray:
+        """A mask's values [D, R'] over resampled images."""
         chosen = self._quantities[quantity]
-        counts = self._swept.counts[chosen.counts][row][:, self._at[measured]]
+        counts = self._swept.counts[chosen.counts][self._place(quantity, row)]
         return intervals.resampled_values(chosen, counts, self._resamples)
 
     def removals(self) -> list[Removal]:
@@ -61,7 +77,9 @@ class Summary:
         removals = []
         for arm in self._rows:
             for name, quantity in self._quantities.items():
-                if not quantity.detail:
+                if quantity.counts in self._swept.partial:
+                    regions = list(self._at) if self._in_tables(arm) else []
+                elif not quantity.detail:
                     regions = list(self._at)
                 else:
                     shown = arm.action in (NONE, *self._plan.table_actions)
@@ -70,7 +88,16 @@ class Summary:
         for arm in self._rows:
             if arm != _NOTHING:
                 removals += self._losses(next(iter(self._quantities)), arm)
+                removals += self._refitted(arm)
         return removals
+
+    def _refitted(self, arm: Arm) -> list[Removal]:
+        """Drops of probes that were fitted again, alone and beyond controls."""
+        if not self._in_tables(arm):
+            return []
+        again = [k for k, q in self._quantities.items() if q.counts in self._swept.partial]
+        controls = (None, *self._controls(arm))
+        return [self._removal(k, arm, "overall", "drop", c) for k in again for c in controls]
 
     def _losses(self, quantity: str, arm: Arm) -> list[Removal]:
         """Drops in each region, and selectivities, alone and beyond controls."""
@@ -115,25 +142,28 @@ class Summary:
         rows = self._rows[arm]
         values = np.array([number(self._value, row) for row in rows])
         # A control ranges over its draws; a ranking over resampled images.
-        spread = values if _is_control(arm) else number(self._resampled, rows[0])
+        spread = values if _is_control(arm) else number(self._draws, rows[0])
         if control is not None:
             others = self._rows[control]
             values = values - np.mean([number(self._value, row) for row in others])
             # Which channels the controls are is by chance too: they are drawn again as well.
             share = np.full(len(others), 1.0 / len(others))
             again = np.random.default_rng(0).multinomial(len(others), share, len(self._resamples))
-            resampled = [number(self._resampled, row) for row in others]
+            resampled = [number(self._draws, row) for row in others]
             spread = spread - np.einsum("cd,dc->d", resampled, again / len(others))
         chosen, at = self._quantities[quantity], self._at[measured]
         value = float(values.mean())
-        if control is None and _is_control(arm):
+        facts: dict[str, Any] = {"chance": None, "num_classes": None}
+        if _is_control(arm):
             low, high = intervals.percentile_interval(spread)
         else:
             units = intervals.count_units(self._swept.counts[chosen.counts][0][:, at], None)
-            low, high = intervals.interval(value, spread, units, _BOUNDS[measure])
-        facts: dict[str, Any] = {"chance": None, "num_classes": None}
+            bounds = _BOUNDS[measure]
+            low, high = intervals.interval(value, spread, units, bounds)
+            if measure != "value":
+                facts["p"] = intervals.p_value(value, spread, units, bounds)
         if measure == "value":
-            totals = self._totals[chosen.counts][rows[0], at]
+            totals = self._totals[chosen.counts][self._place(quantity, rows[0]), at]
             facts = {"chance": chosen.chance, "num_classes": intervals.num_classes(chosen, totals)}
         return Removal(
             ranking=arm.ranking,

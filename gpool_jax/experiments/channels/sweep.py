@@ -18,6 +18,7 @@ from gpool_jax.train import parallel
 class SweepCounts:
     """Counts of a sweep, int [M, N, R', ...]: each mask, image and measured region.
 
+    Those named in `partial` are of fewer masks, [M', N, R', ...]: of `Plan.table_masks` alone.
     `seconds` is the sweep's duration, `plain_seconds` that of one evaluation of the same
     `num_images` images with nothing removed, both without the compilation.
     """
@@ -26,6 +27,7 @@ class SweepCounts:
     seconds: float
     plain_seconds: float
     num_images: int
+    partial: frozenset[str] = frozenset()
 
 
 def sweep(

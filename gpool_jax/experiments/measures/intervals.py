@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from gpool_jax import ops
 from gpool_jax.experiments.measures.quantity import Quantity
@@ -44,6 +45,25 @@ def interval(
     if num_units and high - low < 1e-12:
         return ops.unseen_interval(value, num_units, bounds)
     return low, high
+
+
+def p_value(
+    value: float, resampled: np.ndarray, num_units: int, bounds: tuple[float, float]
+) -> float:
+    """Two-sided probability of a value so far from 0 if the truth is 0, by its resamples [D].
+
+    The resamples' spread is the standard error of a normal distribution, so that p is not bounded
+    by their number. Where they are all the same, it is at most the probability that every image
+    gives this value, which is largest if all others give the bound on the other side of 0.
+    """
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled) or not num_units:
+        return float("nan")
+    spread, size = float(resampled.std()), abs(value)
+    if spread > 1e-12:
+        return float(2.0 * special.ndtr(-size / spread))
+    other = abs(bounds[0] if value > 0 else bounds[1])
+    return min(1.0, 2.0 * (other / (other + size)) ** num_units) if size else 1.0
 
 
 def num_classes(quantity: Quantity, totals: np.ndarray) -> int | None:

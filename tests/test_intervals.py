@@ -80,3 +80,14 @@ def test_a_value_that_every_image_agrees_on_has_the_exact_binomial_bound(hits):
         Quantity("ratio", "r", _ratio), counts, resamples, np.zeros(NUM_IMAGES, int)
     )
     assert one.high - one.low == pytest.approx(0.975)
+
+
+def test_p_values_are_normal_by_the_resamples_or_exact_where_these_do_not_spread():
+    draws = np.random.default_rng(0).normal(0.2, 0.1, 4000)
+    assert intervals.p_value(0.2, draws, 50, (-1, 1)) == pytest.approx(0.0455, rel=0.1)
+    assert intervals.p_value(-0.2, draws, 50, (-1, 1)) == pytest.approx(0.0455, rel=0.1)
+    # Every image loses: a sign test. One image, resampled for ever, proves nothing.
+    assert intervals.p_value(1.0, np.ones(9), 6, (-1, 1)) == pytest.approx(2 * 0.5**6)
+    assert intervals.p_value(-1.0, -np.ones(9), 1, (-1, 1)) == 1.0
+    assert intervals.p_value(0.0, np.zeros(9), 50, (-1, 1)) == 1.0
+    assert np.isnan(intervals.p_value(0.0, np.full(9, np.nan), 50, (-1, 1)))

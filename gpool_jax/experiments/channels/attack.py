@@ -24,6 +24,7 @@ from gpool_jax.experiments.channels.plan import (
 from gpool_jax.experiments.channels.subject import Subject, Target, Variables, encode, gated
 from gpool_jax.experiments.channels.summary import Summary
 from gpool_jax.experiments.channels.sweep import SweepCounts, sweep
+from gpool_jax.experiments.channels.verdicts import conclude
 from gpool_jax.experiments.experiment import Measured
 from gpool_jax.report import Result
 from gpool_jax.report.overlays import Overlay
@@ -86,6 +87,7 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         counts, partial = swept.counts | again, frozenset(again)
         swept = dataclasses.replace(swept, counts=counts, partial=partial)
     summary = Summary(subject.quantities, subject.boxes, plan, swept, bootstrap=config.bootstrap)
+    removals = summary.removals()
     result = Result(
         title=f"Channels of {ranked.feature}, removed: {subject.name} on {setup.dataset.name}",
         config=plain.to_dict(setup.config),
@@ -97,13 +99,14 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         },
         notes=[
             *target.notes,
+            *conclude(removals, plan.table_actions, plan.table_count),
             _describe_rankings(subject, rankings, swept.num_images),
             _describe_sweep(plan, swept),
             *_describe_matches(config.caliper, plan),
             *scored.notes,
             *notes,
         ],
-        removals=summary.removals(),
+        removals=removals,
         balances=[balance for balance in plan.balances if balance.count == plan.table_count],
     )
     return Measured(

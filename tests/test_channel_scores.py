@@ -1,5 +1,6 @@
 """Every method's scores against a plain reference on the features themselves, sign and all."""
 
+import dataclasses
 import typing
 
 import jax
@@ -183,6 +184,34 @@ def test_gates(case):
                     expected = expected - rise[f"outside {region}"]
                 found = ranked.scores[method, region].per_image[:, channel]
                 np.testing.assert_allclose(found, expected, atol=0.03 * scale)
+
+
+def test_a_region_can_be_scored_alone(case):
+    """Contrasted, two halves are one list read from both ends; alone, they are not."""
+    subject, variables, inputs, ranked = case
+    config = subject.setup.config
+    config = dataclasses.replace(config, rank=dataclasses.replace(config.rank, contrast="inside"))
+    own = targets.make_subject(dataclasses.replace(subject.setup, config=config))
+    chosen = images_of(own.setup, ("train",), NUM_IMAGES, 16)
+    methods = ("translation", "gate", "mean", "variance")
+    alone = rank.score_channels(own, variables, chosen, methods)
+    plain = _features(case, np.asarray(own.stimulus(jnp.asarray(inputs["images"]))))
+    centre = plain.mean(axis=(0, 1, 2))
+    inside, _ = _halves(plain, "left")
+    for name, values in (("mean", plain), ("variance", (plain - centre) ** 2)):
+        expected = _per_image(case, (values * inside).sum(axis=(1, 2)))
+        _check(alone.scores[name, "left"], expected)
+    latent = _features(case, np.asarray(own.tiled(jnp.asarray(inputs["images"])))).mean(axis=(1, 2))
+    latent = latent.reshape(NUM_IMAGES, 4, -1)
+    _check(alone.scores["translation", "left"], np.abs(latent[:, 0] - latent[:, 2]))
+    # Contrasted, what is inside less what is outside; the same outside would be taken off.
+    gate = {name: alone.scores["gate", name].per_image for name in ("left", "overall")}
+    contrasted = ranked.scores["gate", "left"].per_image
+    assert np.abs(gate["left"] - contrasted).max() > 1e-3 * np.abs(gate["left"]).max()
+    if not subject.class_names:  # cells of the left and the right weigh alike
+        np.testing.assert_allclose(
+            2 * gate["left"] - contrasted, 2 * gate["overall"], atol=1e-4 * np.abs(contrasted).max()
+        )
 
 
 def test_inside_and_outside_make_the_whole(case):

@@ -262,6 +262,30 @@ def test_gate_scores_are_the_rise_of_the_loss_when_a_channel_is_removed(target):
         assert left == pytest.approx(expected, rel=0.05, abs=2e-3)
 
 
+def test_one_list_under_two_names_and_gradients_apart_are_said():
+    order, rising = np.arange(6), np.arange(6.0)
+    shuffled = np.array([0.0, 3, 1, 5, 2, 4])
+    rankings = [
+        Ranking("gate", "left", order, rising),
+        Ranking("gate", "right", order, -rising),
+        Ranking("mean", "left", order, rising),
+        Ranking("mean", "right", order, rising),
+        Ranking("flip", "left", order, rising),
+        Ranking("flip", "right", order, shuffled),
+        Ranking("integrated", "left", order, -shuffled),
+        Ranking("integrated", "right", order, -shuffled),
+    ]
+    notes = rank.describe(rank.compare(rankings, ()))
+    ends, twice, apart = notes[0], notes[1], notes[-1]
+    assert ends.startswith("One list, read from both ends: gate left and gate right (-1.00).")
+    assert "rank.contrast inside" in ends
+    assert "mean left and mean right (+1.00)" in twice
+    assert "flip" not in ends + twice
+    assert "disagree (rank correlation: left -" in apart
+    assert "right" not in apart
+    assert rank.describe(rank.compare(rankings[4:6], ())) == []
+
+
 def test_what_a_method_cannot_tell_is_said_and_left_out(pixels):
     config = dataclasses.replace(
         pixels.subject.setup.config.rank, regions=("overall", "centre", "top")

@@ -220,6 +220,8 @@ class RankConfig:
     """Scores of a channel: flip (the paper's), translation (content held fixed), gate (gradient of the loss along a gate), integrated (that gradient, integrated), probe (gradient x activation of a location probe), class (share of the variance between classes, for the whole image), mean, variance, random."""
     regions: tuple[str, ...] = ("overall", "left", "right")
     """Regions to rank for: overall, left, right, top, bottom, centre, a box top,left,bottom,right in 0..1, or cell i/n (row-major) of an n x n grid."""
+    contrast: Literal["inside_minus_outside", "inside"] = "inside_minus_outside"
+    """Score of a channel for a region: its value inside minus that outside, so that two halves are ranked by one list read from both ends; or the value inside alone (for translation: how much the channel changes with the place inside). The flip difference compares a region with its mirror image in either case."""
     feature: str = "pre_gap"
     """Map whose channels are scored: stem, stage1, ..., pre_gap (the one that is pooled)."""
     splits: tuple[DataSplit, ...] = ("train", "val")

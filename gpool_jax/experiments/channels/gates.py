@@ -28,7 +28,17 @@ def score_gates(
     methods: tuple[str, ...],
     notes: list[str],
 ) -> ScoreTable:
-    """Gate gradient, and its integral from the open gate to the shut one."""
+    """Gate gradient, and its integral from the open gate to the shut one.
+
+    The two may disagree, since the loss of a trained network is saturated: all gates close
+    together, and while most are open hardly any loss is at stake. In a small network of digits
+    (recognition, VGG-5, mean loss 0.28) the gradients of all channels summed to 0.05 with the
+    gates open, to 8.3 with them shut; nine tenths of the integral came from gates below a half.
+    There the order of the channels is another: its rank correlation with the open gate's is above
+    0.97 down to a gate of 0.56, 0.73 at 0.31, 0.16 at 0.19 and -0.6 at 0. No kink is needed for
+    that, and the completeness gap is small. What removing one channel costs (correlation 0.99) is
+    what the gate ranks by; integrated gradients (0.75) share out the loss of removing all.
+    """
     program = parallel.map_batch(_make_gate(subject))
 
     def run(opening: float) -> dict[str, np.ndarray]:
@@ -81,18 +91,20 @@ def _make_gate(subject: Subject) -> Callable[[Variables, Arrays, Arrays], Arrays
 def _compare(
     subject: Subject, method: str, gradient: np.ndarray, weight: np.ndarray, notes: list[str]
 ) -> ScoreTable:
-    """A region's score is the rise of the loss inside it minus that of the loss outside."""
+    """A region's score is the rise of the loss inside it, minus that outside if contrasted."""
+    contrast = subject.setup.config.rank.contrast != "inside"
     at = {name: i for i, name in enumerate(measured_boxes(subject.boxes))}
     scores: ScoreTable = {}
     for name in subject.boxes:
         score, valid = gradient[:, at[name]], weight[:, at[name]]
-        if name != "overall":
+        if name != "overall" and contrast:
             other = at[OUTSIDE + name]
             score, valid = score - gradient[:, other], valid * weight[:, other]
         if valid.any():
             scores[method, name] = average(score, valid)
         else:
             notes.append(
-                f"No image has labels both in and outside {name}: it has no ranking {method}."
+                f"No image has labels {'both in and outside' if contrast else 'in'} {name}: it has "
+                f"no ranking {method}."
             )
     return scores

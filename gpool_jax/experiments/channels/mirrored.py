@@ -61,9 +61,10 @@ def score_views(
 ) -> ScoreTable:
     """Flip difference, mean and variance (about the mean over all pixels and images).
 
-    A region's mean or variance is the value inside it minus the value outside; overall, the
-    value.
+    A region's mean or variance is the value inside it, minus the value outside if contrasted;
+    overall, the value.
     """
+    contrast = subject.setup.config.rank.contrast != "inside"
     scores: ScoreTable = {}
     for name in subject.boxes if "flip" in methods else ():
         key = "absolute" if name == "overall" else f"signed {name}"
@@ -84,6 +85,6 @@ def score_views(
         ]
     for method, (inside, outside) in parts.items():
         for i, name in enumerate(subject.boxes):
-            difference = inside[:, i] if name == "overall" else inside[:, i] - outside[:, i]
-            scores[method, name] = average(difference)
+            alone = name == "overall" or not contrast
+            scores[method, name] = average(inside[:, i] - (0.0 if alone else outside[:, i]))
     return scores

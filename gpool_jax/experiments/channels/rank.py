@@ -17,6 +17,9 @@ from gpool_jax.report import Result
 from gpool_jax.report.channel_result import Agreement, Stability
 from gpool_jax.train import parallel
 
+# Correlation beyond which two regions of a method are one list, and below which gate and
+# integrated gradients disagree.
+_ONE, _APART = 0.99, 0.3
 # Seed of the random ranking.
 _SEED = 0
 
@@ -28,6 +31,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
     images = images_of(setup, config.splits, config.num_images, config.batch_size)
     scored = score_channels(subject, target.variables, images, config.methods)
     rankings = make_rankings(scored, config)
+    agreements = compare(rankings, config.overlap)
     result = Result(
         title=f"Channels of {config.feature}, ranked: {subject.name} on {setup.dataset.name}",
         config=plain.to_dict(setup.config),
@@ -36,8 +40,9 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
             *target.notes,
             f"Ranked on {scored.num_images:,} images of {' and '.join(config.splits)}.",
             *scored.notes,
+            *describe(agreements),
         ],
-        agreements=compare(rankings, config.overlap),
+        agreements=agreements,
         stability=stability(scored, config),
     )
     return Measured(result, files=files.to_files(rankings, authors_format=authors_format))
@@ -101,6 +106,35 @@ def compare(rankings: list[Ranking], overlap: tuple[int, ...]) -> list[Agreement
             )
         )
     return agreements
+
+
+def describe(agreements: list[Agreement]) -> list[str]:
+    """Say which regions of a method are one list, and where two kinds of gradient disagree."""
+    known = [(a, a.correlation) for a in agreements if a.correlation is not None]
+    notes = []
+    ends = [f"{a.first} and {a.second} ({c:+.2f})" for a, c in known if not a.region and c < -_ONE]
+    same = [f"{a.first} and {a.second} ({c:+.2f})" for a, c in known if not a.region and c > _ONE]
+    if ends:
+        notes.append(
+            f"One list, read from both ends: {'; '.join(ends)}. They are no two findings; "
+            "`rank.contrast inside` scores a region alone."
+        )
+    if same:
+        notes.append(f"One list under two names: {'; '.join(same)}.")
+    apart = [
+        f"{a.region} {c:+.2f}"
+        for a, c in known
+        if {a.first, a.second} == {"gate", "integrated"} and a.region and c < _APART
+    ]
+    if apart:
+        notes.append(
+            f"Gate and integrated gradients disagree (rank correlation: {', '.join(apart)}). "
+            "The gate's gradient is of a network with every channel; integrated ones are mostly of "
+            "one with almost none, where its loss rises (see `score_gates`). For the removal of a "
+            "few channels, go by the gate. A large completeness gap, above, would be another "
+            "reason."
+        )
+    return notes
 
 
 def _correlation(first: Ranking, second: Ranking) -> float | None:

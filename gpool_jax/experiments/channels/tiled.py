@@ -30,33 +30,44 @@ def score_cells(
     run = parallel.map_batch(look)
     latent = map_images(run, variables, {}, images, title="crops in every cell")["latent"]
     cells = {name: ops.region_cells(box, subject.grid) for name, box in subject.boxes.items()}
-    known = {name: inside for name, inside in cells.items() if 0 < inside.sum() < num_cells}
+    contrast = subject.setup.config.rank.contrast != "inside"
+    # Alone, a region needs two places that can differ.
+    least = 1 if contrast else 2
+    known = {name: inside for name, inside in cells.items() if least <= inside.sum() < num_cells}
     overall = "overall" in subject.boxes
     notes += [
         f"The translation difference and the location probe say nothing of {name}: of the "
-        f"{subject.grid} x {subject.grid} places, none or all lie in it."
+        f"{subject.grid} x {subject.grid} places, {'none' if contrast else 'at most one'} or all "
+        "lie in it."
         for name in subject.boxes
         if name != "overall" and name not in known
     ]
     scores: ScoreTable = {}
     if "translation" in methods:
         if overall:
-            # In blocks: all pairs of cells of all images at once would fill any memory.
-            blocks = np.array_split(latent, max(1, len(latent) // 16))
-            difference_of = jax.jit(ops.absolute_translation_difference)
-            absolute = [np.asarray(difference_of(block)) for block in blocks]
-            scores["translation", "overall"] = average(np.concatenate(absolute))
+            scores["translation", "overall"] = average(_absolute_differences(latent))
         for name, inside in known.items():
-            signed = np.asarray(ops.translation_difference(jnp.asarray(latent), inside))
-            scores["translation", name] = average(signed)
+            if contrast:
+                found = np.asarray(ops.translation_difference(jnp.asarray(latent), inside))
+            else:
+                found = _absolute_differences(latent[:, inside])
+            scores["translation", name] = average(found)
     if "probe" in methods:
         shares = _probe_shares(latent, notes)
         if overall:
             scores["probe", "overall"] = average(shares.mean(axis=1))
         for name, inside in known.items():
-            difference = shares[:, inside].mean(axis=1) - shares[:, ~inside].mean(axis=1)
-            scores["probe", name] = average(difference)
+            outside = shares[:, ~inside].mean(axis=1) if contrast else 0.0
+            scores["probe", name] = average(shares[:, inside].mean(axis=1) - outside)
     return scores
+
+
+def _absolute_differences(latent: np.ndarray) -> np.ndarray:
+    """Mean absolute difference over all pairs of places [N, C], from latents [N, places, C]."""
+    # In blocks: all pairs of cells of all images at once would fill any memory.
+    blocks = np.array_split(latent, max(1, len(latent) // 16))
+    difference_of = jax.jit(ops.absolute_translation_difference)
+    return np.concatenate([np.asarray(difference_of(block)) for block in blocks])
 
 
 def _probe_shares(latent: np.ndarray, notes: list[str]) -> np.ndarray:

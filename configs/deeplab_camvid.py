@@ -12,7 +12,7 @@ From scratch, so that every rate is the same; the reference starts from ImageNet
 from gpool_jax.config import PixelDataConfig, SegmentationConfig, SegmenterConfig, TrainConfig
 
 config = SegmentationConfig(
-    data=PixelDataConfig(crop=(352, 480)),
+    data=PixelDataConfig(crop=(352, 480), cluster="_"),
     model=SegmenterConfig(name="deeplabv3_resnet50", output_stride=16, dtype="bfloat16"),
     train=TrainConfig(
         steps=12_000,

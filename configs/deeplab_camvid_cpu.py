@@ -21,7 +21,7 @@ from gpool_jax.config import (
 )
 
 config = SegmentationConfig(
-    data=PixelDataConfig(size=(180, 240)),
+    data=PixelDataConfig(size=(180, 240), cluster="_"),
     model=SegmenterConfig(name="deeplabv3_resnet18", width=0.25, output_stride=8, rates=(2, 4, 6)),
     train=TrainConfig(
         steps=1200,

@@ -39,7 +39,7 @@ def _plan(**options):
     )
 
 
-def _summary(bootstrap=400, right=None, **options):
+def _summary(bootstrap=400, right=None, clusters=None, **options):
     """Each mask gets accuracies of its own in every region; 10 answers in each."""
     laid = _plan(**options)
     if right is None:
@@ -47,7 +47,11 @@ def _summary(bootstrap=400, right=None, **options):
     counts = np.stack([right, np.full_like(right, 10)], axis=-1)
     quantities = {"head": Quantity("head", "head", _ratio, chance=0.1)}
     swept = SweepCounts({"head": counts}, 1.0, 1.0, IMAGES)
-    return laid, right / 10, Summary(quantities, BOXES, laid, swept, bootstrap=bootstrap)
+    return (
+        laid,
+        right / 10,
+        Summary(quantities, BOXES, laid, swept, bootstrap=bootstrap, clusters=clusters),
+    )
 
 
 def _rows(laid, ranking, count):
@@ -196,3 +200,17 @@ def test_matches_beyond_the_caliper_are_refused_and_the_balance_is_told():
     assert laid.balances[0].num_draws == 10
     assert laid.balances[0].mean > 1
     assert attack._describe_matches(None, laid) == []
+
+
+def test_images_of_a_video_do_not_count_as_independent():
+    frames = np.repeat(np.arange(10), 4)
+    laid = _plan()
+    right = np.random.default_rng(1).integers(0, 11, (len(laid.keep), 10, REGIONS))[:, frames]
+    found = [
+        _find(_summary(right=right, clusters=c)[2].removals(), ranking="gate", count=2,
+              measure="drop", measured="left", versus="random")
+        for c in (None, frames)
+    ]  # fmt: skip
+    assert found[0].value == found[1].value
+    assert found[1].high - found[1].low > 1.7 * (found[0].high - found[0].low)
+    assert found[1].p > found[0].p

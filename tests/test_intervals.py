@@ -32,7 +32,11 @@ def test_an_estimate_is_total_over_total_of_images_and_of_resampled_images():
     for rows in generator.integers(0, NUM_IMAGES, (DRAWS, NUM_IMAGES)):
         hits = sum(counts[row, 0] for row in rows)
         values.append(hits / sum(counts[row, 1] for row in rows))
-    np.testing.assert_allclose([found.low, found.high], np.quantile(values, [0.025, 0.975]))
+    low, high = np.quantile(values, [0.025, 0.975])
+    # Thirty images: wider by Student's t and the small sample.
+    wider = np.sqrt(30 / 29) * stats.t.ppf(0.975, 29) / stats.norm.ppf(0.975)
+    expected = found.value - wider * (found.value - low), found.value + wider * (high - found.value)
+    np.testing.assert_allclose([found.low, found.high], expected)
 
 
 def test_resamples_hold_as_many_images_as_there_are():
@@ -82,12 +86,34 @@ def test_a_value_that_every_image_agrees_on_has_the_exact_binomial_bound(hits):
     assert one.high - one.low == pytest.approx(0.975)
 
 
-def test_p_values_are_normal_by_the_resamples_or_exact_where_these_do_not_spread():
+def test_p_values_are_students_by_the_resamples_or_exact_where_these_do_not_spread():
     draws = np.random.default_rng(0).normal(0.2, 0.1, 4000)
-    assert intervals.p_value(0.2, draws, 50, (-1, 1)) == pytest.approx(0.0455, rel=0.1)
-    assert intervals.p_value(-0.2, draws, 50, (-1, 1)) == pytest.approx(0.0455, rel=0.1)
+    expected = 2 * stats.t.sf(2 * np.sqrt(49 / 50), 49)
+    assert intervals.p_value(0.2, draws, 50, (-1, 1)) == pytest.approx(expected, rel=0.1)
+    assert intervals.p_value(-0.2, draws, 50, (-1, 1)) == pytest.approx(expected, rel=0.1)
+    # Two videos say little, however they spread.
+    assert intervals.p_value(0.2, draws, 2, (-1, 1)) > 0.3
     # Every image loses: a sign test. One image, resampled for ever, proves nothing.
     assert intervals.p_value(1.0, np.ones(9), 6, (-1, 1)) == pytest.approx(2 * 0.5**6)
     assert intervals.p_value(-1.0, -np.ones(9), 1, (-1, 1)) == 1.0
     assert intervals.p_value(0.0, np.zeros(9), 50, (-1, 1)) == 1.0
     assert np.isnan(intervals.p_value(0.0, np.full(9, np.nan), 50, (-1, 1)))
+
+
+@pytest.mark.parametrize("clusters", [3, 8, 25])
+def test_few_videos_are_covered(clusters):
+    """Frames of a video are alike; resampled one by one they would cover half, or less."""
+    rng, hits, naive, trials = np.random.default_rng(0), 0, 0, 300
+    frames = np.repeat(np.arange(clusters), 20)
+    quantity = Quantity("ratio", "r", _ratio)
+    by_video = ops.cluster_resamples(frames, num_draws=400, seed=0)
+    by_frame = ops.draw_resamples(len(frames), num_draws=400, seed=0)
+    for _ in range(trials):
+        truth = 0.5 + 0.1 * rng.normal(size=clusters)[frames] + 0.05 * rng.normal(size=len(frames))
+        counts = np.stack([np.round(1000 * truth), np.full(len(frames), 1000)], axis=-1).astype(int)
+        found = intervals.estimate(quantity, counts, by_video, frames)
+        hits += found.low <= 0.5 <= found.high
+        found = intervals.estimate(quantity, counts, by_frame)
+        naive += found.low <= 0.5 <= found.high
+    assert 0.9 <= hits / trials <= 0.99
+    assert naive / trials < 0.6

@@ -233,6 +233,23 @@ def test_resamples_draw_as_many_images_as_there_are_and_the_same_for_one_seed():
         drawn[0, 0] = 1
 
 
+def test_clusters_are_drawn_whole():
+    clusters = np.array(["b", "a", "b", "c", "c", "c"])
+    drawn = ops.cluster_resamples(clusters, num_draws=300, seed=1)
+    assert (drawn[:, [0, 3, 3]] == drawn[:, [2, 4, 5]]).all()
+    assert (drawn[:, [1, 0, 3]].sum(axis=1) == 3).all()
+    # Every image a cluster of its own: images are drawn.
+    alone = ops.cluster_resamples(np.arange(40), num_draws=9, seed=3)
+    np.testing.assert_array_equal(alone, ops.draw_resamples(40, num_draws=9, seed=3))
+    # Means over resamples spread as those of clusters do.
+    frames = np.repeat(np.arange(50), 8)
+    scores = np.random.default_rng(0).normal(size=50)[frames][:, None]
+    options = {"num_draws": 500, "seed": 0}
+    by_video = ops.resampled_means(scores, np.ones(400), clusters=frames, **options)
+    by_frame = ops.resampled_means(scores, np.ones(400), **options)
+    assert by_video.std() == pytest.approx(8**0.5 * by_frame.std(), rel=0.15)
+
+
 def test_bootstrap_interval_has_the_textbook_width_and_widens_with_seeds():
     scores = (np.random.default_rng(0).random(1000) < 0.7).astype(float)
     low, high = ops.bootstrap_interval(scores)

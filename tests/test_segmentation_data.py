@@ -173,6 +173,52 @@ def test_a_missing_split_is_a_tenth_of_train(tmp_path, own):
     assert all("has no test/; val/ is the test split" in line for line in warnings)
 
 
+def _film(root, videos):
+    """Name the frames of each split after videos: `VIDEO_NUMBER.png`."""
+    for split, names in videos.items():
+        for part in ("images", "labels"):
+            for path in sorted((root / split / part).glob("*.png")):
+                number = int(path.stem)
+                path.rename(path.with_name(f"{names[number % len(names)]}_f{number:03}.png"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_video_is_trained_and_validated_on(tmp_path, stream):
+    write_folder(tmp_path, train=24, val=0, test=5)
+    _film(tmp_path, {"train": "abcdef", "test": "uvwxyz"})
+    options = {"cluster": "_"} | ({"stream": True, "crop": (4, 4), "workers": 0} if stream else {})
+    warnings, drawn = [], set()
+    for seed in range(6):
+        data = load(tmp_path, seed=seed, warn=warnings.append, **options)
+        train, val = (set(s.clusters("_").tolist()) for s in (data.train, data.val))
+        assert not train & val
+        assert train | val == set("abcdef")
+        # A tenth of 24 is 2; the first whole video of 4 reaches it.
+        assert (len(data.train), len(data.val)) == (20, 4)
+        drawn |= val
+    assert len(drawn) > 1
+    assert len(warnings) == 6
+    assert all("the 5 test images are of 5 clusters" in line for line in warnings)
+
+
+def test_videos_in_two_splits_of_the_source_are_said(tmp_path):
+    write_folder(tmp_path, test=12)
+    _film(tmp_path, {"train": "ab", "val": "bc", "test": "defghijklmnop"})
+    warnings = []
+    data = load(tmp_path, warn=warnings.append, cluster="_")
+    (line,) = warnings
+    assert line.startswith("`data.cluster`: b is in train and in val")
+    assert data.notes == (line,)
+    load(tmp_path)  # nobody asked
+
+
+def test_one_video_cannot_be_divided(tmp_path):
+    write_folder(tmp_path, val=0)
+    _film(tmp_path, {"train": "a"})
+    with pytest.raises(InputError, match="`data.cluster`: all 20 training images are of one clus"):
+        load(tmp_path, cluster="_")
+
+
 def test_num_train_draws_by_the_seed_and_leaves_the_rest_alone(tmp_path):
     write_folder(tmp_path, val=0)
     whole = load(tmp_path)

@@ -18,7 +18,7 @@ from gpool_jax.errors import InputError, nearest
 # Other names for fields that people look for.
 _SHORT_NAMES = {"train.tensorboard": "--tensorboard", "train.parallel": "--parallel"}
 # Beside its sections, a command that measures takes of a run where its data lie,
-_LOCATION = ("data.dir", "data.path", "data.cache_dir", "data.workers")
+_LOCATION = ("data.dir", "data.path", "data.cluster", "data.cache_dir", "data.workers")
 # and of a file of weights what that does not say.
 _UNTOLD = ("task", "n", "seed", "data", "model")
 # Options of a command that name files or folders.
@@ -225,7 +225,7 @@ def _refuse(
     if is_of_configs and target and not any(COMMANDS[taker].sections for taker in takers):
         raise InputError(
             "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
-            f"attack.* and data.dir or data.path only; got {name}."
+            f"attack.* and data.dir, data.path or data.cluster only; got {name}."
         )
     if takers and command not in takers:
         raise InputError(

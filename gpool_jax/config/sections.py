@@ -282,6 +282,8 @@ class PixelDataConfig:
     """Layout of the data: folder (train/, val/, test/ with images/ and labels/, and a dataset.json), cityscapes (leftImg8bit/ and gtFine/), voc (JPEGImages/, SegmentationClass/, ImageSets/)."""
     path: str | None = None
     """Folder of the data set."""
+    cluster: str | None = None
+    """Character that ends the name of a video in the names of its frames (`_` for CamVid: up to the last one); intervals then draw videos, not frames, and no video is both trained and validated on. None: every image is by itself."""
     size: tuple[int, int] | None = None
     """Height and width in pixels that images and labels are resized to; None: leave them as they are, all of one size."""
     crop: tuple[int, int] | None = None

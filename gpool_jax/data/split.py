@@ -61,6 +61,15 @@ class Split(Protocol):
         """Names of the images, if they have any."""
         return ()
 
+    def clusters(self, end: str) -> np.ndarray:
+        """The cluster of each image: its name up to the last `end`.
+
+        >>> images = np.zeros((3, 1, 1, 3), np.uint8)
+        >>> ArraySplit(images, np.zeros(3, int), ("a_b_1", "a_b_2", "c")).clusters("_").tolist()
+        ['a_b', 'a_b', 'c']
+        """
+        return np.array([name.rpartition(end)[0] or name for name in self.names])
+
     def load(self) -> "ArraySplit":
         """Decode the whole split into memory; `take` a few rows first."""
         return ArraySplit(**self.batch(np.arange(len(self))), names=self.names)
@@ -236,19 +245,39 @@ def stratified_rows(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
     return np.sort(np.argsort(rank, kind="stable")[:count])
 
 
-def split_off_validation(train: S, *, seed: int, most: int | None = None) -> tuple[S, S]:
+def split_off_validation(
+    train: S, *, seed: int, most: int | None = None, clusters: np.ndarray | None = None
+) -> tuple[S, S]:
     """Draw a tenth of a training set for validation, `most` images at most.
+
+    Clusters [N] of images, if there are any, are drawn whole, until a tenth is reached.
 
     Returns:
       What is left to train on, and the validation split.
 
     Raises:
-      InputError: if there are too few images.
+      InputError: if there are too few images, or only one cluster.
     """
     count = round(len(train) * 0.1)
-    rows = train.draw_rows(count if most is None else min(count, most), seed=seed)
+    if clusters is None:
+        rows = train.draw_rows(count if most is None else min(count, most), seed=seed)
+    else:
+        rows = _cluster_rows(clusters, count, seed=seed)
     if len(rows) == 0:
         raise InputError(
             f"`data`: {len(train)} training images are too few to set a tenth aside for validation."
         )
     return train.take(np.setdiff1d(np.arange(len(train)), rows)), train.take(rows)
+
+
+def _cluster_rows(clusters: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Draw whole clusters until they hold `count` images, ascending; never the last one."""
+    names, sizes = np.unique(clusters, return_counts=True)
+    if len(names) == 1:
+        raise InputError(
+            f"`data.cluster`: all {len(clusters)} training images are of one cluster "
+            f"({names[0]}); none can be set aside for validation."
+        )
+    order = np.random.default_rng(seed).permutation(len(names))[:-1]
+    before = np.cumsum(sizes[order]) - sizes[order]
+    return np.flatnonzero(np.isin(clusters, names[order[before < count]]))

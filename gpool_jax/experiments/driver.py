@@ -173,7 +173,7 @@ def check_overrides(trained: Any, config: Any) -> None:
     if refused:
         raise InputError(
             "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
-            f"attack.* and data.dir or data.path only; got {'; '.join(refused)}."
+            f"attack.* and data.dir, data.path or data.cluster only; got {'; '.join(refused)}."
         )
 
 

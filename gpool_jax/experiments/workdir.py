@@ -24,8 +24,8 @@ MACHINE_FIELDS = (
 )
 # Sections of later commands; no training depends on them.
 LATER_SECTIONS = ("rank.", "attack.")
-# Sections that say how a finished run is measured.
-MEASUREMENTS = ("eval.", "probe.", "consistency.")
+# Sections and fields that say how a finished run is measured.
+MEASUREMENTS = ("eval.", "probe.", "consistency.", "data.cluster")
 # Files that every command leaves.
 _OUTPUTS = ("results.json", "audit.json", "report.html", "per_image.npz")
 # Orbax takes a path for a pattern, and then cannot read what it has written.

@@ -7,6 +7,7 @@ from gpool_jax.ops.augment import colour_jitter as colour_jitter
 from gpool_jax.ops.augment import random_scale_crop as random_scale_crop
 from gpool_jax.ops.bootstrap import bootstrap_interval as bootstrap_interval
 from gpool_jax.ops.bootstrap import bootstrap_ratio as bootstrap_ratio
+from gpool_jax.ops.bootstrap import cluster_resamples as cluster_resamples
 from gpool_jax.ops.bootstrap import draw_resamples as draw_resamples
 from gpool_jax.ops.bootstrap import resampled_means as resampled_means
 from gpool_jax.ops.bootstrap import seed_interval as seed_interval

@@ -33,8 +33,41 @@ def _draw_resamples(num_images: int, num_draws: int, seed: int) -> np.ndarray:
     return counts
 
 
+def cluster_resamples(clusters: np.ndarray, *, num_draws: int, seed: int) -> np.ndarray:
+    """Draw clusters of images with replacement, as many as there are, and all images of each.
+
+    Images of one cluster, such as the frames of a video, are alike: drawn one by one they would
+    count as independent, and intervals would be too narrow. With few clusters their spread is
+    still too small, by the root of (n - 1) / n.
+
+    Args:
+      clusters: [N], the cluster of each image, numbers or names.
+      num_draws: D.
+      seed: random seed of the draws.
+
+    Returns:
+      uint8 [D, N], read-only: how often each image is drawn in each draw. With every image a
+      cluster of its own, `draw_resamples`.
+
+    References: Field and Welsh, Bootstrapping clustered data, JRSS B 69, 2007.
+
+    >>> drawn = cluster_resamples(np.array(["a", "a", "b"]), num_draws=9, seed=0)
+    >>> bool((drawn[:, 0] == drawn[:, 1]).all()), set((drawn[:, 0] + drawn[:, 2]).tolist())
+    (True, {2})
+    """
+    names, cluster = np.unique(clusters, return_inverse=True)
+    drawn = draw_resamples(len(names), num_draws=num_draws, seed=seed)[:, cluster.reshape(-1)]
+    drawn.flags.writeable = False
+    return drawn
+
+
 def resampled_means(
-    scores: np.ndarray, weights: np.ndarray, *, num_draws: int, seed: int
+    scores: np.ndarray,
+    weights: np.ndarray,
+    *,
+    num_draws: int,
+    seed: int,
+    clusters: np.ndarray | None = None,
 ) -> np.ndarray:
     """Mean scores over resampled images, from which a ranking's stability is computed.
 
@@ -43,11 +76,13 @@ def resampled_means(
       weights: [N], 0 for an image that does not count.
       num_draws: D, see `draw_resamples`.
       seed: random seed of the draws.
+      clusters: [N], the cluster of each image; None: each is its own.
 
     Returns:
       float64 [D, C].
     """
-    counts = draw_resamples(len(scores), num_draws=num_draws, seed=seed)
+    own = np.arange(len(scores)) if clusters is None else clusters
+    counts = cluster_resamples(own, num_draws=num_draws, seed=seed)
     drawn = counts * np.asarray(weights, np.float64)
     total = np.maximum(drawn.sum(axis=1, keepdims=True), 1e-12)
     return drawn @ np.asarray(scores, np.float64) / total

@@ -1,6 +1,7 @@
 """Load a set of images with a label for every pixel: checked, read or opened, and split."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ from gpool_jax.errors import InputError
 # Label files of each split of a stream whose numbers are looked at before training.
 _LABELS_CHECKED = 16
 _SPLITS = ("train", "val", "test")
+# With fewer, Student's t widens intervals by a quarter and more.
+_FEW_CLUSTERS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,11 @@ def load(config: PixelDataConfig, *, seed: int, warn: Warn = print) -> PixelData
     else:
         splits = _read(config, layout, warn, note)
     if "val" not in splits:
-        splits["train"], splits["val"] = split_off_validation(splits["train"], seed=seed)
+        train = splits["train"]
+        clusters = None if config.cluster is None else train.clusters(config.cluster)
+        splits["train"], splits["val"] = split_off_validation(train, seed=seed, clusters=clusters)
+    if config.cluster is not None:
+        _check_clusters(splits, config.cluster, note)
     mean, std = statistics.resolve(
         config.mean, config.std, 3, lambda: statistics.IMAGENET_STATISTICS
     )
@@ -135,6 +142,23 @@ def _open(config: PixelDataConfig, layout: Layout, note: Warn) -> dict[str, Spli
         sample[split] = [labels for _, labels in decoded]
     _check_labels(layout, sample, note, sampled=True)
     return {name: PixelRecords(own, layout.code, size) for name, own in layout.splits.items()}
+
+
+def _check_clusters(splits: dict[str, Split], end: str, warn: Warn) -> None:
+    """Warn of clusters that are in two splits, and of too few to draw from."""
+    clusters = {name: set(split.clusters(end).tolist()) for name, split in splits.items()}
+    for first, second in itertools.combinations(_SPLITS, 2):
+        if shared := sorted(clusters[first] & clusters[second]):
+            warn(
+                f"`data.cluster`: {several(shared)} is in {first} and in {second}, as the set was "
+                "divided by its makers; numbers on one are not independent of the other."
+            )
+    number = len(clusters["test"])
+    if number < _FEW_CLUSTERS:
+        warn(
+            f"`data.cluster`: the {len(splits['test'])} test images are of {number} clusters; "
+            f"fewer than {_FEW_CLUSTERS} leave intervals wide and conclusions few."
+        )
 
 
 def _check_labels(

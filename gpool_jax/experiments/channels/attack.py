@@ -86,7 +86,14 @@ def measure(target: Target, rankings: list[Ranking]) -> Measured:
         again = refit.count_refitted(subject.pool, variables, images, plan)
         counts, partial = swept.counts | again, frozenset(again)
         swept = dataclasses.replace(swept, counts=counts, partial=partial)
-    summary = Summary(subject.quantities, subject.boxes, plan, swept, bootstrap=config.bootstrap)
+    summary = Summary(
+        subject.quantities,
+        subject.boxes,
+        plan,
+        swept,
+        bootstrap=config.bootstrap,
+        clusters=images.clusters(subject.cluster),
+    )
     removals = summary.removals()
     result = Result(
         title=f"Channels of {ranked.feature}, removed: {subject.name} on {setup.dataset.name}",

@@ -36,6 +36,7 @@ class CanvasSubject:
     # The head is two matmuls; there is nothing to save.
     linear = None
     predict = None
+    cluster: str | None = None
     class_names: tuple[str, ...] = ()
 
     def __init__(self, setup: Setup):

@@ -28,7 +28,7 @@ def score_classes(subject: Subject, variables: Variables, images: Images) -> Sco
             "square": jnp.einsum("bpk,bpc->bc", members, x**2),
         }
 
-    run, total = parallel.map_batch(look), dict.fromkeys(("count", "sum", "square"), 0.0)
+    run, total = parallel.map_batch(look), dict.fromkeys(("count", "sum", "square"), np.zeros(()))
     variables = parallel.replicate(variables)
     # Summed batch by batch: a sum for every image and class would fill the memory.
     for inputs, mask in images.batches("classes"):

@@ -34,6 +34,13 @@ class Images:
         """N."""
         return len(self._rows)
 
+    def clusters(self, end: str | None) -> np.ndarray | None:
+        """The cluster of each image (see `Split.clusters`); None if they have none."""
+        if end is None:
+            return None
+        names = np.concatenate([split.clusters(end) for split in self._splits])
+        return names[self._rows]
+
     def get(self, places: np.ndarray) -> dict[str, np.ndarray]:
         """`images` and `labels` at places of this list."""
         rows = self._rows[places]

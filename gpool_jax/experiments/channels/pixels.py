@@ -45,6 +45,7 @@ class PixelSubject:
             empty=f"holds no pixel of images of {height} by {width}",
             whole="image",
         )
+        self.cluster: str | None = setup.config.data.cluster
         self.class_names = setup.dataset.class_names
         self.quantities = make_quantities(self.class_names)
 

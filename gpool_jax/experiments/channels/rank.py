@@ -68,7 +68,8 @@ def score_channels(
             scores["random", name] = Scores(row)
     keys = [(method, region) for method in methods for region in subject.boxes]
     ordered = {key: scores[key] for key in keys if key in scores}
-    return ChannelScores(ordered, mirrored.activation_of(seen), len(images), notes)
+    clusters = images.clusters(subject.cluster)
+    return ChannelScores(ordered, mirrored.activation_of(seen), len(images), notes, clusters)
 
 
 def make_rankings(scored: ChannelScores, config: RankConfig) -> list[Ranking]:
@@ -160,7 +161,11 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
         if scores.per_image is None or scores.weights is None:
             continue
         again = ops.resampled_means(
-            scores.per_image, scores.weights, num_draws=config.bootstrap, seed=0
+            scores.per_image,
+            scores.weights,
+            num_draws=config.bootstrap,
+            seed=0,
+            clusters=scored.clusters,
         )
         correlation = np.array([ops.rank_correlation(scores.mean, row) for row in again])
         low, high = percentile_interval(correlation)

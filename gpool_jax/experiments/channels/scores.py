@@ -31,6 +31,7 @@ ScoreTable = dict[tuple[str, str], Scores]
 class ChannelScores:
     """Scores of a network's channels by every method, for every region.
 
+    `clusters` [N] are those of the images, if they belong to any;
     `activation` is the mean [C] and variance [C] of the channels over the `num_images` ranked
     on and space; `notes` say what could not be scored, and how exact the integration is.
     """
@@ -39,6 +40,7 @@ class ChannelScores:
     activation: tuple[np.ndarray, np.ndarray]
     num_images: int
     notes: list[str]
+    clusters: np.ndarray | None = None
 
 
 def average(per_image: np.ndarray, weights: np.ndarray | None = None) -> Scores:

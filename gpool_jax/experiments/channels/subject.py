@@ -34,6 +34,7 @@ class Subject(Protocol):
       views: inputs made of one image: 1, or a canvas for each cell.
       grid: cells per side of the canvases of `tiled`.
       quantities: what is measured, the most important first.
+      cluster: what ends the name of a cluster in the names of its images; None: there are none.
       class_names: names of the classes of pixels; none for a network of whole images.
     """
 
@@ -46,6 +47,7 @@ class Subject(Protocol):
     views: int
     grid: int
     quantities: dict[str, Quantity]
+    cluster: str | None
     class_names: tuple[str, ...]
 
     def stimulus(self, images: jax.Array) -> jax.Array:

@@ -32,12 +32,17 @@ class Summary:
         swept: SweepCounts,
         *,
         bootstrap: int,
+        clusters: np.ndarray | None = None,
     ):
-        """Sum the counts of a plan's masks; `bootstrap` draws of images serve every number."""
+        """Sum the counts of a plan's masks; `bootstrap` draws of images serve every number.
+
+        Where images belong to `clusters` [N], these are drawn.
+        """
         self._quantities, self._boxes = quantities, boxes
         self._plan, self._swept = plan, swept
         self._at = {name: i for i, name in enumerate(measured_boxes(boxes))}
-        self._resamples = ops.draw_resamples(swept.num_images, num_draws=bootstrap, seed=0)
+        self._units = np.arange(swept.num_images) if clusters is None else clusters
+        self._resamples = ops.cluster_resamples(self._units, num_draws=bootstrap, seed=0)
         self._totals = {k: v.sum(axis=1, dtype=np.int64) for k, v in swept.counts.items()}
         self._values = {k: q.score(self._totals[q.counts]) for k, q in quantities.items()}
         self._resampled = functools.cache(self._resample)
@@ -157,7 +162,7 @@ class Summary:
         if _is_control(arm):
             low, high = intervals.percentile_interval(spread)
         else:
-            units = intervals.count_units(self._swept.counts[chosen.counts][0][:, at], None)
+            units = intervals.count_units(self._swept.counts[chosen.counts][0][:, at], self._units)
             bounds = _BOUNDS[measure]
             low, high = intervals.interval(value, spread, units, bounds)
             if measure != "value":

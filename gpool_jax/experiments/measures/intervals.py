@@ -38,13 +38,26 @@ def interval(
 ) -> tuple[float, float]:
     """The 95 % interval of a value from its resamples [D], exact where those are all the same.
 
-    `num_units` is the number of images, or of clusters of them, that were resampled, `bounds`
-    the smallest and largest value that one of them can give; see `ops.unseen_interval`.
+    The range of the middle 95 % is too narrow for few units, by the root of (n - 1) / n and by
+    Student's t over the normal: it is widened about the value so (Hesterberg, "What teachers
+    should know about the bootstrap", 2015). That is 6 % for 30 images, and nine times for the two
+    videos of a test set, which say little. `num_units` is the number of images, or of clusters of
+    them, that were resampled, `bounds` the smallest and largest value that one of them can give;
+    see `ops.unseen_interval`.
     """
     low, high = percentile_interval(resampled)
     if num_units and high - low < 1e-12:
         return ops.unseen_interval(value, num_units, bounds)
-    return low, high
+    if num_units < 2:
+        return low, high
+    wider = _small_sample(num_units) * special.stdtrit(num_units - 1, 0.975) / special.ndtri(0.975)
+    low, high = value - wider * (value - low), value + wider * (high - value)
+    return float(max(low, bounds[0])), float(min(high, bounds[1]))
+
+
+def _small_sample(num_units: int) -> float:
+    """How much larger a standard error is than its bootstrap estimate."""
+    return (num_units / (num_units - 1)) ** 0.5
 
 
 def p_value(
@@ -52,8 +65,8 @@ def p_value(
 ) -> float:
     """Two-sided probability of a value so far from 0 if the truth is 0, by its resamples [D].
 
-    The resamples' spread is the standard error of a normal distribution, so that p is not bounded
-    by their number. Where they are all the same, it is at most the probability that every image
+    The resamples' spread is the standard error of Student's t, so that p is not bounded by their
+    number. Where they are all the same, it is at most the probability that every image
     gives this value, which is largest if all others give the bound on the other side of 0.
     """
     resampled = resampled[~np.isnan(resampled)]
@@ -61,7 +74,8 @@ def p_value(
         return float("nan")
     spread, size = float(resampled.std()), abs(value)
     if spread > 1e-12:
-        return float(2.0 * special.ndtr(-size / spread))
+        error = spread * _small_sample(num_units)
+        return float(2.0 * special.stdtr(num_units - 1, -size / error))
     other = abs(bounds[0] if value > 0 else bounds[1])
     return min(1.0, 2.0 * (other / (other + size)) ** num_units) if size else 1.0
 
@@ -71,10 +85,10 @@ def num_classes(quantity: Quantity, totals: np.ndarray) -> int | None:
     return None if quantity.classes is None else int(quantity.classes(totals))
 
 
-def count_units(counts: np.ndarray, units: np.ndarray | None) -> int:
-    """Images, or their clusters `units` [N], in which something was counted: of counts [N, ...]."""
+def count_units(counts: np.ndarray, units: np.ndarray) -> int:
+    """Clusters `units` [N] of images in which something was counted, from counts [N, ...]."""
     told = counts.reshape(len(counts), -1).any(axis=1)
-    return int(told.sum()) if units is None else len(np.unique(units[told]))
+    return len(np.unique(units[told]))
 
 
 def estimate(
@@ -82,9 +96,10 @@ def estimate(
 ) -> Estimate:
     """A quantity's value and interval, from counts int [N, ...] of each image.
 
-    `resamples` uint8 [D, N], from `ops.draw_resamples` or, where images belong to clusters
-    `units` [N], `ops.cluster_resamples`, are the same for all that is compared.
+    `resamples` uint8 [D, N], from `ops.cluster_resamples` of the images' clusters `units` [N]
+    (None: each is its own), are the same for all that is compared.
     """
+    units = np.arange(len(counts)) if units is None else units
     totals = counts.sum(axis=0, dtype=np.int64)
     value = float(quantity.score(totals))
     resampled = resampled_values(quantity, counts, resamples)

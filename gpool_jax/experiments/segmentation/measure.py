@@ -46,7 +46,9 @@ def measure(setup: Setup, snapshots: Snapshots) -> Measured:
 def _removals(setup: Setup, counts: np.ndarray) -> list[Removal]:
     """Every quantity, in the form of an attack that removes nothing."""
     draws = setup.config.eval.bootstrap
-    resamples = ops.draw_resamples(len(counts), num_draws=draws, seed=0)
+    end = setup.config.data.cluster
+    units = np.arange(len(counts)) if end is None else setup.dataset.test.clusters(end)
+    resamples = ops.cluster_resamples(units, num_draws=draws, seed=0)
     return [
         Removal(
             ranking=NONE,
@@ -61,7 +63,7 @@ def _removals(setup: Setup, counts: np.ndarray) -> list[Removal]:
             chance=quantity.chance,
             num_images=len(counts),
             num_draws=1,
-            **intervals.estimate(quantity, counts, resamples)._asdict(),
+            **intervals.estimate(quantity, counts, resamples, units)._asdict(),
         )
         for name, quantity in make_quantities(setup.dataset.class_names).items()
     ]

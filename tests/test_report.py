@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -15,6 +16,7 @@ from PIL import Image
 
 from gpool_jax.report import Result, figures, read_result, write_report, write_result
 from gpool_jax.report.canvas import new_figure, to_png
+from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.table import format_table
 
@@ -151,3 +153,9 @@ def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
     words = [sys.executable, "-c", program]
     out = subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout
     assert out.split() == [backend, left]
+
+
+def test_the_environment_says_whether_numbers_are_of_64_bits():
+    assert environment(1.0)["x64"] is False
+    with jax.enable_x64(True):
+        assert environment(1.0)["x64"] is True

@@ -155,7 +155,11 @@ def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
     assert out.split() == [backend, left]
 
 
-def test_the_environment_says_whether_numbers_are_of_64_bits():
-    assert environment(1.0)["x64"] is False
-    with jax.enable_x64(True):
-        assert environment(1.0)["x64"] is True
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_environment_says_whether_numbers_are_of_64_bits(wide):
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", wide)
+    try:
+        assert environment(1.0)["x64"] is wide
+    finally:
+        jax.config.update("jax_enable_x64", before)

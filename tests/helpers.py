@@ -31,7 +31,7 @@ TINY = PositionConfig(
     model=ModelConfig(name="vgg5", width=1 / 8),
     train=TrainConfig(steps=6, batch_size=16, eval_every=3, num_val=40, log_every=2),
     eval=EvalConfig(num_images=24, permutations=2, bootstrap=50),
-    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",)),
+    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",), untrained=0),
 )
 
 
@@ -57,7 +57,7 @@ TINY_INVARIANCE = InvarianceConfig(
     consistency=ConsistencyConfig(
         protocols=("zeros",), max_shift=2, num_pairs=2, num_images=21, bootstrap=50
     ),
-    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",)),
+    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",), untrained=0),
 )
 
 

@@ -290,6 +290,25 @@ def test_the_cell_is_that_of_the_selected_probe_of_the_latent():
     assert tally.chance == pytest.approx(1 / 9)
 
 
+def test_untrained_networks_are_probed_beside_with_their_seeds():
+    setup, variables = setup_of(probe={"untrained": 2})
+    options = {"batch_size": 64, "bootstrap": 20}
+    probes, scores = probing.measure_probes(setup, variables, "x", **options)
+    assert [p.network for p in probes] == sorted((p.network for p in probes), reverse=True)
+    assert {p.network: p.num_seeds for p in probes} == {"x": 1, "untrained x": 2}
+    alone = dataclasses.replace(setup.config.probe, untrained=0)
+    alone = dataclasses.replace(setup, config=dataclasses.replace(setup.config, probe=alone))
+    own, own_scores = probing.measure_probes(alone, variables, "x", **options)
+    assert own == probes[: len(own)]
+    for seed in (0, 1):
+        fresh = setup.untrained(1000 + seed)
+        _, found = probing.measure_probes(alone, fresh, "y", **options)
+        for number in range(len(own)):
+            twin = scores[f"probe{len(own) + number}"][seed]
+            np.testing.assert_array_equal(found[f"probe{number}"][0], twin)
+    assert any((own_scores[f"probe{i}"] != scores[f"probe{len(own) + i}"]).any() for i in range(9))
+
+
 def test_stacked_tallies_keep_seeds_apart_and_come_back_from_arrays():
     tallies = [
         {("zeros", "accuracy"): measured.Tally(np.array([s, 1.0]), np.array([1.0, 1.0]))}

@@ -107,7 +107,7 @@ def test_completion_offers_commands_and_their_options(capsys):
     script += f"COMP_WORDS=({' '.join(words)}); COMP_CWORD=2\n"
     script += "f=$(complete -p gpool | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); $f gpool --ran attack\n"
     script += "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
-    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    found = subprocess.run(["bash"], input=script, capture_output=True, text=True, check=True)
     offered = found.stdout.split()
     assert "--ranking" in offered
     assert {"--rank.methods", "--rank.grid"} <= set(offered)

@@ -157,7 +157,7 @@ def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_environment_says_whether_numbers_are_of_64_bits(wide):
-    before = jax.config.jax_enable_x64
+    before = jax.config.read("jax_enable_x64")
     jax.config.update("jax_enable_x64", wide)
     try:
         assert environment(1.0)["x64"] is wide

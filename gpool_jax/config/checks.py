@@ -53,7 +53,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         (
             "data.workers model.antialias train.warmup_steps train.steps_per_dispatch "
-            "eval.overlays shift.max_shift shift.warmup_steps consistency.num_pairs "
+            "eval.overlays probe.untrained shift.max_shift shift.warmup_steps consistency.num_pairs "
             "attack.random_draws attack.matched_draws attack.overlays",
             lambda v: v >= 0,
             "at least 0",

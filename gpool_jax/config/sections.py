@@ -147,6 +147,8 @@ class ProbeConfig:
     """Probes to choose from: ridge, logistic, mlp."""
     stages: tuple[str, ...] = ("gap",)
     """Features to pool and probe: stem, stage1, ..., gap; or all."""
+    untrained: int = 3
+    """Untrained networks of the same architecture that are probed beside it; 0: none."""
 
 
 @dataclasses.dataclass(frozen=True)

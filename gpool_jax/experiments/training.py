@@ -102,6 +102,11 @@ class Setup:
         averages = self.config.train.ema_decay is not None
         return create_state(key, self.model, optimizer, self.input_shape, averages=averages)
 
+    def untrained(self, seed: int) -> dict[str, Any]:
+        """Fresh variables of a seed, for `model.apply`."""
+        config = dataclasses.replace(self.config, seed=seed)
+        return dataclasses.replace(self, config=config).init_state().variables
+
 
 def check_training(config: TrainConfig, num_examples: int) -> None:
     """Raise unless every device gets its share of a batch, and the logs can be written."""

@@ -24,7 +24,7 @@ def environment(seconds: float) -> dict:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "cpu": f"{cpu_model()}, {os.cpu_count()} cores",
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.read("jax_enable_x64")),
         "wall_seconds": round(seconds, 1),
     }
 

@@ -21,6 +21,9 @@ from gpool_jax.ops import probe
 from gpool_jax.report.result import INPUTS, Probe
 from gpool_jax.train import parallel
 
+# Seeds of untrained networks begin here, beyond those of trainings.
+_UNTRAINED_SEEDS = 1000
+
 
 def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
     """The device program: `(variables, data, inputs) -> {stage: [B, cells, C]}`."""
@@ -77,33 +80,58 @@ def measure_probes(
 ) -> tuple[list[Probe], dict[str, np.ndarray]]:
     """Fit every probe on every input, stage and target; `batch_size` canvases per device and pass.
 
+    Untrained networks of the same architecture are probed the same way: no number on position
+    stands without them.
+
     Returns:
-      Each probe's line, and per-image accuracies [1, N] under `probe0`, `probe1`, ...;
-      probe "selected" is whichever kind did best on each fold's selection fold.
+      Each probe's line, the network's first, and accuracies [S, N] of each seed and image under
+      `probe0`, `probe1`, ...; probe "selected" is whichever kind did best on each fold's
+      selection fold.
     """
+    split = held_out.draw(setup, setup.config.probe.num_images).load()
+    found = {network: [_score_all(setup, variables, split, batch_size)]}
+    first = setup.config.seed + _UNTRAINED_SEEDS
+    twins = [
+        _score_all(setup, setup.untrained(seed), split, batch_size)
+        for seed in range(first, first + setup.config.probe.untrained)
+    ]
+    if twins:
+        found[f"untrained {network}"] = twins
+    probes: list[Probe] = []
+    per_image = {}
+    for name, seeds in found.items():
+        for key, (_, num_classes) in seeds[0].items():
+            scores = np.concatenate([each[key][0] for each in seeds])
+            per_image[f"probe{len(probes)}"] = scores
+            cells = setup.config.n**2
+            numbers = summarise(scores, predictions_per_image=cells, bootstrap=bootstrap)
+            probes.append(Probe(name, *key, chance=1.0 / num_classes, **numbers))
+    return probes, per_image
+
+
+def _score_all(
+    setup: Setup, variables: Any, split: ArraySplit, batch_size: int
+) -> dict[tuple[str, str, str, str], tuple[np.ndarray, int]]:
+    """Accuracies [1, N] of every probe, by (stage, input, kind, target), and its classes."""
     config, cells = setup.config.probe, setup.config.n**2
     stages = resolve_stages(setup)
-    split = held_out.draw(setup, config.num_images).load()
     pooled = _pool(setup, variables, split, stages, batch_size)
     fold = np.repeat(image_folds(split.labels, config.folds), cells)
     key = jax.random.key(held_out.SEED)
-    probes: list[Probe] = []
-    per_image = {}
+    targets = _targets(setup, split)
+    found = {}
     for stage in stages:
         latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
         permuted = ops.permute_channels(latent, permutations)
         inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
-        for name, target in itertools.product(inputs, _targets(setup, split)):
-            labels, num_classes = _targets(setup, split)[target]
+        for name, target in itertools.product(inputs, targets):
+            labels, num_classes = targets[target]
             fitted = _fit_kinds(key, config, inputs[name], labels, fold, num_classes)
             for kind, correct in fitted.items():
                 scores = correct.reshape(1, len(split), -1).mean(axis=2)
-                per_image[f"probe{len(probes)}"] = scores
-                numbers = summarise(scores, predictions_per_image=cells, bootstrap=bootstrap)
-                chance = 1.0 / num_classes
-                probes.append(Probe(network, stage, name, kind, target, chance=chance, **numbers))
-    return probes, per_image
+                found[stage, name, kind, target] = scores, num_classes
+    return found
 
 
 def _fit_kinds(

@@ -86,6 +86,7 @@ def value(network, *key, **fields):
     return network.line(*key, **fields).value
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_know_position_says_nothing_on_it(result):
     found, latents = result
     network = found.networks[0]
@@ -101,6 +102,7 @@ def test_a_network_that_cannot_know_position_says_nothing_on_it(result):
     assert value(network, "shift", "latent distance", "circular, 2 px") < 1e-4
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_the_place_alone_says_nothing_else(result):
     network = result[0].networks[1]
     assert value(network, "position", "cell", "ordered") == 1.0
@@ -116,6 +118,7 @@ def test_a_network_that_knows_the_place_alone_says_nothing_else(result):
     assert any("no untrained twin" in note for note in network.notes)
 
 
+@pytest.mark.slow
 def test_twins_stand_beside_with_their_seeds(result):
     network = result[0].networks[0]
     twin = network.line("content", "image", "ordered", control="untrained")
@@ -125,6 +128,7 @@ def test_twins_stand_beside_with_their_seeds(result):
     assert own == twins
 
 
+@pytest.mark.slow
 def test_answers_are_counted_as_a_loop_counts_them(result):
     found, latents = result
     seen = latents["circular"]
@@ -149,6 +153,7 @@ def test_answers_are_counted_as_a_loop_counts_them(result):
     )
 
 
+@pytest.mark.slow
 def test_the_files_hold_what_was_found(result, tmp_path):
     found, latents = result
     owner = workdir.Owner("audit", "two networks", "1")
@@ -218,6 +223,7 @@ def test_a_statement_on_removed_channels_holds_under_both_fills(zero, mean, word
     assert "no statement" in verdicts.judge(network_of(*lines[:2]))["removal"]
 
 
+@pytest.mark.slow
 def test_short_names_of_measures(result):
     found = measures(result[0].networks[0])
     assert {"position.cell.ordered", "shift.answers_changed.crop"} <= found.keys()
@@ -260,6 +266,7 @@ def test_bad_words_are_one_line_and_nothing_is_written(case, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_from_python_a_page_gives_tables_and_shows_itself(result, tmp_path):
     page = Page(result[0])
     assert {row["network"] for row in page.position.rows} == {"circular", "place"}

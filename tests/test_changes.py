@@ -17,7 +17,7 @@ KEY = jax.random.key(0)
 def make_plan(keep, use_mean=None):
     keep = np.asarray(keep, bool)
     use_mean = np.zeros(len(keep), bool) if use_mean is None else np.asarray(use_mean)
-    return Plan([], np.arange(0), keep, use_mean, 1, "zero")
+    return Plan([], np.arange(0), keep, use_mean, 1, ("zero",), [])
 
 
 def reached(plan):

@@ -25,6 +25,7 @@ def found(optimised):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_sizes_are_those_of_the_run(found):
     (e,) = found
     state = position.prepare(CONFIG).init_state()
@@ -41,6 +42,7 @@ def test_sizes_are_those_of_the_run(found):
     assert e.num_validations == 5
 
 
+@pytest.mark.slow
 def test_operations_are_near_a_count_by_hand(found):
     (e,) = found
     # Four 3x3 convolutions of VGG-5 and the head's: side, channels in and out.
@@ -53,6 +55,7 @@ def test_operations_are_near_a_count_by_hand(found):
     assert 2 * 16 * by_hand < e.step_flops < 5 * 16 * by_hand
 
 
+@pytest.mark.slow
 def test_the_prediction_follows_from_what_was_measured(found):
     (e,) = found
     median, least, most = e.step_seconds

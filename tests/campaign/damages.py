@@ -53,9 +53,13 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
     )
     place.warm()
     run_folder, out = place.folder / "damaged", place.folder / "out"
-    cases = [(name, harm, command) for name, harm in _damages(place.reference) for command in COMMANDS]
+    cases = [
+        (name, harm, command) for name, harm in _damages(place.reference) for command in COMMANDS
+    ]
     # Cases that were not asked for yet come again with other bytes.
-    chosen = [case for _ in range(-(-count // len(cases))) for case in rng.sample(cases, len(cases))]
+    chosen = [
+        case for _ in range(-(-count // len(cases))) for case in rng.sample(cases, len(cases))
+    ]
     with Shell(place) as shell:
         undamaged = {}
         for command in COMMANDS:
@@ -108,7 +112,9 @@ def _damages(run_folder: Path) -> list[tuple[str, str]]:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_text().partition("\n")[0] if path.suffix == ".jsonl" else path.read_text())
+        json.loads(
+            path.read_text().partition("\n")[0] if path.suffix == ".jsonl" else path.read_text()
+        )
     except ValueError:
         return False
     return True

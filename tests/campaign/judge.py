@@ -47,7 +47,9 @@ def like(reference: Path, folder: Path, *, stopped: bool = False) -> list[str]:
     A run that was told to stop logs the step at which it stopped, so that its means are over
     other steps: `stopped` compares the numbers of validations alone.
     """
-    faults = [f"left {p.relative_to(folder)}" for pattern in _LEFTOVERS for p in folder.glob(pattern)]
+    faults = [
+        f"left {p.relative_to(folder)}" for pattern in _LEFTOVERS for p in folder.glob(pattern)
+    ]
     for what, read in (
         ("checkpoints", _steps),
         ("arrays of the last checkpoint", _arrays),
@@ -80,6 +82,9 @@ def honest(reference: Path, folder: Path, ended: Ended) -> list[str]:
 
 
 def per_image(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of per_image.npz; `gpool rank` leaves none."""
+    if not (folder / "per_image.npz").exists():
+        return {}
     with np.load(folder / "per_image.npz") as arrays:
         return dict(arrays)
 
@@ -90,7 +95,9 @@ def _results(folder: Path) -> dict[str, Any]:
 
 def _steps(run: Path) -> list[str]:
     """Names of the checkpoints and of their sums."""
-    return sorted(p.name for part in ("", "_sums") for p in (run / f"checkpoint{part or 's'}").iterdir())
+    return sorted(
+        p.name for part in ("", "_sums") for p in (run / f"checkpoint{part or 's'}").iterdir()
+    )
 
 
 def _arrays(run: Path) -> dict[str, np.ndarray]:

@@ -53,13 +53,11 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
     )
     place.warm()
     run_folder, out = place.folder / "damaged", place.folder / "out"
-    cases = [
-        (name, harm, command) for name, harm in _damages(place.reference) for command in COMMANDS
-    ]
-    # Cases that were not asked for yet come again with other bytes.
-    chosen = [
-        case for _ in range(-(-count // len(cases))) for case in rng.sample(cases, len(cases))
-    ]
+    damages = _damages(place.reference)
+    cases = [(*damage, command) for damage in damages for command in COMMANDS]
+    chosen: list[tuple[str, str, str]] = []
+    while len(chosen) < count:  # beyond all of them, again with other bytes
+        chosen += rng.sample(cases, len(cases))
     with Shell(place) as shell:
         undamaged = {}
         for command in COMMANDS:
@@ -82,7 +80,7 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
             refused += ended.code == 2
             tally.add(f"{command}, {name} {harm}", faults)
     tally.notes.append(
-        f"{len(cases) // len(COMMANDS)} damages of {len(_files(place.reference))} files, and "
+        f"{len(damages)} damages of {len(_files(place.reference))} files, and "
         f"{', '.join(COMMANDS)} on each: {tally.tried} cases of {len(cases)}. {refused} were "
         "refused with exit code 2."
     )
@@ -112,9 +110,8 @@ def _damages(run_folder: Path) -> list[tuple[str, str]]:
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(
-            path.read_text().partition("\n")[0] if path.suffix == ".jsonl" else path.read_text()
-        )
+        text = path.read_text()
+        json.loads(text.partition("\n")[0] if path.suffix == ".jsonl" else text)
     except ValueError:
         return False
     return True

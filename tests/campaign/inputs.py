@@ -55,7 +55,7 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
             if code or faults:
                 tally.add(line, faults)
     tally.notes.append(
-        f"{whole} inputs that are whole were accepted, so that the others fail by what is bad."
+        f"{whole} whole inputs of the same kinds were accepted: the others fail by what is bad."
     )
     return tally
 

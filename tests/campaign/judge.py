@@ -47,9 +47,8 @@ def like(reference: Path, folder: Path, *, stopped: bool = False) -> list[str]:
     A run that was told to stop logs the step at which it stopped, so that its means are over
     other steps: `stopped` compares the numbers of validations alone.
     """
-    faults = [
-        f"left {p.relative_to(folder)}" for pattern in _LEFTOVERS for p in folder.glob(pattern)
-    ]
+    left = [path for pattern in _LEFTOVERS for path in folder.glob(pattern)]
+    faults = [f"left {path.relative_to(folder)}" for path in left]
     for what, read in (
         ("checkpoints", _steps),
         ("arrays of the last checkpoint", _arrays),
@@ -95,9 +94,8 @@ def _results(folder: Path) -> dict[str, Any]:
 
 def _steps(run: Path) -> list[str]:
     """Names of the checkpoints and of their sums."""
-    return sorted(
-        p.name for part in ("", "_sums") for p in (run / f"checkpoint{part or 's'}").iterdir()
-    )
+    folders = (run / "checkpoints", run / "checkpoint_sums")
+    return sorted(path.name for folder in folders for path in folder.iterdir())
 
 
 def _arrays(run: Path) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -172,18 +173,106 @@ def test_the_normalisation_is_that_of_the_training_on_whatever_data(trained):
     assert warning in snapshots.notes
 
 
-def test_a_config_that_was_changed_afterwards_is_warned_of_and_noted(trained):
+@pytest.fixture
+def copied(trained, tmp_path):
     setup, folder = trained
-    changed = tiny(
-        model={"padding": "circular"},
-        train={"steps": 2, "eval_every": 2, "num_val": 8},
-        eval={"num_images": 2},
+    return setup, shutil.copytree(folder, tmp_path / "run")
+
+
+def test_a_config_that_was_changed_afterwards_is_warned_of_and_noted(copied):
+    setup, folder = copied
+    changed = dataclasses.replace(
+        setup.config,
+        model=dataclasses.replace(setup.config.model, padding="circular"),
+        eval=dataclasses.replace(setup.config.eval, num_images=2),
+        rank=dataclasses.replace(setup.config.rank, grid=9),
+        data=dataclasses.replace(setup.config.data, cache_dir="elsewhere"),
     )
+    (folder / "config.json").write_text(json.dumps(plain.to_dict(changed)))
     _, snapshots, (warning,) = load(dataclasses.replace(setup, config=changed), folder)
     assert warning.endswith(
-        "config.json is not that of the training: model.padding: 'zeros' -> 'circular'."
+        "config.json is not that of the training: eval.num_images: 24 -> 2; "
+        "model.padding: 'zeros' -> 'circular'; rank.grid: 4 -> 9."
     )
     assert warning in snapshots.notes
+
+
+def test_measuring_with_other_settings_is_no_change_of_the_config(copied):
+    setup, folder = copied
+    other = dataclasses.replace(setup.config.eval, num_images=2)
+    setup = dataclasses.replace(setup, config=dataclasses.replace(setup.config, eval=other))
+    assert load(setup, folder)[2] == []
+
+
+def test_a_field_that_a_run_is_older_than_is_no_change_of_its_config(copied, monkeypatch):
+    setup, folder = copied
+    describe = saved.Checkpoints.describe
+
+    def older(self, step):
+        about = describe(self, step)
+        del about["origin"]["config"]["rank"]["grid"]
+        return about
+
+    monkeypatch.setattr(saved.Checkpoints, "describe", older)
+    assert load(setup, folder)[2] == []
+
+
+@pytest.mark.parametrize("harm", ["deleted", "emptied", "cut", "changed"])
+def test_a_log_that_is_not_as_it_was_written_is_warned_of_and_noted(copied, harm):
+    setup, folder = copied
+    path = folder / "metrics.jsonl"
+    text = path.read_text()
+    if harm == "deleted":
+        path.unlink()
+    else:
+        damaged = {"emptied": "", "cut": text[:-20], "changed": text.replace("0.", "1.", 1)}
+        path.write_text(damaged[harm])
+    for _ in range(2):
+        _, snapshots, warnings = load(setup, folder)
+        assert warnings[-1].endswith("metrics.jsonl is not as it was written: curves may be wrong.")
+        assert warnings[-1] in snapshots.notes
+        # Going on does not make the log whole again.
+        driver.train(setup, folder, warn=lambda line: None)
+
+
+def test_a_run_whose_checkpoints_know_no_log_is_not_warned_of(copied, monkeypatch):
+    setup, folder = copied
+    describe = saved.Checkpoints.describe
+    without = {"log": None}
+    monkeypatch.setattr(saved.Checkpoints, "describe", lambda s, n: describe(s, n) | without)
+    (folder / "metrics.jsonl").unlink()
+    assert load(setup, folder)[2] == []
+
+
+DAMAGED = ["null", "[]", "5", "{", '{"rows": [5]}', '{"rows": 5}', "{}", "[" * 100_000]
+WHOLE = {"title": "", "config": {}}
+DAMAGED += [json.dumps(WHOLE | change) for change in ({"environment": 5}, {"config": None})]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_result_is_one_that_is_not_there(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ValueError, match=r"."):
+        read_result(tmp_path)
+    owner = workdir.Owner("rank", "a run", "1")
+    workdir.check_owner(tmp_path, owner)
+    result = Result("tiny", plain.to_dict(tiny()))
+    driver.write(Measured(result), driver.Output(tmp_path, owner, pytest.fail))
+    assert read_result(tmp_path).title == "tiny"
+
+
+def test_any_changed_byte_of_an_archive_is_found_without_an_error(tmp_path):
+    path = tmp_path / "per_image.npz"
+    np.savez_compressed(path, scores=np.arange(20.0))
+    whole = path.read_bytes()
+    assert driver._is_archive(path)
+    found = 0
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0x55
+        path.write_bytes(changed)
+        found += not driver._is_archive(path)
+    assert found > len(whole) / 2  # not those that say when it was packed
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(trained, monkeypatch):

@@ -204,9 +204,9 @@ def _listed_files(out: Path) -> set[str]:
     """Names of further files that an earlier result in a folder lists as its own."""
     try:
         listed = read_result(out).environment.get("files", [])
-    except (OSError, ValueError, TypeError, KeyError):
+        return {name for name in listed if name == Path(name).name}
+    except (OSError, ValueError, TypeError):
         return set()
-    return {name for name in listed if name == Path(name).name}
 
 
 def _run_one(
@@ -231,12 +231,19 @@ def _is_finished(folder: Path, config: Any) -> bool:
         result = read_result(folder)
         # Through the dataclass: a field added since then has its default.
         measured = plain.to_dict(plain.from_dict(result.config))
-        with zipfile.ZipFile(folder / "per_image.npz") as arrays:
-            whole = arrays.testzip() is None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError):
         return False  # not there, or damaged: measured again
-    complete = whole and (folder / "report.html").exists()
+    complete = _is_archive(folder / "per_image.npz") and (folder / "report.html").exists()
     return complete and not workdir.differences(measured, plain.to_dict(config))
+
+
+def _is_archive(path: Path) -> bool:
+    """Tell whether an .npz can be read to its end."""
+    try:
+        with zipfile.ZipFile(path) as arrays:
+            return arrays.testzip() is None
+    except Exception:  # of changed bytes, zipfile and zlib raise many kinds
+        return False
 
 
 def _combine(
@@ -247,7 +254,7 @@ def _combine(
         name: _read_member(folder / name, output.folder / name, output.warn) for name in names
     }
     measured = comparison.combine(config, members)
-    seconds = {n: m.result.environment["wall_seconds"] for n, m in members.items()}
+    seconds = {n: m.result.environment.get("wall_seconds") for n, m in members.items()}
     result = dataclasses.replace(measured.result, environment={"seconds_per_run": seconds})
     return write(dataclasses.replace(measured, result=result), output)
 

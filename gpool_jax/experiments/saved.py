@@ -12,7 +12,7 @@ from gpool_jax.config import TrainConfig, plain
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
 from gpool_jax.train.checkpoint import Checkpoints
-from gpool_jax.train.events import read_events
+from gpool_jax.train.events import digest, read_events
 from gpool_jax.train.optimizer import evaluated_variables
 from gpool_jax.train.state import TrainState
 
@@ -94,7 +94,11 @@ def load(
         raise InputError(f"`run`: {run} has no checkpoints yet.")
     step, best_state, damaged = best
     origin = checkpoints.describe(step).get("origin") or {}
+    last_step = checkpoints.steps[-1]
+    events = read_events(run, warn)
     strange = _strange(setup, run, origin)
+    if not _is_whole(events, last_step, checkpoints.describe(last_step).get("log")):
+        strange.append(f"{run}/metrics.jsonl is not as it was written: curves may be wrong.")
     for note in strange:
         warn(note)
     num_val = len(setup.dataset.val)
@@ -106,7 +110,6 @@ def load(
     ]
     notes += setup.dataset.notes
     notes += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", 0.9))
-    last_step = checkpoints.steps[-1]
     if last_step < config.steps:
         notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")
     setup = _as_trained(setup, origin)
@@ -115,7 +118,12 @@ def load(
     notes.append(f"Images are normalised with the mean {mean} and std {std} of {whose}.")
     entries = [*_milestones(checkpoints, config, state, warn), ("best", step, best_state)]
     measured = [_snapshot(name, at, loaded, config.ema_decay) for name, at, loaded in entries]
-    return setup, Snapshots(measured, notes, read_events(run, warn))
+    return setup, Snapshots(measured, notes, events)
+
+
+def _is_whole(events: list[dict[str, Any]], step: int, log: int | None) -> bool:
+    """Tell whether the events up to a checkpoint are those with the digest that it knows."""
+    return log is None or digest([event for event in events if event["step"] <= step]) == log
 
 
 def _unsettled(config: TrainConfig, step: int, momentum: float) -> list[str]:
@@ -161,8 +169,10 @@ def _strange(setup: Any, run: Path, origin: dict[str, Any]) -> list[str]:
     """Sentences on what is not as it was when the run was trained."""
     found = []
     if "config" in origin:
-        changed = workdir.differences(origin["config"], plain.to_dict(setup.config))
-        changed = [field for field in changed if not field.startswith(workdir.MEASUREMENTS)]
+        # Through the dataclass: a field added since then has its default.
+        then = plain.to_dict(plain.from_dict(origin["config"]))
+        changed = plain.differences(then, plain.to_dict(workdir.read_config(run)))
+        changed = [field for field in changed if not field.startswith(workdir.MACHINE_FIELDS)]
         if changed:
             found.append(f"{run}/config.json is not that of the training: {'; '.join(changed)}.")
     known = origin.get("data") or workdir.read_data(run)

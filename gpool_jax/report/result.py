@@ -179,12 +179,22 @@ def write_result(
 
 
 def read_result(folder: Path) -> Result:
-    """Read results.json; a ValueError if it is not JSON."""
+    """Read results.json.
+
+    Raises:
+      ValueError: if it is damaged.
+    """
     path = folder / "results.json"
     try:
-        values = json.loads(path.read_bytes())
-    except RecursionError:
-        raise ValueError(f"{path} is nested too deeply.") from None
+        result = _from_plain(json.loads(path.read_bytes()))
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} holds no result: {error}.") from error
+    if not isinstance(result.environment, dict) or not isinstance(result.config, dict):
+        raise ValueError(f"{path} holds no result.")
+    return result
+
+
+def _from_plain(values: dict[str, Any]) -> Result:
     parts = {
         "rows": Row,
         "probes": Probe,

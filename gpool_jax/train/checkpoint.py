@@ -74,7 +74,15 @@ class Checkpoints:
     def _record(self, step: int) -> Path:
         return self.directory.parent / "checkpoint_sums" / f"{step}.json"
 
-    def save(self, step: int, state: Any, score: Score | None, *, feed: dict | None = None) -> None:
+    def save(
+        self,
+        step: int,
+        state: Any,
+        score: Score | None,
+        *,
+        feed: dict | None = None,
+        log: int | None = None,
+    ) -> None:
         """Write a checkpoint, completely or not at all, and delete those no longer kept.
 
         Args:
@@ -83,6 +91,7 @@ class Checkpoints:
           score: its validation numbers; None between validations.
           feed: the position in the training data, as plain JSON; None if it follows
             from the step.
+          log: digest of metrics.jsonl up to this step; None if it is not known.
 
         Raises:
           RunError: if writing fails, or what was written cannot be read.
@@ -91,7 +100,7 @@ class Checkpoints:
 
         # NumPy copies: arrays under pmap may be local to this process.
         host = jax.tree.map(np.asarray, state)
-        about = {"step": step, "score": score, "feed": feed, "origin": self.origin}
+        about = {"step": step, "score": score, "feed": feed, "log": log, "origin": self.origin}
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
             self._write_record(step, score, pending=True)
@@ -141,7 +150,7 @@ class Checkpoints:
         return loaded
 
     def describe(self, step: int) -> dict[str, Any]:
-        """Read what `save` noted in a checkpoint: `feed`, `origin`, `score`; may lack any."""
+        """Read what `save` noted in a checkpoint: feed, log, origin, score; may lack any."""
         return _read_about(self._folder(step))
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ class Events:
 
     Lines of steps after `first_step`, from a run that was killed after its last checkpoint,
     are dropped: no step is logged twice.
+
+    Attributes:
+      digest: of all lines as they were written, by any process; see `digest`. None if `known`,
+        that of the lines up to `first_step`, is None.
     """
 
     def __init__(
@@ -23,10 +28,13 @@ class Events:
         first_step: int = 0,
         tensorboard: bool = False,
         warn: Callable[[str], None] = print,
+        known: int | None = 0,
     ):
         self._path = folder / "metrics.jsonl"
+        # That of what was written, not of what is found: damage stays visible.
+        self.digest = known
         lines = [e for e in read_events(folder, warn) if e["step"] <= first_step]
-        files.write(self._path, "".join(files.to_json(line, indent=None) for line in lines))
+        files.write(self._path, _to_text(lines))
         self._writer = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -35,7 +43,9 @@ class Events:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Log `values` for a step."""
-        files.append(self._path, files.to_json({"step": step, **values}, indent=None))
+        line = {"step": step, **values}
+        files.append(self._path, _to_text([line]))
+        self.digest = None if self.digest is None else digest([line], self.digest)
         for name, value in values.items():
             if self._writer is not None:
                 self._writer.add_scalar(name, value, step)
@@ -44,6 +54,15 @@ class Events:
         """Flush the event files."""
         if self._writer is not None:
             self._writer.close()
+
+
+def digest(events: list[dict[str, Any]], before: int = 0) -> int:
+    """A checksum of events, after others with the checksum `before`."""
+    return zlib.crc32(_to_text(events).encode(), before)
+
+
+def _to_text(events: list[dict[str, Any]]) -> str:
+    return "".join(files.to_json(event, indent=None) for event in events)
 
 
 def read_events(folder: Path, warn: Callable[[str], None] = print) -> list[dict[str, Any]]:

@@ -177,7 +177,11 @@ class _Log:
     ):
         self._every, self._batch_size = config.log_every, config.batch_size
         self._events = Events(
-            folder, first_step=first_step, tensorboard=config.tensorboard, warn=warn
+            folder,
+            first_step=first_step,
+            tensorboard=config.tensorboard,
+            warn=warn,
+            known=checkpoints.describe(first_step).get("log") if first_step else 0,
         )
         self._progress = Progress(config.steps, first_step, config.batch_size, title)
         self._checkpoints, self._select_by = checkpoints, select_by
@@ -226,7 +230,7 @@ class _Log:
             self._started = time.perf_counter()  # validation does not count as training
         # Of equals the one with the lower loss is the best, of those the earliest.
         score = (values[self._select_by], -values["loss"]) if values else None
-        self._checkpoints.save(step, state, score, feed=position)
+        self._checkpoints.save(step, state, score, feed=position, log=self._events.digest)
 
     def close(self) -> None:
         """Close the progress bar and the files."""

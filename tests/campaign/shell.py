@@ -19,6 +19,8 @@ from typing import Any
 from tests.campaign.place import ROOT, Ended, Place
 
 _SECONDS = 180
+# Compiled programs are never let go of, and Linux allows a process 65,530 maps of memory.
+_COMMANDS = 100
 
 
 class Shell:
@@ -27,6 +29,8 @@ class Shell:
     def __init__(self, place: Place, folder: Path | None = None):
         self._place, self._folder = place, folder or place.folder
         self._child: subprocess.Popen[str] | None = None
+        self._errors = place.folder / "shell.err"
+        self._commands = 0
 
     def __enter__(self) -> "Shell":
         return self
@@ -37,13 +41,16 @@ class Shell:
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
-            self._child = None
+            self._child, self._commands = None, 0
 
     def run(self, *words: str | Path) -> Ended:
         """Run a command; a code of -9 says that it took too long or the process died."""
+        if self._commands >= _COMMANDS:
+            self.__exit__(None, None, None)
+        self._commands += 1
         if self._child is None:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "tests.campaign.shell"],
+                [sys.executable, "-m", "tests.campaign.shell", str(self._errors)],
                 env=self._place.environment | {"PYTHONPATH": str(ROOT)},
                 cwd=self._folder,
                 stdin=subprocess.PIPE,
@@ -56,7 +63,8 @@ class Shell:
         line = child.stdout.readline() if answered and child.stdout else ""
         if not line:
             self.__exit__(None, None, None)
-            return Ended(-9, "", "the process died" if answered else f"no end in {_SECONDS} s")
+            what = "the process died" if answered else f"no end in {_SECONDS} s"
+            return Ended(-9, "", f"{what}: {self._errors.read_text(errors='replace')[-300:]}")
         return Ended(**json.loads(line))
 
 
@@ -66,7 +74,7 @@ def _serve() -> None:
 
     html.to_png = lambda figure: b"\x89PNG"  # drawing a page takes seconds
     answers = os.fdopen(os.dup(1), "w")
-    with tempfile.TemporaryFile("w+b") as out, tempfile.TemporaryFile("w+b") as err:
+    with tempfile.TemporaryFile("w+b") as out, open(sys.argv[1], "w+b") as err:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         for line in sys.stdin:

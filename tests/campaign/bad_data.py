@@ -122,9 +122,6 @@ def _write_folders(folder: Path) -> None:
     dangling = changed("dangling") / "train" / "cat" / "3.png"
     dangling.unlink()
     dangling.symlink_to(folder / "nowhere.png")
-    directory = changed("directory_as_image") / "train" / "cat" / "3.png"
-    directory.unlink()
-    directory.mkdir()
     (changed("test_class") / "test" / "cat").rename(folder / "folder_test_class" / "test" / "cow")
     for name in ("cat", "dog"):
         (folder / "folder_train_only_one" / name).mkdir(parents=True)

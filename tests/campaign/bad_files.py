@@ -32,9 +32,11 @@ CONFIGS: dict[str, str | bytes] = {
     "str_counts": f"{_IMPORT}config = PositionConfig(attack=AttackConfig(counts=('5',)))",
     "nan": f"{_IMPORT}config = PositionConfig(train=TrainConfig(learning_rate=float('nan')))",
 }
-_ORDER = list(range(64))
+# The reference has as many channels.
+_ORDER = list(range(32))
 _WHOLE = {"overall": _ORDER, "method": "mine", "n": 16, "split": ["train"], "feature": "pre_gap"}
 RANKINGS: dict[str, Any] = {
+    "good": {"overall": _ORDER},
     "null": None,
     "list": _ORDER,
     "empty": {},
@@ -50,8 +52,8 @@ RANKINGS: dict[str, Any] = {
     "bool": {"overall": [True, False]},
     "region": _WHOLE | {"overall": {}},
     "scores_short": _WHOLE | {"scores": [1.0]},
-    "scores_nan": _WHOLE | {"scores": [float("nan")] * 64},
-    "scores_text": _WHOLE | {"scores": ["a"] * 64},
+    "scores_nan": _WHOLE | {"scores": [float("nan")] * len(_ORDER)},
+    "scores_text": _WHOLE | {"scores": ["a"] * len(_ORDER)},
     "n_text": _WHOLE | {"n": "many"},
     "split_number": _WHOLE | {"split": 3},
     "split_test": _WHOLE | {"split": ["test"]},
@@ -98,17 +100,9 @@ def write(folder: Path, run: Path) -> None:
         (folder / f"rank_{name}.json").write_text(json.dumps(values))
     (folder / "rank_deep.json").write_text("[" * 100_000)
     (folder / "rank_binary.json").write_bytes(b"\xff\xfe\0")
-    size = _channels(run)
-    (folder / "ranking_good.json").write_text(json.dumps({"overall": list(range(size))}))
     _write_runs(folder, run)
     bad_data.write(folder)
     bad_weights.write(folder)
-
-
-def _channels(run: Path) -> int:
-    """Channels of the reference's last map."""
-    config = json.loads((run / "config.json").read_text())["model"]
-    return int(512 * config["width"]) if config["name"] == "vgg5" else 0
 
 
 def _write_runs(folder: Path, run: Path) -> None:

@@ -13,11 +13,13 @@ from tests.campaign.shell import Shell
 from tests.campaign.tally import Tally
 
 TABLE = Path(__file__).with_name("inputs.txt")
-# The usual words of a line of the table; `OPTIONS` come after, unless a line gives them itself.
+# The usual words of a line of the table.
+_SMALL = "--train.num-val 4 --eval.num-images 16"
 WORDS = {
     "TRAIN": "train {config} --workdir {out}",
-    "NPZ": "train {config} --workdir {out} --data.side None --data.source npz --data.path",
-    "FOLDER": "train {config} --workdir {out} --data.source folder --data.path",
+    "NPZ": f"train {{config}} --workdir {{out}} {_SMALL} --data.side None --data.source npz "
+    "--data.path",
+    "FOLDER": f"train {{config}} --workdir {{out}} {_SMALL} --data.source folder --data.path",
     "PIXELS": "train {files}/pixels.py --workdir {out} --data.path",
     "CONFIG": "train --workdir {out}",
     "EVALUATE": "evaluate {run} --workdir {out}",

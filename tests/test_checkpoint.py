@@ -1,6 +1,7 @@
 """Checkpoints: saved whole, checked before one is chosen, never half deleted."""
 
 import json
+import resource
 import shutil
 
 import jax
@@ -219,6 +220,22 @@ def test_what_was_committed_but_cannot_be_opened_is_no_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path / "lr[0.1]" / "c")
     with pytest.raises(RunError, match=r"step 1 could not be written .* last good .* is none"):
         save(checkpoints, 1, 0.5)
+
+
+def test_a_disk_that_is_really_full_is_one_line_and_orbax_is_silent(tmp_path, capfd):
+    checkpoints = Checkpoints(tmp_path / "c")
+    big = {"x": np.random.default_rng(0).random(200_000), "y": np.ones(3)}
+    checkpoints.save(1, big, None)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(RunError, match="step 2 could not .*last good checkpoint is step 1"):
+            checkpoints.save(2, big, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert capfd.readouterr() == ("", "")
+    checkpoints.save(2, big, None)
+    assert checkpoints.steps == [1, 2]
 
 
 def test_a_full_disk_is_one_line_and_the_last_good_one_is_named(run, monkeypatch):

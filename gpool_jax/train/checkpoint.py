@@ -8,8 +8,11 @@ sums find it first, by name, and tell that a checkpoint is missing at all.
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
+import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,14 +30,29 @@ _DELETED = ".deleted-"
 
 
 @contextlib.contextmanager
-def _as_one_process() -> Iterator[None]:
-    """Let Orbax see one process only, in the one of several that has the checkpoints."""
-    count = jax.process_count
+def _around_orbax() -> Iterator[None]:
+    """Let Orbax see one process only, in the one of several that has the checkpoints.
+
+    And let it be silent: each of its threads logs what is raised here as well.
+    """
+    count, hook, absl = jax.process_count, sys.unraisablehook, logging.getLogger("absl")
+    level, threads = absl.level, set(threading.enumerate())
     jax.process_count = lambda *_: 1
+    absl.setLevel(logging.CRITICAL + 1)
+    # A write that it abandons ends when it likes, so that after a failure this stays.
+    sys.unraisablehook = lambda found: (
+        None if str(found.exc_value) == "Event loop is closed" else hook(found)
+    )
     try:
         yield
+        sys.unraisablehook = hook
+    except Exception:
+        for thread in set(threading.enumerate()) - threads:
+            thread.join(timeout=10)
+        raise
     finally:
         jax.process_count = count
+        absl.setLevel(level)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +122,7 @@ class Checkpoints:
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
             self._write_record(step, score, pending=True)
-            with _as_one_process():
+            with _around_orbax():
                 ocp.save(self._folder(step), host, custom_metadata=about, overwrite=True)
             self._load_smallest(step, host)
             self._write_record(step, score)
@@ -120,7 +138,7 @@ class Checkpoints:
         for old in scores.keys() - self._kept(scores):
             self._delete(old)
 
-    @_as_one_process()
+    @_around_orbax()
     def load(self, step: int, abstract: Any) -> Any:
         """Read the checkpoint of one step, with the structure of `abstract` (shapes suffice).
 
@@ -304,7 +322,7 @@ class Checkpoints:
         self._record(step).unlink(missing_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
 
-    @_as_one_process()
+    @_around_orbax()
     def _load_smallest(self, step: int, host: Any) -> None:
         """Read one array back: Orbax has committed checkpoints that cannot be opened."""
         from orbax.checkpoint import v1 as ocp

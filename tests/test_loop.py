@@ -257,7 +257,7 @@ def test_the_first_bad_step_and_what_is_bad_in_it_are_named(tmp_path):
 def test_a_batch_that_counts_nothing_is_left_out_of_the_logged_mean(tmp_path):
     saved_scores = []
     checkpoints = SimpleNamespace(
-        steps=[], save=lambda step, state, score, feed: saved_scores.append(score)
+        steps=[], save=lambda step, state, score, feed, log: saved_scores.append(score)
     )
     config = TrainConfig(steps=6, log_every=2)
     log = loop._Log(tmp_path, config, 0, "train", checkpoints, "miou", pytest.fail)

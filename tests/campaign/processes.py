@@ -70,13 +70,16 @@ def _measure_during_training(place: Place, tally: Tally, count: int) -> None:
             for path in (folder, out):
                 shutil.rmtree(path, ignore_errors=True)
             child = place.start(*place.words("train", folder, folder))
+            faults, measured = [], 0
             while child.poll() is None:
                 ended = shell.run(*place.words("evaluate", folder, out))
-                tally.add(f"evaluate during training {number}", judge.spoken(ended))
+                faults += judge.spoken(ended)
+                measured += ended.code == 0
             ended = end(child)
-            faults = judge.like(place.reference, folder)
             faults += [f"exit code {ended.code}, said {ended.err[-300:]!r}"] if ended.err else []
-            tally.add(f"a training that is measured, {number}", faults)
+            faults += judge.like(place.reference, folder)
+            faults += [] if measured else ["never measured"]
+            tally.add(f"a training that is measured {measured} times", faults)
 
 
 def _fill_disk(place: Place, tally: Tally, full: Path, rng: random.Random, count: int) -> None:

@@ -36,7 +36,7 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
             faults = judge.one_line(ended, 128 + number)
             if ended.code == 0 and done and not ended.err:
                 faults = []
-            if not begun:  # the interpreter starts: no line of the program has run
+            elif not begun:  # the interpreter starts: no line of the program has run
                 early += 1
                 faults = [] if ended.code != 0 else ["the signal was lost"]
             tally.add(f"{number.name} after {delay:.2f} s", faults)

@@ -66,7 +66,7 @@ def _measure_during_training(place: Place, tally: Tally, count: int) -> None:
     folder, out = place.folder / "shared", place.folder / "out"
     with Shell(place) as shell:
         shell.run(*place.words("evaluate", place.reference, out))  # compiles
-        for number in range(count):
+        for _ in range(count):
             for path in (folder, out):
                 shutil.rmtree(path, ignore_errors=True)
             child = place.start(*place.words("train", folder, folder))

@@ -54,7 +54,7 @@ def test_what_is_not_as_promised_is_seen_and_printed():
     tally = Tally("kills", "nothing is lost.")
     tally.add("one", [])
     tally.add("two", ["it is lost"], cases=2)
-    page = to_markdown([tally], "python", 60.0)
+    page = to_markdown([tally])
     assert "| kills | 3 | 1 | 2 |" in page
     assert "- `two: it is lost`" in page
 

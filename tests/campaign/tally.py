@@ -15,8 +15,9 @@ class Tally:
       part: its name.
       promise: what must hold in every case.
       tried: cases.
-      failures: a case with its faults, enough to repeat it; `lost` counts the cases of each.
-      notes: sentences about what the cases were.
+      failed: cases that were not as promised.
+      failures: a case, or cases that share an outcome, with the faults: enough to repeat it.
+      notes: sentences about what the cases were, and how they were run.
     """
 
     part: str
@@ -35,8 +36,13 @@ class Tally:
             print(f"NOT AS PROMISED {self.part}: {self.failures[-1]}", flush=True)
 
 
-def to_markdown(tallies: list[Tally], command: str, seconds: float) -> str:
-    """The page: how it was measured, the table, and every failure."""
+def how(command: str, seconds: float) -> str:
+    """When, and by which command, a part was run."""
+    return f"{datetime.date.today()}, {seconds / 60:.0f} minutes: `{command}`."
+
+
+def to_markdown(tallies: list[Tally]) -> str:
+    """The page: what was run, the table, and every failure."""
     lines = [
         "# What the program was put through",
         "",
@@ -44,9 +50,8 @@ def to_markdown(tallies: list[Tally], command: str, seconds: float) -> str:
         "16 images, a validation every 3 steps. The best checkpoint is that of step 36, the last "
         "one that of step 60.",
         "",
-        f"- Command: `{command}`, on {datetime.date.today()}, {seconds / 60:.0f} minutes.",
-        f"- Machine: {platform.system()} {platform.release()}, {os.cpu_count()} CPU cores.",
-        f"- Versions: {_versions()}.",
+        f"{_versions()}, on {platform.system()} {platform.release()} with {os.cpu_count()} CPU "
+        "cores.",
         "",
         "| part | tried | as promised | not |",
         "|---|---|---|---|",

@@ -1,7 +1,9 @@
 """SIGKILL at random moments of a run's life, and aimed at its writes; then the same command."""
 
+import contextlib
 import random
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -43,20 +45,19 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
                 how = _wait(child, rng.uniform(0.05, life))
             child.kill()
             ended = end(child)
-            faults += judge.spoken(ended) if ended.code != -9 else []
-            if ended.err and ended.code == -9:
-                faults.append(f"said before a kill: {ended.err[-300:]!r}")
-            if ended.code == 0:
+            faults += [f"said {ended.err[-300:]!r}"] if ended.err else []
+            if ended.code != -signal.SIGKILL:  # it came too late
+                faults += [f"exit code {ended.code}"] if ended.code else []
                 break
             kills.append(how)
-        if kills:
+        if kills or faults:
             ended = place.run(*place.words("train", folder, folder))
             faults += [f"exit code {ended.code}"] if ended.code else []
             faults += [f"said {ended.err[-300:]!r}"] if ended.err else []
             faults += judge.like(place.reference, folder)
-            tally.add(f"killed at {', at '.join(kills)}", faults, len(kills))
+            tally.add(f"killed at {', at '.join(kills)}", faults, max(len(kills), 1))
             finished += 1
-            aimed += sum(" s" not in how for how in kills)
+            aimed += sum(not how.endswith(" s") for how in kills)
     tally.notes.append(
         f"{finished} finished runs, killed {tally.tried} times, {aimed} of them at a write."
     )
@@ -65,10 +66,8 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
 
 
 def _wait(child: subprocess.Popen[str], seconds: float) -> str:
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
     return f"{seconds:.2f} s"
 
 
@@ -86,11 +85,9 @@ def _aim(child: subprocess.Popen[str], folder: Path, rng: random.Random) -> str:
 
 
 def _state(folder: Path, pattern: str) -> set[tuple[str, int]]:
-    """What matches a pattern, with its size."""
+    """What matches a pattern, with its age."""
     found = set()
-    try:
+    with contextlib.suppress(OSError):  # gone between the two looks
         for path in folder.glob(pattern):
             found.add((path.name, path.stat().st_mtime_ns))
-    except OSError:  # gone between the two looks
-        pass
     return found

@@ -266,3 +266,52 @@ def leace(x, cell):
     onto = whiten @ cross @ np.linalg.pinv(whiten @ cross, rcond=1e-6)
     matrix = np.eye(len(mean)) - np.linalg.pinv(whiten, rcond=1e-6) @ onto @ whiten
     return matrix, mean - matrix @ mean
+
+
+def canvases(images, background, n, size):
+    """Each image pasted into every cell, over its background [B, H, W, C]."""
+    batch, height, width, channels = images.shape
+    top, left = (size[0] - n * height) // 2, (size[1] - n * width) // 2
+    out = np.zeros((batch, n * n, *size, channels))
+    for b, cell in np.ndindex(batch, n * n):
+        row, column = top + cell // n * height, left + cell % n * width
+        out[b, cell] = background[b]
+        out[b, cell, row : row + height, column : column + width] = images[b]
+    return out
+
+
+def stretched_blur(image, size, share):
+    """A Gaussian average of [h, w, C] about the place of each pixel of a canvas, by loops."""
+    height, width = image.shape[:2]
+    out = np.zeros((*size, image.shape[-1]))
+    for y, x in np.ndindex(*size):
+        total = 0.0
+        for i, j in np.ndindex(height, width):
+            down = (y + 0.5) / size[0] - (i + 0.5) / height
+            across = (x + 0.5) / size[1] - (j + 0.5) / width
+            weight = math.exp(-(down**2 + across**2) / (2 * share**2))
+            out[y, x] += weight * image[i, j]
+            total += weight
+        out[y, x] /= total
+    return out
+
+
+def shifted_views(images, offsets, protocol, margin):
+    """Views [B, V, ...] of the central part, by slices and rolls."""
+    batch, height, width, channels = images.shape
+    size = height - 2 * margin, width - 2 * margin
+    out = np.zeros((batch, len(offsets), *size, channels))
+    for b, v in np.ndindex(batch, len(offsets)):
+        dy, dx = offsets[v]
+        if protocol == "crop":
+            top, left = margin - dy, margin - dx
+            out[b, v] = images[b, top : top + size[0], left : left + size[1]]
+            continue
+        still = images[b, margin : height - margin, margin : width - margin]
+        out[b, v] = np.roll(still, (dy, dx), (0, 1))
+        if protocol == "zeros":
+            for axis, by in enumerate((dy, dx)):
+                gone = [slice(None)] * 2
+                gone[axis] = slice(0, by) if by >= 0 else slice(by, None)
+                out[b, v][tuple(gone)] = 0.0
+    return out

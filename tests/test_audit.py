@@ -31,7 +31,7 @@ def make_images(count=12):
     rng = np.random.default_rng(0)
     colours = rng.integers(40, 216, (count, 1, 1, 3))
     noise = rng.integers(-30, 31, (count, SIDE, SIDE, 3))
-    return collection.from_arrays((colours + noise).astype(np.uint8))
+    return collection.load((colours + noise).astype(np.uint8), None, seed=0)
 
 
 def knows_nothing(seed=0):

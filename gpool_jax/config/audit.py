@@ -13,7 +13,7 @@ class AuditConfig:
     seed: int = 0
     """Random seed: of the draw of images, of permutations, and of the first untrained twin."""
     images: str | None = None
-    """Folder of images, of any tree and without labels; None: two sample photographs, cropped."""
+    """Folder of images, of any tree and without labels; None: squares of two sample photographs."""
     num_images: int = 100
     """Images to use."""
     canvas: Literal["fixed", "grown"] = "fixed"

@@ -27,6 +27,8 @@ IMAGE_SUFFIXES = (
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 Box = tuple[float, float, float, float]
+# A file's bytes or path, or pixels uint8 [H, W], [H, W, 3] or [H, W, 4].
+Source = bytes | str | Path | np.ndarray
 
 # What Pillow raises for files that are broken in one way or another.
 _BROKEN = (
@@ -40,13 +42,11 @@ _SPREAD = {"L;2": 85, "L;4": 17}
 _opening = threading.Lock()
 
 
-def open_picture(
-    source: bytes | str | Path, name: str, use: Callable[[Any], Any], what: str = "image"
-) -> Any:
+def open_picture(source: Source, name: str, use: Callable[[Any], Any], what: str = "image") -> Any:
     """Open a picture, use it, and report whatever is wrong with it as one kind of error.
 
     Args:
-      source: the file's bytes, or its path.
+      source: the file's bytes or path, or decoded pixels.
       name: how to call it in an error.
       use: Pillow image to result.
       what: what the picture is, for an error.
@@ -57,6 +57,8 @@ def open_picture(
     """
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(source, np.ndarray):
+        return use(Image.fromarray(source))
     try:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -77,42 +79,46 @@ def open_picture(
 
 
 def decode_image(
-    source: bytes | str | Path,
+    source: Source,
     name: str,
-    side: int | None = None,
+    size: int | tuple[int, int] | None = None,
     choose: Callable[[int, int], Box] | None = None,
     *,
     draft: bool = False,
     channels: int = 3,
+    interpolation: str = "bilinear",
 ) -> np.ndarray:
     """Decode an image, or a part of it, to uint8 [H, W, channels].
 
     Args:
-      source: the file's bytes, or its path.
+      source: the file's bytes or path, or decoded pixels.
       name: how to call it in an error.
-      side: resize to this side (bilinear, antialiased).
+      size: resize to this side, or (height, width), antialiased.
       choose: `(width, height) -> (left, top, right, bottom)`, the part that is resized, in
         pixels; None for the whole image.
-      draft: decode a JPEG at a fraction of its size where the part stays at least `side` wide.
+      draft: decode a JPEG at a fraction of its size where the part stays at least `size` large.
       channels: 3 for RGB, 1 for grey.
+      interpolation: name of Pillow's filter that resizes: nearest, bilinear, bicubic, lanczos.
 
     Raises:
       InputError: naming the image, if it is broken or cannot be shown in 8 bits.
     """
     from PIL import Image
 
+    sides = (size, size) if isinstance(size, int) else size
+
     def use(file: Any) -> np.ndarray:
         box = None
         if choose is not None:
             width, height = upright_size(file)
             box = choose(width, height)
-            if draft and side is not None:
-                box = _draft(file, box, side)
+            if draft and sides is not None:
+                box = _draft(file, box, *sides)
         image = to_rgb(file, name)
         if channels == 1:
             image = image.convert("L")
-        if side is not None:
-            image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+        if sides is not None:
+            image = image.resize(sides[::-1], Image.Resampling[interpolation.upper()], box=box)
         return np.asarray(image).reshape(image.height, image.width, channels)
 
     return open_picture(source, name, use)
@@ -211,14 +217,14 @@ def read_labels(file: Any) -> Any:
     return Image.fromarray(numbers // spread)
 
 
-def _draft(file: Any, box: Box, side: int) -> Box:
-    """Let a JPEG be decoded smaller, so that the part `box` of it stays `side` wide.
+def _draft(file: Any, box: Box, high: int, wide: int) -> Box:
+    """Let a JPEG be decoded smaller, so that the part `box` of it stays `high` and `wide`.
 
     Returns:
       The part in pixels of the smaller image.
     """
     (width, height), (left, top, right, bottom) = upright_size(file), box
-    wanted = math.ceil(width * side / (right - left)), math.ceil(height * side / (bottom - top))
+    wanted = math.ceil(width * wide / (right - left)), math.ceil(height * high / (bottom - top))
     turned = (width, height) != file.size
     file.draft(None, wanted[::-1] if turned else wanted)
     new_width, new_height = upright_size(file)

@@ -95,6 +95,9 @@ from gpool_jax.ops.shifts import draw_offsets as draw_offsets
 from gpool_jax.ops.shifts import draw_shifts as draw_shifts
 from gpool_jax.ops.shifts import fourier_shift as fourier_shift
 from gpool_jax.ops.shifts import shift as shift
+from gpool_jax.ops.stimuli import BACKGROUNDS as BACKGROUNDS
+from gpool_jax.ops.stimuli import VIEW_PROTOCOLS as VIEW_PROTOCOLS
+from gpool_jax.ops.stimuli import canvas_sizes as canvas_sizes
 from gpool_jax.ops.stimuli import canvases as canvases
 from gpool_jax.ops.stimuli import shifted_views as shifted_views
 from gpool_jax.ops.variance import VarianceShares as VarianceShares

@@ -59,20 +59,26 @@ def _source(side: int, by: jax.Array, mode: str) -> tuple[jax.Array, jax.Array]:
     return nearest, everywhere if mode == "replicate" else inside
 
 
-def crop(images: jax.Array, corner: jax.Array, side: int) -> jax.Array:
-    """Cut a square of `side` pixels out of each image: content moves, and real content enters.
+def crop(images: jax.Array, corner: jax.Array, side: int | tuple[int, int]) -> jax.Array:
+    """Cut a part out of each image: content moves, and real content enters.
 
-    `corner`, int [B, 2], has the first pixel's row in [0, H - side] and column in [0, W - side].
+    Args:
+      images: [B, H, W, C].
+      corner: int [B, 2], the part's first row in [0, H - height] and column in [0, W - width].
+      side: side of a square, or (height, width), in pixels.
 
     Raises:
-      ValueError: if the crop is larger than the images.
+      ValueError: if the part is larger than the images.
     """
-    if side > min(images.shape[1:3]):
-        raise ValueError(f"`side` must be at most {min(images.shape[1:3])}; got {side}.")
+    height, width = (side, side) if isinstance(side, int) else side
+    if height > images.shape[1] or width > images.shape[2]:
+        most = min(images.shape[1:3]) if isinstance(side, int) else images.shape[1:3]
+        raise ValueError(f"`side` must be at most {most}; got {side}.")
 
     def cut(image: jax.Array, at: jax.Array) -> jax.Array:
         zero = jnp.zeros_like(at[0])
-        return jax.lax.dynamic_slice(image, (at[0], at[1], zero), (side, side, image.shape[-1]))
+        size = (height, width, image.shape[-1])
+        return jax.lax.dynamic_slice(image, (at[0], at[1], zero), size)
 
     return jax.vmap(cut)(images, corner)
 

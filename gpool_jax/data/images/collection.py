@@ -1,220 +1,225 @@
-"""Images without labels, of any size: from a folder of any tree, or from arrays."""
+"""Images that need no labels: drawn, checked, and cut to the size that a stimulus needs."""
 
-import functools
-import os
+import dataclasses
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from gpool_jax.config import paths
-from gpool_jax.data.decode import IMAGE_SUFFIXES, open_picture, to_rgb
-from gpool_jax.data.disk import in_threads
-from gpool_jax.errors import InputError
+from gpool_jax.data.decode import Box, Source, decode_image
+from gpool_jax.data.disk import Warn, in_threads, run_errors
+from gpool_jax.data.images import sources
+from gpool_jax.data.split import Notes
+from gpool_jax.errors import InputError, RunError
 
-Warn = Callable[[str], None]
-
-# Shorter side that images are kept at: larger ones are decoded once, and made smaller.
-_KEPT_SIDE = 512
-# Images that are kept decoded, about 1 GiB; of more, the others are decoded again when needed.
-_KEPT_IMAGES = 1_000
+# Decoded images are kept up to here: an audit needs each of them several times.
+_KEPT_BYTES = 256 * 2**20
 _NAMED = 3
-# Crops of the sample photographs, where no images are given.
-_SAMPLES = 64
 
 
-class Collection:
-    """N images, made as large as they are asked for.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """Images to show to a network; decoded batch by batch, so that memory does not grow.
 
     Attributes:
-      names: how to call each image.
-      labels: int [N], or None.
-      notes: what a reader must know of the images, in sentences.
+      name: how to call them all in a report.
+      names: names of the images.
+      labels: int32 [N], or None.
+      notes: what a reader of results on these images must know.
+      digests: checksum of each image's decoded pixels.
+      read: from a row to what `decode.decode_image` decodes.
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], Any],
-        names: Sequence[str],
-        *,
-        labels: np.ndarray | None = None,
-        notes: Sequence[str] = (),
-    ):
-        """`read` gives image i as a Pillow image of mode RGB."""
-        self.names, self.labels, self.notes = tuple(names), labels, list(notes)
-        self._read = functools.lru_cache(maxsize=_KEPT_IMAGES)(read)
+    name: str
+    names: tuple[str, ...]
+    labels: np.ndarray | None
+    notes: tuple[str, ...]
+    digests: tuple[int, ...]
+    read: Callable[[int], Source]
+    _kept: dict[Any, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, rows: np.ndarray) -> Self:
-        """The given images, in order."""
-        chosen = [int(row) for row in rows]
-        labels = None if self.labels is None else self.labels[chosen]
-        names = [self.names[row] for row in chosen]
-        return type(self)(lambda i: self._read(chosen[i]), names, labels=labels, notes=self.notes)
-
-    def batch(self, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Some images, resized to cover (height, width) and cropped about their centres.
-
-        Returns:
-          uint8 [B, H, W, 3].
-        """
-        from PIL import Image, ImageOps
-
-        height, width = size
-
-        def make(row: int) -> np.ndarray:
-            image = self._read(int(row))
-            if image.size != (width, height):
-                image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-            return np.asarray(image)
-
-        return np.stack(in_threads(make, rows))
-
     @property
     def checksum(self) -> str:
-        """Tells these images from any others, as far as small copies of them show."""
-        small = self.batch(np.arange(len(self)), (16, 16))
-        return f"{zlib.crc32(small.tobytes()):08x}"
+        """Tells these images and labels from any others."""
+        content = np.array(self.digests, np.uint32).tobytes()
+        labels = b"" if self.labels is None else self.labels.tobytes()
+        return f"{zlib.crc32(labels, zlib.crc32(content)):08x}"
 
+    def batch(
+        self,
+        rows: np.ndarray | Sequence[int],
+        size: tuple[int, int],
+        *,
+        channels: int = 3,
+        interpolation: str = "bilinear",
+    ) -> np.ndarray:
+        """Images of some rows, the largest central part of each that has the wanted shape.
 
-def load(folder: str | None, count: int, *, seed: int, warn: Warn = print) -> Collection:
-    """Draw images from a folder of any tree; None: from two sample photographs.
+        Args:
+          rows: int [B], which images.
+          size: (height, width) in pixels that the part is resized to, antialiased.
+          channels: 3 for RGB, 1 for grey.
+          interpolation: nearest, bilinear, bicubic or lanczos.
 
-    Images that cannot be read are named, counted, and left out; others are drawn for them.
+        Returns:
+          uint8 [B, height, width, channels].
 
-    Raises:
-      InputError: if the folder is not there, or no image in it can be read.
-    """
-    if folder is None:
-        return _samples(count, seed)
-    root = paths.expand(folder)
-    if not root.is_dir():
-        raise InputError(f"`images`: there is no folder {root}.")
-    found = sorted(path for path in _walk(root))
-    if not found:
-        raise InputError(
-            f"`images`: there is no image ({', '.join(IMAGE_SUFFIXES)}) in {root} or below it."
-        )
-    order = np.random.default_rng(seed).permutation(len(found))
-    chosen: list[Path] = []
-    broken: list[str] = []
-    for row in order:
-        if len(chosen) == count:
-            break
-        problem = _problem(found[row])
-        (broken.append(problem) if problem else chosen.append(found[row]))
-    if broken:
-        named = "; ".join(broken[:_NAMED])
-        rest = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        count_of = f"{len(broken)} of {len(found):,}"
-        warn(f"`images`: {count_of} cannot be read and are left out: {named}{rest}.")
-    if not chosen:
-        raise InputError(f"`images`: none of the {len(found):,} images in {root} can be read.")
-    if len(chosen) < count:
-        warn(f"`images`: {count:,} are asked for, and {root} has {len(chosen):,}: all are used.")
-    chosen.sort()
-    names = [str(path.relative_to(root)) for path in chosen]
-    images = Collection(lambda i: _open(chosen[i]), names)
-    images.notes.append(f"{len(images):,} images of {root}, of {len(found):,}.")
-    return _without_twins(images, warn)
+        Raises:
+          RunError: naming an image that can no longer be read.
+        """
+        height, width = size
+        look = height, width, channels, interpolation
 
-
-def from_arrays(arrays: Iterable[Any], *, labels: Any = None, warn: Warn = print) -> Collection:
-    """Make a collection of arrays uint8 [H, W, 3] or [H, W], or one array of all [N, H, W, 3].
-
-    Raises:
-      InputError: if one is of another kind.
-    """
-    from PIL import Image
-
-    images = []
-    for number, array in enumerate(arrays):
-        value = np.asarray(array)
-        if value.ndim == 3 and value.shape[-1] == 1:
-            value = value[..., 0]
-        if value.dtype != np.uint8 or value.ndim not in (2, 3) or value.shape[2:] not in ((), (3,)):
-            hint = " (channels come last)" if value.ndim == 3 and value.shape[0] == 3 else ""
-            raise InputError(
-                f"`images`: image {number} must be uint8 [H, W, 3] or [H, W]; got "
-                f"{value.dtype} {list(value.shape)}{hint}."
+        def fit(row: int) -> np.ndarray:
+            return decode_image(
+                self.read(row),
+                self.names[row],
+                (height, width),
+                lambda wide, high: centre(wide, high, size),
+                draft=True,
+                channels=channels,
+                interpolation=interpolation,
             )
-        images.append(Image.fromarray(value).convert("RGB"))
-    if not images:
-        raise InputError("`images`: there are none.")
-    known = None if labels is None else np.asarray(labels)
-    if known is not None and known.shape != (len(images),):
-        raise InputError(f"`labels` must be [{len(images)}], one a image; got {list(known.shape)}.")
-    names = [f"image {number}" for number in range(len(images))]
-    found = Collection(lambda i: images[i], names, labels=known)
-    found.notes.append(f"{len(found):,} images of arrays.")
-    return _without_twins(found, warn)
+
+        wanted = np.asarray(rows).tolist()
+        found = {row: self._kept[row, *look] for row in wanted if (row, *look) in self._kept}
+        missing = sorted(set(wanted) - set(found))
+        with run_errors():
+            found |= zip(missing, in_threads(fit, missing), strict=True)
+        room = _KEPT_BYTES - sum(image.nbytes for image in self._kept.values())
+        # The first ones stay: to make room for later ones would help no pass over all of them.
+        fitting = room // (height * width * channels)
+        self._kept.update({(row, *look): found[row] for row in missing[: max(0, fitting)]})
+        return np.stack([found[row] for row in wanted])
+
+    def others(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Another image for each row, int [B], the same whatever the batch."""
+        return (np.asarray(rows) + len(self) // 2) % len(self)
 
 
-def _walk(root: Path) -> Iterable[Path]:
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield Path(folder) / name
+def load(
+    source: Any,
+    num_images: int | None,
+    *,
+    seed: int,
+    labels: Any | None = None,
+    warn: Warn = print,
+) -> Images:
+    """Draw images, and decode each once to know that it can be read.
 
+    Args:
+      source: a folder (any tree, every format of `decode.IMAGE_SUFFIXES`); an array uint8
+        [N, H, W] or [N, H, W, C]; an iterable of images [H, W] or [H, W, C], or of batches
+        [B, H, W, C], of any sizes; a split of a data set; or None for parts of scikit-learn's
+        two sample photographs. C is 1 (grey), 3 (RGB) or 4 (RGBA, shown on white).
+      num_images: number of images; None: all. An iterator gives its first ones.
+      seed: seed of the draw; from a split of classes, each in its share.
+      labels: int [N], for arrays only; a split brings its own, where it has one for each image.
+      warn: receives one line about images that are left out, missing or alike, which is also in
+        the notes.
 
-def _open(path: Path) -> Any:
-    """A picture as it looks, its shorter side at most `_KEPT_SIDE`."""
-
-    def use(file: Any) -> Any:
-        from PIL import Image
-
-        if file.format == "JPEG":
-            file.draft("RGB", (2 * _KEPT_SIDE, 2 * _KEPT_SIDE))
-        image = to_rgb(file, str(path))
-        scale = _KEPT_SIDE / min(image.size)
-        if scale >= 1:
-            return image.copy()
-        size = tuple(max(1, round(side * scale)) for side in image.size)
-        return image.resize(size, Image.Resampling.BICUBIC)
-
-    return open_picture(path, str(path), use)
-
-
-def _problem(path: Path) -> str:
-    """Why a picture cannot be read; empty if it can."""
-    try:
-        _open(path)
-    except InputError as error:
-        return str(error).removeprefix("`data`: ").rstrip(".")
-    return ""
-
-
-def _without_twins(images: Collection, warn: Warn) -> Collection:
-    """Leave out copies: which image a vector is of would have no answer."""
-    small = images.batch(np.arange(len(images)), (16, 16)).reshape(len(images), -1)
-    _, first = np.unique(small, axis=0, return_index=True)
-    if len(first) == len(images):
-        return images
-    warn(f"`images`: {len(images) - len(first)} are copies of others and are left out.")
-    return images.take(np.sort(first))
-
-
-def _samples(count: int, seed: int) -> Collection:
-    from PIL import Image
-    from sklearn.datasets import load_sample_images
-
-    photographs = [Image.fromarray(array) for array in load_sample_images().images]
-    rng = np.random.default_rng(seed)
-    boxes = []
-    for number in range(min(count, _SAMPLES)):
-        width, height = photographs[number % 2].size
-        side = int(rng.integers(height // 4, height // 2))
-        left, top = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
-        boxes.append((left, top, left + side, top + side))
-    names = [f"crop {number}" for number in range(len(boxes))]
-    images = Collection(lambda i: photographs[i % 2].crop(boxes[i]), names)
-    images.notes.append(
-        f"No images were given: {len(images)} crops of scikit-learn's two sample photographs, "
-        "which overlap. Give your own with --images."
+    Raises:
+      InputError: if there are not two different images that can be read, or the source is
+        none of these.
+    """
+    if num_images is not None and num_images < 2:
+        raise InputError(f"`num_images` must be at least 2; got {num_images}.")
+    note = Notes(warn)
+    found = sources.find(source, num_images, seed=seed, labels=labels, note=note)
+    taken, broken = _take(found, num_images)
+    if len({image.digest for image in taken}) < 2:
+        kind = "is one image" if len(taken) == 1 else f"are {len(taken)} images, all alike"
+        few = f"there {kind}" if taken else f"none can be read: {_first(broken)}"
+        raise InputError(f"`images`: in {found.name}, {few}; at least two different are needed.")
+    if broken:
+        tried = len(taken) + len(broken)
+        note(
+            f"`images`: {len(broken)} of {tried} images of {found.name} are left out: "
+            f"{_first(broken)}."
+        )
+    if num_images is not None and len(taken) < num_images:
+        note(f"`images`: {num_images} were asked for; there are {len(taken)} in {found.name}.")
+    taken.sort(key=lambda image: image.number)
+    names = tuple(found.title(image.number) for image in taken)
+    _note_copies(taken, names, note)
+    labelled = all(image.label is not None for image in taken)
+    return Images(
+        name=found.name,
+        names=names,
+        labels=np.array([image.label for image in taken], np.int32) if labelled else None,
+        notes=tuple(note.lines),
+        digests=tuple(image.digest for image in taken),
+        read=lambda row: found.read(taken[row].number)[0],
     )
-    return images
+
+
+def centre(wide: int, high: int, size: tuple[int, int]) -> Box:
+    """The largest part in the middle of an image that has the shape of (height, width).
+
+    >>> centre(8, 6, (2, 2))
+    (1.0, 0.0, 7.0, 6.0)
+    """
+    height, width = size
+    scale = min(wide / width, high / height)
+    # Not beyond the image by a rounding error.
+    part = min(wide, scale * width), min(high, scale * height)
+    left, top = (wide - part[0]) / 2, (high - part[1]) / 2
+    return left, top, left + part[0], top + part[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Taken:
+    number: int
+    label: int | None
+    digest: int
+
+
+def _take(found: sources.Candidates, num_images: int | None) -> tuple[list[_Taken], list[str]]:
+    """Take images in their order until there are enough; also what is wrong with the others."""
+
+    def look(number: int) -> _Taken | str:
+        try:
+            source, label = found.read(number)
+            pixels = decode_image(source, found.title(number))
+        except (InputError, RunError) as error:
+            return str(error).removeprefix("`data`: ").rstrip(".")
+        shape = zlib.crc32(repr(pixels.shape).encode())
+        return _Taken(number, label, zlib.crc32(pixels.data, shape))
+
+    taken: list[_Taken] = []
+    broken: list[str] = []
+    order = found.order.tolist()
+    wanted = len(order) if num_images is None else num_images
+    while order and len(taken) < wanted:
+        now, order = order[: wanted - len(taken)], order[wanted - len(taken) :]
+        for image in in_threads(look, now):
+            if isinstance(image, str):
+                broken.append(image)
+            else:
+                taken.append(image)
+    return taken, broken
+
+
+def _note_copies(taken: list[_Taken], names: tuple[str, ...], note: Warn) -> None:
+    """Say which images show the same as another one."""
+    first: dict[int, str] = {}
+    copies = []
+    for image, name in zip(taken, names, strict=True):
+        original = first.setdefault(image.digest, name)
+        if original != name:
+            copies.append(f"{name} is {original}")
+    if copies:
+        note(
+            f"`images`: {len(copies)} of {len(taken)} are copies of others, which nothing can tell "
+            f"apart: {_first(copies)}."
+        )
+
+
+def _first(words: list[str]) -> str:
+    """The first few of several reasons, and the number of the others."""
+    rest = f" (and {len(words) - _NAMED} more)" if len(words) > _NAMED else ""
+    return "; ".join(words[:_NAMED]) + rest

@@ -75,27 +75,43 @@ def class_images(base: Path, classes: Sequence[str], warn: Warn) -> list[tuple[P
 
     Folders within a class are searched too. `warn` receives one line if other files lie there.
     """
-    found, others = [], [path for path in sorted(base.iterdir()) if not path.is_dir()]
+    found = []
+    others = [path for path in sorted(base.iterdir()) if not path.is_dir() and _is_noticed(path)]
     for label, name in enumerate(classes):
         folder = base / name
         if not folder.is_dir():
             raise InputError(f"`data`: the folder {folder} of class {name} is missing.")
-        files, links = _below(folder)
-        images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."]
-        others += links + sorted(set(files) - set(images))
+        images, left_out = image_files(folder)
+        others += left_out
         if not images:
             raise InputError(
                 f"`data.path`: {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})."
             )
-        found += [(path, label) for path in sorted(images)]
-    # Systems leave hidden files everywhere.
-    others = [p for p in others if p.suffix.lower() in IMAGE_SUFFIXES or p.name[0] != "."]
+        found += [(path, label) for path in images]
     if others:
         warn(
             f"`data.path`: files below {base} that are left out, since they are no images of a "
             f"class ({', '.join(IMAGE_SUFFIXES)}): {several(others)}."
         )
     return found
+
+
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List the image files of a folder at any depth, sorted by path.
+
+    Returns:
+      The images, and what is left out: other files, and links to folders, which may lead round
+      in circles; hidden ones only where they are images.
+    """
+    files, links = _below(folder)
+    images = {p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."}
+    others = links + sorted(set(files) - images)
+    return sorted(images), [path for path in others if _is_noticed(path)]
+
+
+def _is_noticed(path: Path) -> bool:
+    """Whether a file that is no image is worth a word: systems leave hidden files everywhere."""
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.name[0] != "."
 
 
 def _folders(base: Path) -> list[str]:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.config import AuditConfig
+from gpool_jax.data.images.collection import Images
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.audit import channels, erasure, position, shift, verdicts
-from gpool_jax.experiments.audit.latents import Collection, Latents, collect, num_inputs, stimuli
+from gpool_jax.experiments.audit.latents import Latents, collect, num_inputs, stimuli
 from gpool_jax.experiments.audit.scores import Score, make_lines, share_lines
 from gpool_jax.networks import Network
 from gpool_jax.report.audit_result import Audited, AuditResult
@@ -31,7 +32,7 @@ class _Measured:
 
 def audit(
     networks: Sequence[Network],
-    images: Collection,
+    images: Images,
     config: AuditConfig,
     *,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
@@ -100,7 +101,7 @@ def _resolve(network: Network, config: AuditConfig) -> AuditConfig:
 
 def _audit_one(
     network: Network,
-    images: Collection,
+    images: Images,
     config: AuditConfig,
     progress: Callable[[str, int, int], None],
     inspect: Callable[[Network, Latents], None],

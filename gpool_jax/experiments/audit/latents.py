@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,11 @@ import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import AuditConfig
+from gpool_jax.data.images.collection import Images
 from gpool_jax.networks import Network, mean_pool
 
 # Distances of shifts grow by a factor of two from here.
 _FIRST_SHIFT = 1
-
-
-class Collection(Protocol):
-    """Images without labels, or with them."""
-
-    labels: np.ndarray | None
-    """int [N], or None."""
-    notes: list[str]
-    """What a reader must know of the images."""
-
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def batch(self, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Images resized and cropped to (height, width): uint8 [B, H, W, 3]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,32 +44,29 @@ def distances(config: AuditConfig) -> list[int]:
     return found
 
 
-def stimuli(config: AuditConfig, network: Network, images: Collection, rows: np.ndarray) -> Any:
-    """Canvases of some images in every cell: float32 [B, M, H, W, 3], normalised."""
-    height, width = network.preprocess.size
-    shrink = config.n if config.canvas == "fixed" else 1
-    size = max(1, height // shrink), max(1, width // shrink)
-    content = _normalised(network, images.batch(rows, size))
-    others = content[::-1] if config.background == "image" else None
+def stimuli(config: AuditConfig, network: Network, images: Images, rows: np.ndarray) -> jax.Array:
+    """Canvases of some images in every cell: float32 [B, M, H, W, C], normalised."""
+    size, canvas = ops.canvas_sizes(
+        network.preprocess.size, config.n, grown=config.canvas == "grown"
+    )
+    others = None
+    if config.background == "image":
+        others = _read(network, images, images.others(rows), canvas)
     return ops.canvases(
-        content,
+        jax.random.key(config.seed),
+        _read(network, images, rows, size),
+        jnp.asarray(rows),
         n=config.n,
+        size=canvas,
         background=config.background,
         others=others,
-        size=_canvas(config, network),
     )
-
-
-def _canvas(config: AuditConfig, network: Network) -> tuple[int, int]:
-    height, width = network.preprocess.size
-    grown = config.n if config.canvas == "grown" else 1
-    return height * grown, width * grown
 
 
 def collect(
     config: AuditConfig,
     network: Network,
-    images: Collection,
+    images: Images,
     *,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Latents:
@@ -99,7 +82,7 @@ def collect(
             cells.setdefault(stage, []).append(value.reshape(len(rows), config.n**2, -1))
         advance(len(flat))
     for rows in _batches(len(images), max(1, config.batch_size)):
-        plain = _normalised(network, images.batch(rows, network.preprocess.size))
+        plain = _read(network, images, rows, network.preprocess.size)
         for name, inputs in (("plain", plain), ("mirrored", plain[:, :, ::-1])):
             parts.setdefault(name, []).append(_latent(network, inputs))
             advance(len(rows))
@@ -122,7 +105,7 @@ def num_inputs(config: AuditConfig, num_images: int) -> int:
 def _shifted(
     config: AuditConfig,
     network: Network,
-    images: Collection,
+    images: Images,
     protocol: str,
     advance: Callable[[int], None],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -134,8 +117,9 @@ def _shifted(
     per_batch = max(1, config.batch_size // (1 + len(offsets)))
     everything = np.concatenate([np.zeros((1, 2), np.int32), offsets])
     for rows in _batches(len(images), per_batch):
-        inputs = _normalised(network, images.batch(rows, (height, width)))
-        views = ops.shifted_views(inputs, everything, protocol=protocol, margin=margin)
+        inputs = _read(network, images, rows, (height, width))
+        by = jnp.asarray(everything)
+        views = ops.shifted_views(inputs, by, protocol=protocol, margin=margin)
         latent = _latent(network, views.reshape(-1, *views.shape[2:]))
         latent = latent.reshape(len(rows), len(everything), -1)
         still.append(latent[:, 0])
@@ -157,11 +141,13 @@ def _offsets(config: AuditConfig) -> np.ndarray:
     return np.array(offsets, np.int32)
 
 
-def _normalised(network: Network, images: np.ndarray) -> jax.Array:
-    """Images uint8 [B, H, W, 3] as the network takes them, grey if it has one colour channel."""
-    if network.preprocess.channels == 1:
-        images = images.mean(axis=-1, keepdims=True).round().astype(np.uint8)
-    return ops.normalise(jnp.asarray(images), network.preprocess.mean, network.preprocess.std)
+def _read(network: Network, images: Images, rows: np.ndarray, size: tuple[int, int]) -> jax.Array:
+    """Some images as the network takes them, of (height, width): float32 [B, H, W, C]."""
+    expects = network.preprocess
+    pixels = images.batch(
+        rows, size, channels=expects.channels, interpolation=expects.interpolation
+    )
+    return ops.normalise(jnp.asarray(pixels), expects.mean, expects.std)
 
 
 def _latent(network: Network, inputs: Any) -> np.ndarray:

@@ -106,10 +106,8 @@ def audit(
     if unknown:
         raise InputError(f"unknown option of an audit: {', '.join(sorted(unknown))}.")
     config = AuditConfig(**options)
-    if isinstance(images, str | Path | None):
-        folder = None if images is None else str(images)
-        found = collection.load(folder, config.num_images, seed=config.seed, warn=warn)
-    else:
-        found = collection.from_arrays(images, labels=labels, warn=warn)
+    listed = images is None or isinstance(images, str | Path)
+    count = config.num_images if listed or "num_images" in options else None
+    found = collection.load(images, count, seed=config.seed, labels=labels, warn=warn)
     several = [networks] if isinstance(networks, Network) else list(networks)
     return Page(auditing.audit(several, found, config))

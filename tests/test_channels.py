@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 import typing
 
 import jax
@@ -502,6 +503,9 @@ def test_the_authors_rankings_are_read(data_dir):
         ('{"overall": [0, 1, 3]}', "names channel 3 and ranks 3 channels"),
         ('{"overall": [0, 1], "method": "gate", "scores": [1]}', "1 scores of 2 channels"),
         ('{"overall": []}', "must hold whole numbers"),
+        ('{"overall": [0, 1%s]}' % ("0" * 30), r"names channel 10{30} and ranks 2 channels"),
+        ('{"overall": [0], "method": ["x"]}', r"a name as method; got \['x'\]"),
+        ('{"overall": [0], "method": "x", "scores": [1%s]}' % ("0" * 400), "list of finite"),
         ('{"overall": [0], "method": "gate", "scores": 5}', "a list of finite numbers"),
         ('{"overall": [0], "method": "gate", "scores": ["a"]}', "a list of finite numbers"),
         ('{"overall": [0], "method": "gate", "scores": [NaN]}', "a list of finite numbers"),
@@ -514,6 +518,19 @@ def test_rankings_that_cannot_be_used(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         files.read(path)
+
+
+def test_it_says_of_rankings_whose_images_are_unknown_that_they_are():
+    subject = types.SimpleNamespace(setup=types.SimpleNamespace(config=tiny()))
+    for splits, said in (
+        ((), True),
+        (("holdout",), True),
+        (("train", "x"), True),
+        (("val",), False),
+    ):
+        ranking = Ranking("mine", "left", np.arange(2), splits=splits)
+        text = attack._describe_rankings(subject, [ranking], 3)
+        assert ("mine does not say which images it was made on" in text) == said
 
 
 def test_rankings_made_on_the_evaluation_images_are_refused(tmp_path, pixels):

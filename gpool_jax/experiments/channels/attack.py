@@ -159,7 +159,11 @@ def _describe_rankings(subject: Subject, rankings: list[Ranking], num_images: in
     source = f"made on {' and '.join(known)}"
     if rankings:
         source = f"read from files ({source})" if known else "read from files"
-    unknown = [ranking.method for ranking in rankings if not ranking.splits]
+    unknown = [
+        ranking.method
+        for ranking in rankings
+        if not ranking.splits or len(_known_splits([ranking])) < len(ranking.splits)
+    ]
     if unknown:
         source += (
             f"; {', '.join(unknown)} does not say which images it was made on, perhaps those that "

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,12 @@ def read(path: Path) -> Ranking:
     splits = [splits] if isinstance(splits, str) else splits
     named_splits = isinstance(splits, list) and all(isinstance(name, str) for name in splits)
     _require(named_splits, path, f"must name its splits; got {splits!r}")
+    method = content["method"]
+    _require(isinstance(method, str), path, f"must hold a name as method; got {method!r}")
     number = content.get("n", 0)
     _require(type(number) is int, path, f"must hold a whole number as n; got {number!r}")
     return Ranking(
-        method=str(content["method"]),
+        method=method,
         region=region,
         order=order,
         scores=_check_scores(path, content.get("scores"), len(order)),
@@ -122,7 +125,7 @@ def _check_scores(path: Path, scores: Any, num_channels: int) -> np.ndarray | No
     if scores is None:
         return None
     numbers = isinstance(scores, list) and all(type(score) in (int, float) for score in scores)
-    finite = numbers and bool(np.isfinite(scores).all())
+    finite = numbers and all(abs(score) <= sys.float_info.max for score in scores)
     _require(finite, path, "must hold a list of finite numbers as scores")
     number = len(scores)
     _require(number == num_channels, path, f"holds {number} scores of {num_channels} channels")
@@ -132,14 +135,15 @@ def _check_scores(path: Path, scores: Any, num_channels: int) -> np.ndarray | No
 def _check_order(path: Path, channels: list[Any]) -> np.ndarray:
     whole = bool(channels) and all(type(channel) is int for channel in channels)
     _require(whole, path, "must hold whole numbers, channel indices")
-    order = np.asarray(channels, np.int64)
-    stray = next((channel for channel in channels if not 0 <= channel < len(channels)), None)
+    last = len(channels) - 1
+    stray = next((channel for channel in channels if not 0 <= channel <= last), None)
     _require(
         stray is None,
         path,
-        f"names channel {stray} and ranks {len(order)} channels; each of 0 to {len(order) - 1} "
-        "must be there once",
+        f"names channel {stray} and ranks {last + 1} channels; each of 0 to {last} must be there "
+        "once",
     )
+    order = np.asarray(channels, np.int64)
     values, number = np.unique(order, return_counts=True)
     _require(number.max() == 1, path, f"names channel {values[number.argmax()]} twice")
     return order

@@ -57,7 +57,6 @@ RANKINGS: dict[str, Any] = {
     "n_text": _WHOLE | {"n": "many"},
     "split_number": _WHOLE | {"split": 3},
     "split_test": _WHOLE | {"split": ["test"]},
-    "split_unknown": _WHOLE | {"split": ["holdout"]},
     "feature": _WHOLE | {"feature": "stem"},
     "method_list": _WHOLE | {"method": ["x"]},
 }

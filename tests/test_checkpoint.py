@@ -166,6 +166,19 @@ def test_what_a_kill_left_half_deleted_is_cleared_away_without_a_word(run):
     assert sorted(path.name for path in run.directory.iterdir()) == ["2", "4", "5"]
 
 
+def test_sums_of_what_was_never_saved_are_cleared_away(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c")
+    sums = tmp_path / "checkpoint_sums"
+    for steps in ([], [2]):  # killed before there was any checkpoint, and later
+        for step in steps:
+            save(checkpoints, step, 0.5)
+        sums.mkdir(exist_ok=True)
+        checkpoints._write_record(4, None, pending=True)
+        (sums / ".4.json.0123abcd.tmp").write_text("")
+        assert checkpoints.load_latest(ABSTRACT, pytest.fail) is None or steps
+        assert [path.name for path in sums.iterdir()] == [f"{step}.json" for step in steps]
+
+
 def test_a_reader_looks_again_once_when_the_training_rotates_one_away(run, monkeypatch):
     load = Checkpoints.load
 

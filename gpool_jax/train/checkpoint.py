@@ -299,12 +299,17 @@ class Checkpoints:
 
     def _tidy(self, candidates: list[Candidate]) -> None:
         """Clear away what a killed run left, and what is damaged."""
+        wanted = {c.step: c.problem for c in candidates}
+        sums = self._record(0).parent
+        if sums.is_dir():
+            files.remove_leftovers(sums)
+        for step in set(_steps_of(sums, ".json")) - wanted.keys():
+            self._record(step).unlink(missing_ok=True)
         if not self.directory.is_dir():
             return
         for path in self.directory.iterdir():
             if path.name.startswith(_DELETED) or ".orbax-checkpoint-tmp" in path.name:
                 shutil.rmtree(path, ignore_errors=True)
-        wanted = {c.step: c.problem for c in candidates}
         for step in self.steps:
             if step not in wanted:
                 self._delete(step)

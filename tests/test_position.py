@@ -9,7 +9,7 @@ import pytest
 
 from gpool_jax.data import split as splits
 from gpool_jax.errors import RunError
-from gpool_jax.experiments import driver, saved
+from gpool_jax.experiments import driver, saved, workdir
 from gpool_jax.experiments.position import exhaustive, measure
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train.optimizer import evaluated_variables
@@ -185,6 +185,7 @@ def test_the_averaged_parameters_are_what_is_judged(learnt):
 
 def test_the_best_checkpoint_is_the_one_reported(tmp_path):
     setup = position.prepare(tiny(eval={"num_images": 8}))
+    workdir.open_run(tmp_path, setup.config, setup.dataset.fingerprint, warn=pytest.fail)
     checkpoints = saved.open_checkpoints(setup, tmp_path)
     plain = setup.init_state()
     for step, accuracy in ((2, 0.3), (3, 0.8), (5, 0.8), (6, 0.1)):

@@ -196,7 +196,7 @@ def test_a_config_json_that_is_none(gpool, tmp_path, content, message):
 
 def test_results_that_are_nested_without_end_are_no_results(tmp_path):
     (tmp_path / "results.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match="nested too deeply"):
+    with pytest.raises(ValueError, match="holds no result: maximum recursion"):
         read_result(tmp_path)
 
 

@@ -166,7 +166,13 @@ def cut_down(config: PositionConfig | InvarianceConfig) -> PositionConfig | Inva
         ),
         model=dataclasses.replace(config.model, width=1 / 64),
         train=dataclasses.replace(
-            config.train, steps=1, batch_size=8, eval_every=1, num_val=8, milestones=()
+            config.train,
+            steps=1,
+            batch_size=8,
+            eval_every=1,
+            num_val=8,
+            milestones=(),
+            warmup_steps=0,
         ),
         probe=dataclasses.replace(config.probe, enabled=False),
         **extra,
@@ -195,7 +201,9 @@ def cut_down_pixels(config: SegmentationConfig) -> SegmentationConfig:
             rates=(1, 2, 3),
             dtype="float32",
         ),
-        train=dataclasses.replace(config.train, steps=1, batch_size=8, eval_every=1, num_val=8),
+        train=dataclasses.replace(
+            config.train, steps=1, batch_size=8, eval_every=1, num_val=8, warmup_steps=0
+        ),
         rank=RankConfig(),
         attack=AttackConfig(),
     )

@@ -302,7 +302,8 @@ def test_a_slow_compilation_of_one_process_is_waited_for(parallel, tmp_path):
 
 
 SLOW = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which nohup ignores
 from jax._src import compiler
 compile_or_get_cached = compiler.compile_or_get_cached
 def slowly(backend, computation, *args, **kwargs):

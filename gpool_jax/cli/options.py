@@ -24,11 +24,11 @@ class Options:
     target: str | None = None
     """The word right after the command."""
     workdir: str | None = None
-    """Folder that results.json, report.html and all else are written to."""
+    """Folder that the results (results.json, of an audit audit.json), report.html and all else are written to."""
     quiet: bool = False
     """Print errors and the paths of results only."""
     json: bool = False
-    """Print the content of results.json, and nothing else, on stdout."""
+    """Print the content of results.json (of an audit audit.json), and nothing else, on stdout."""
     compilation_cache: str | None = None
     """Folder for compiled programs, or none to keep none; by default $JAX_COMPILATION_CACHE_DIR or ~/.cache/gpool_jax/xla."""
     config: Any = None

@@ -22,7 +22,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 import jax  # noqa: E402
 
 from gpool_jax.experiments import programs  # noqa: E402
-from gpool_jax.report import html  # noqa: E402
+from gpool_jax.report import pages  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -72,7 +72,7 @@ def few_programs():
 def blank_figures(monkeypatch, request):
     """Figures are built but not rendered, which takes seconds a page; `rendered` tests render."""
     if "rendered" not in request.keywords:
-        monkeypatch.setattr(html, "to_png", lambda figure: b"\x89PNG")
+        monkeypatch.setattr(pages, "to_png", lambda figure: b"\x89PNG")
 
 
 @pytest.fixture(autouse=True)

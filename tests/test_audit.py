@@ -1,5 +1,6 @@
 """The audit, of networks of which the answers are known."""
 
+import copy
 import dataclasses
 import json
 
@@ -115,6 +116,7 @@ def test_a_network_that_knows_the_place_alone_says_nothing_else(result):
     assert value(network, "position", "cell", "ordered, labels shuffled") < 0.6
     assert network.num_outputs is None
     assert "removal" not in network.verdicts
+    assert "no answers to change; a shift (crop" in network.verdicts["shift"]
     assert any("no untrained twin" in note for note in network.notes)
 
 
@@ -125,7 +127,9 @@ def test_twins_stand_beside_with_their_seeds(result):
     assert (twin.num_seeds, len(twin.per_seed)) == (2, 2)
     own = {(x.question, x.quantity, x.condition, x.stage) for x in network.lines if not x.control}
     twins = {(x.question, x.quantity, x.condition, x.stage) for x in network.lines if x.control}
-    assert own == twins
+    # Not every network has channels that match those that carry most position.
+    assert twins <= own
+    assert all("matched" in condition for _, _, condition, _ in own - twins)
 
 
 @pytest.mark.slow
@@ -135,7 +139,7 @@ def test_answers_are_counted_as_a_loop_counts_them(result):
     head = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
     network = found.networks[0]
     for protocol in CONFIG.protocols:
-        still = (seen.centred[protocol] @ head).argmax(-1)
+        still = (seen.centred @ head).argmax(-1)
         changed = [
             (seen.shifted[protocol][i, d, v] @ head).argmax() != still[i]
             for i in range(12)
@@ -158,7 +162,7 @@ def test_the_files_hold_what_was_found(result, tmp_path):
     found, latents = result
     owner = workdir.Owner("audit", "two networks", "1")
     paths = output.write(found, tmp_path, owner)
-    assert [path.name for path in paths] == ["audit.json", "report.html"]
+    assert [path.name for path in paths] == ["audit.json", "channels.csv", "report.html"]
     again = read_audit(tmp_path / "audit.json")
     assert [network.verdicts for network in again.networks] == [
         network.verdicts for network in found.networks
@@ -223,6 +227,18 @@ def test_a_statement_on_removed_channels_holds_under_both_fills(zero, mean, word
     assert "no statement" in verdicts.judge(network_of(*lines[:2]))["removal"]
 
 
+def test_a_share_that_few_images_leave_open_is_no_verdict():
+    lines = [
+        line(0.3, low, high, question="share", quantity=name, condition="sorted of ordered")
+        for name, low, high in (
+            ("position", 0.2, 0.4),
+            ("content", -1.0, 1.3),
+            ("content minus position", -1.2, 1.0),
+        )
+    ]
+    assert "too few images" in verdicts.judge(network_of(*lines))["order"]
+
+
 @pytest.mark.slow
 def test_short_names_of_measures(result):
     found = measures(result[0].networks[0])
@@ -250,6 +266,7 @@ BAD_WORDS = {
     ),
     "field": (["timm:x", "--workdir", "OUT", "--num-image", "3"], "Did you mean --num-images"),
     "value": (["timm:x", "--workdir", "OUT", "--n", "two"], "--n"),
+    "eraser": (["timm:x", "--workdir", "OUT", "--export-eraser", "no/e.npz"], "no folder for no/e"),
     "canvas": (["timm:x", "--workdir", "OUT", "--canvas", "round"], "round"),
 }
 
@@ -273,20 +290,23 @@ def test_from_python_a_page_gives_tables_and_shows_itself(result, tmp_path):
     assert page.line("content", "image", "ordered").value == 1.0
     assert "<h2>circular</h2>" in page._repr_html_()
     assert page.plot().axes
+    assert copy.copy(page).result is result[0]
     with pytest.raises(AttributeError, match="`question` must be one of channels, content"):
         page.colour  # noqa: B018
-    assert [path.name for path in page.save(tmp_path / "page")] == ["audit.json", "report.html"]
+    names = [path.name for path in page.save(tmp_path / "page")]
+    assert names == ["audit.json", "channels.csv", "report.html"]
 
 
 BAD_OPTIONS = {
     "unknown": ({"cells": 3}, "unknown option of an audit: cells"),
     "one cell": ({"n": 1}, "`n` must be at least 2"),
-    "too many cells": ({"n": 13}, "`n` must be at least 2, and one pixel a cell; got 13"),
+    "too many cells": ({"n": 13}, "`n` must be at most 12 for inputs of 12 pixels; got 13"),
     "folds": ({"folds": 2}, r"`folds` must be in \[3, 10\]; got 2"),
     "removed": ({"removed": 0.9}, r"`removed` must be in \(0, 0.5\]; got 0.9"),
-    "shift": ({"max_shift": 12}, "`max_shift` must be in"),
+    "shift": ({"max_shift": 12}, "`max_shift` must be at most 11"),
     "twins": ({"twins": -1}, "`twins` must be at least 0"),
     "draws": ({"draws": 0}, "`draws` must be at least 1"),
+    "bootstrap": ({"bootstrap": 0}, "`bootstrap` must be at least 1"),
     "batch": ({"batch_size": 0}, "`batch_size` must be at least 1"),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.config.sections import Method
+from gpool_jax.config.measurements import Method
 from gpool_jax.experiments import targets
 from gpool_jax.experiments.channels import rank
 from gpool_jax.experiments.channels.images import images_of

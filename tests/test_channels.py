@@ -12,7 +12,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.config import AttackConfig
-from gpool_jax.config.sections import Method
+from gpool_jax.config.measurements import Method
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import driver, targets, workdir
 from gpool_jax.experiments.channels import (

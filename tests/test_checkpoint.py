@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpool_jax.errors import InputError, RunError
+from gpool_jax.train import checkpoint_sums
 from gpool_jax.train.checkpoint import Checkpoints
 
 ABSTRACT = {"x": np.zeros(3, np.float32)}
@@ -133,14 +134,10 @@ def test_checksums_that_are_gone_are_warned_of(run, content):
 
 
 def test_a_kill_between_a_checkpoint_and_its_sums_is_no_damage(run, monkeypatch):
-    write = Checkpoints._write_record
+    def dying(path, folder, score):
+        raise KeyboardInterrupt
 
-    def dying(self, step, score, *, pending=False):
-        write(self, step, score, pending=True)
-        if not pending:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "_write_record", dying)
+    monkeypatch.setattr(checkpoint_sums, "write", dying)
     with pytest.raises(KeyboardInterrupt):
         save(run, 6, 0.95, -1.0)
     monkeypatch.undo()
@@ -168,15 +165,14 @@ def test_what_a_kill_left_half_deleted_is_cleared_away_without_a_word(run):
 
 def test_sums_of_what_was_never_saved_are_cleared_away(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
-    sums = tmp_path / "checkpoint_sums"
+    folder = tmp_path / "checkpoint_sums"
     for steps in ([], [2]):  # killed before there was any checkpoint, and later
         for step in steps:
             save(checkpoints, step, 0.5)
-        sums.mkdir(exist_ok=True)
-        checkpoints._write_record(4, None, pending=True)
-        (sums / ".4.json.0123abcd.tmp").write_text("")
+        checkpoint_sums.begin(folder / "4.json", None)
+        (folder / ".4.json.0123abcd.tmp").write_text("")
         assert checkpoints.load_latest(ABSTRACT, pytest.fail) is None or steps
-        assert [path.name for path in sums.iterdir()] == [f"{step}.json" for step in steps]
+        assert [path.name for path in folder.iterdir()] == [f"{step}.json" for step in steps]
 
 
 def test_a_reader_looks_again_once_when_the_training_rotates_one_away(run, monkeypatch):

@@ -310,7 +310,7 @@ def test_without_a_home_there_is_no_cache(monkeypatch):
     found = cached("x", lambda: {"a": np.arange(3)}, None, lines.append)
     np.testing.assert_array_equal(found["a"], np.arange(3))
     assert lines == [
-        "decoded arrays are not cached: there is no home folder for ~/.cache/gpool_jax."
+        "decoded arrays are not cached: there is no home folder; set $GPOOL_CACHE_DIR."
     ]
 
 
@@ -467,7 +467,7 @@ def test_missing_and_corrupt_files_are_named(tmp_path):
         load(tmp_path, source="npz")
     with pytest.raises(InputError, match="`data.path` must name an .npz file.*; got ''"):
         load(tmp_path, source="npz", path="")
-    with pytest.raises(InputError, match="`data.path`: there is no folder ~no_such_user/set"):
+    with pytest.raises(InputError, match="~no_such_user/set: there is no home folder"):
         load(tmp_path, source="folder", path="~no_such_user/set")
     (tmp_path / "bad.npz").write_bytes(b"not a zip")
     with pytest.raises(InputError, match="bad.npz is not a readable .npz"):

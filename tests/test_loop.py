@@ -102,12 +102,12 @@ if moment == "save":
         save(self, step, state, accuracy, **kwargs)
     checkpoint.Checkpoints.save = dying_save
 if moment == "sums":
-    write = checkpoint.Checkpoints._write_record
-    def dying_write(self, step, score, *, pending=False):
-        if step == 6 and not pending:
+    write = checkpoint.sums.write
+    def dying_write(path, folder, score):
+        if folder.name == "6":
             os.kill(os.getpid(), number)
-        write(self, step, score, pending=pending)
-    checkpoint.Checkpoints._write_record = dying_write
+        write(path, folder, score)
+    checkpoint.sums.write = dying_write
 driver.train(setup, Path(sys.argv[1]))
 """
 

@@ -31,6 +31,8 @@ def audit(words: list[str]) -> int:
         raise InputError("`--workdir` must name the folder of the page; got none.")
     if options.export_eraser and len(names) > 1:
         raise InputError(f"`--export-eraser` goes with one network; got {len(names)}.")
+    if options.export_eraser and not Path(options.export_eraser).absolute().parent.is_dir():
+        raise InputError(f"`--export-eraser`: there is no folder for {options.export_eraser}.")
     conditions = [_condition(text) for text in options.fail_if]
     from gpool_jax.experiments import workdir
 
@@ -42,7 +44,7 @@ def audit(words: list[str]) -> int:
     from gpool_jax.experiments.audit import output
 
     result = _run(names, options, warn)
-    found = output.write(result, out, owner)
+    found = output.write(result, out, owner, warn=warn)
     if options.json:
         say((out / "audit.json").read_text(encoding="utf-8").rstrip("\n"))
         return _judge(result, conditions)
@@ -69,7 +71,7 @@ def _run(names: list[str], options: Audit, warn: Callable[[str], None]) -> Any:
         if options.export_eraser:
             output.write_eraser(network, latents, Path(options.export_eraser))
 
-    with output.Bar(quiet=options.quiet) as bar:
+    with output.Bar() as bar:
         return auditing.audit(networks, images, config, progress=bar.advance, inspect=inspect)
 
 

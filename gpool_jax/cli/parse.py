@@ -22,7 +22,7 @@ _LOCATION = ("data.dir", "data.path", "data.cluster", "data.cache_dir", "data.wo
 # and of a file of weights what that does not say.
 _UNTOLD = ("task", "n", "seed", "data", "model")
 # Options of a command that name files or folders.
-_PATHS = ("workdir", "weights", "ranking")
+_PATHS = ("workdir", "weights", "ranking", "checkpoint", "export_eraser")
 
 
 def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:

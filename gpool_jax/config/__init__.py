@@ -13,17 +13,19 @@ from gpool_jax.config.kinds import (
     PositionConfig,
     SegmentationConfig,
 )
-from gpool_jax.config.sections import (
+from gpool_jax.config.measurements import (
     AttackConfig,
     ConsistencyConfig,
-    DataConfig,
     EvalConfig,
-    ModelConfig,
-    PixelDataConfig,
     PixelEvalConfig,
-    PixelLossConfig,
     ProbeConfig,
     RankConfig,
+)
+from gpool_jax.config.sections import (
+    DataConfig,
+    ModelConfig,
+    PixelDataConfig,
+    PixelLossConfig,
     SegmenterConfig,
     ShiftConfig,
     TrainConfig,

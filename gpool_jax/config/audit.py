@@ -24,8 +24,6 @@ class AuditConfig:
     """Stages that position is read from: the pooled map alone, or all."""
     twins: int = 3
     """Untrained twins to measure beside each network: the same architecture, fresh weights."""
-    permutations: int = 4
-    """Random orders of the channels that permuted vectors are averaged over."""
     folds: int = 5
     """Folds of images of the probes."""
     max_shift: int | None = None
@@ -36,6 +34,8 @@ class AuditConfig:
     """Random directions for each distance of a shift."""
     removed: float = 0.25
     """Share of the channels that is removed."""
+    caliper: float = 1.0
+    """Largest distance of a matched channel, in spreads of log mean and log variance."""
     draws: int = 5
     """Random and matched sets of channels to compare a removal with."""
     batch_size: int = 32

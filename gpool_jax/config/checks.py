@@ -8,15 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from gpool_jax.config import paths
+from gpool_jax.config.audit import AuditConfig
 from gpool_jax.config.kinds import CROSS_CHECKS, AnyConfig
+from gpool_jax.config.measurements import ConsistencyConfig
 from gpool_jax.config.plain import leaves
-from gpool_jax.config.sections import (
-    ConsistencyConfig,
-    DataConfig,
-    PixelDataConfig,
-    ShiftConfig,
-    TrainConfig,
-)
+from gpool_jax.config.sections import DataConfig, PixelDataConfig, ShiftConfig, TrainConfig
 from gpool_jax.errors import InputError, shown
 
 _PROBES = ("ridge", "logistic", "mlp")
@@ -32,11 +28,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
             lambda v: 1 <= v <= 8192,
             "in [1, 8192] pixels",
         ),
+        ("folds", lambda v: 3 <= v <= 10, "in [3, 10]"),
+        ("removed", lambda v: 0 < v <= 0.5, "in (0, 0.5]"),
         ("n rank.grid", lambda v: v >= 2, "at least 2"),
         ("probe.folds", lambda v: v >= 3, "at least 3"),
         ("probe.kinds", lambda v: v in _PROBES, f"among {', '.join(_PROBES)}"),
         (
-            "train.learning_rate attack.caliper",
+            "train.learning_rate attack.caliper caliper",
             lambda v: 0 < v < float("inf"),
             "positive and finite",
         ),
@@ -53,7 +51,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         (
             "data.workers model.antialias train.warmup_steps train.steps_per_dispatch "
-            "eval.overlays probe.untrained shift.max_shift shift.warmup_steps consistency.num_pairs "
+            "eval.overlays probe.untrained twins shift.max_shift shift.warmup_steps consistency.num_pairs "
             "attack.random_draws attack.matched_draws attack.overlays",
             lambda v: v >= 0,
             "at least 0",
@@ -70,12 +68,12 @@ _LISTS = (
 # Fields of several that are numbers in their places; in all others, nothing stands twice.
 _VECTORS = "data.mean data.std data.size data.crop model.rates loss.class_weights".split()
 # Fields that name a file or a folder; data.dir may be an address, which tfds reads.
-_PATHS = ("data.path", "data.cache_dir")
+_PATHS = ("data.path", "data.cache_dir", "images")
 # JAX counts in 32 bits.
 _INT_BITS = 31
 
 
-def check(config: AnyConfig) -> None:
+def check(config: AnyConfig | AuditConfig) -> None:
     """Check every value that needs no data and no network, or raise an `InputError`."""
     check_types(config)
     for name, value in leaves(config):

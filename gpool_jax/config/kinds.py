@@ -4,17 +4,19 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-from gpool_jax.config.sections import (
+from gpool_jax.config.measurements import (
     AttackConfig,
     ConsistencyConfig,
-    DataConfig,
     EvalConfig,
-    ModelConfig,
-    PixelDataConfig,
     PixelEvalConfig,
-    PixelLossConfig,
     ProbeConfig,
     RankConfig,
+)
+from gpool_jax.config.sections import (
+    DataConfig,
+    ModelConfig,
+    PixelDataConfig,
+    PixelLossConfig,
     SegmenterConfig,
     ShiftConfig,
     TrainConfig,

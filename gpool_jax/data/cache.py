@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gpool_jax import files
+from gpool_jax.config import paths
 from gpool_jax.data.disk import Warn
 from gpool_jax.errors import RunError
 
@@ -38,10 +38,10 @@ def cached(
 
     Files have the rights that the user's umask gives.
     """
-    given = cache_dir or os.environ.get("GPOOL_CACHE_DIR") or "~/.cache/gpool_jax"
-    folder = Path(os.path.expanduser(given))
-    if str(folder).startswith("~"):
-        warn(f"decoded arrays are not cached: there is no home folder for {given}.")
+    given = cache_dir or os.environ.get("GPOOL_CACHE_DIR")
+    folder = paths.expand(given) if given else paths.home_cache()
+    if folder is None:
+        warn("decoded arrays are not cached: there is no home folder; set $GPOOL_CACHE_DIR.")
         return decode()
     with contextlib.suppress(OSError):
         files.remove_leftovers(folder, older_than=_LEFT_SECONDS)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from gpool_jax.config import paths
 from gpool_jax.errors import InputError, RunError
 
 Warn = Callable[[str], None]
@@ -31,7 +32,7 @@ def find(config: Any, what: Literal["file", "folder"], kind: str) -> Path:
         raise InputError(
             f"`data.path` must name {kind} for data.source {config.source}; got {given}."
         )
-    path = Path(os.path.expanduser(config.path))
+    path = paths.expand(config.path)
     if not (path.is_file() if what == "file" else path.is_dir()):
         raise InputError(f"`data.path`: there is no {what} {path}.")
     return path

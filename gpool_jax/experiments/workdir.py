@@ -62,7 +62,10 @@ def own(folder: Path, command: str = "train") -> Owner:
 
 def own_weights(path: Path, model: str, command: str) -> Owner:
     """The owner of what a command finds out about a file of weights of a network."""
-    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    content = ""  # of a file that is not there, which is refused when it is read
+    if path.is_file():
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
     return Owner(command, f"{model} of {path}", digest([model, content]))
 
 

@@ -1,12 +1,10 @@
 """The page and the terminal's lines of an audit."""
 
-import base64
-from importlib import resources
 from typing import Any
 
+from gpool_jax.report import pages
 from gpool_jax.report.audit_figures import draw_audit
 from gpool_jax.report.audit_result import Audited, AuditResult, Line
-from gpool_jax.report.canvas import to_png
 
 QUESTIONS = {
     "position": "How much position does the pooled vector carry?",
@@ -20,18 +18,14 @@ HEADER = ("quantity", "how", "stage", "this network", "untrained", "chance", "im
 
 def render(result: AuditResult) -> str:
     """The page: self-contained, no script, no network."""
-    import jinja2
-
-    source = resources.files("gpool_jax.report").joinpath("audit.html").read_text()
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    drawn = [(caption, to_png(figure)) for caption, figure in draw_audit(result)]
-    return environment.from_string(source).render(
+    return pages.render(
+        "audit.html",
+        draw_audit(result),
         result=result,
         questions=QUESTIONS,
         tiles={network.name: tiles(network) for network in result.networks},
         header=HEADER,
         tables={network.name: tables(network) for network in result.networks},
-        figures=[(caption, base64.b64encode(png).decode()) for caption, png in drawn],
     )
 
 
@@ -127,4 +121,5 @@ def format_lines(result: AuditResult) -> str:
         start = f"{network.name}: " if len(result.networks) > 1 else ""
         sentences = [f"{start}{sentence}" for sentence in network.verdicts.values()]
         text += ["", *sentences] if len(result.networks) <= 3 else []
+    text += ["", *result.notes]
     return "\n".join(text[:25])

@@ -1,19 +1,12 @@
-"""Checkpoints of a run: saved whole by Orbax, checked before one is chosen, kept by a policy.
-
-Beside `checkpoints/STEP` lies `checkpoint_sums/STEP.json`: a checksum of every file, and the
-score. Orbax finds a damaged file only while dozens of readers run, and abandons them loudly; the
-sums find it first, by name, and tell that a checkpoint is missing at all.
-"""
+"""Checkpoints of a run: saved whole by Orbax, checked before one is chosen, kept by a policy."""
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import shutil
 import sys
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +16,9 @@ import numpy as np
 
 from gpool_jax import files
 from gpool_jax.errors import InputError, RunError
+from gpool_jax.train import checkpoint_sums as sums
+from gpool_jax.train.checkpoint_sums import Score
 
-# Compared in order, higher is better: the number that is chosen by, and what breaks ties.
-Score = tuple[float, ...]
 _DELETED = ".deleted-"
 
 
@@ -64,6 +57,15 @@ class Candidate:
     problem: str
     verified: bool
 
+    @property
+    def place(self) -> tuple[bool, Score, int]:
+        """Sort key: the highest score first, the earliest of equals, those without one last."""
+        return _place(self.score, self.step)
+
+
+def _place(score: Score | None, step: int) -> tuple[bool, Score, int]:
+    return score is None, tuple(-value for value in score or ()), step
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
@@ -84,13 +86,20 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return _steps_of(self.directory, "")
+        return sums.steps_of(self.directory)
 
     def _folder(self, step: int) -> Path:
         return self.directory.absolute() / str(step)
 
+    @property
+    def _records(self) -> Path:
+        return self.directory.parent / "checkpoint_sums"
+
     def _record(self, step: int) -> Path:
-        return self.directory.parent / "checkpoint_sums" / f"{step}.json"
+        return self._records / f"{step}.json"
+
+    def _recorded(self) -> list[int]:
+        return sums.steps_of(self._records, ".json")
 
     def save(
         self,
@@ -121,11 +130,11 @@ class Checkpoints:
         about = {"step": step, "score": score, "feed": feed, "log": log, "origin": self.origin}
         last = f"step {self.steps[-1]}" if self.steps else "none"
         try:
-            self._write_record(step, score, pending=True)
+            sums.begin(self._record(step), score)
             with _around_orbax():
                 ocp.save(self._folder(step), host, custom_metadata=about, overwrite=True)
             self._load_smallest(step, host)
-            self._write_record(step, score)
+            sums.write(self._record(step), self._folder(step), score)
         except Exception as error:  # whatever the file system or Orbax raises
             with contextlib.suppress(OSError):
                 self._delete(step)
@@ -134,7 +143,7 @@ class Checkpoints:
                 f"{_in_one_line(error, 300)}. The last good checkpoint is {last}; the same command "
                 "goes on from there."
             ) from error
-        scores = {s: _read_score(self._folder(s)) for s in self.steps}
+        scores = {s: sums.read_score(self._folder(s)) for s in self.steps}
         for old in scores.keys() - self._kept(scores):
             self._delete(old)
 
@@ -149,7 +158,7 @@ class Checkpoints:
         from orbax.checkpoint import v1 as ocp
 
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), abstract)
-        problem = self._problem(step)
+        problem = sums.problem(self._folder(step), sums.read(self._record(step)))
         try:
             loaded = None if problem else ocp.load(self._folder(step), template)
         except Exception as error:  # Orbax and TensorStore raise many kinds
@@ -169,7 +178,7 @@ class Checkpoints:
 
     def describe(self, step: int) -> dict[str, Any]:
         """Read what `save` noted in a checkpoint: feed, log, origin, score; may lack any."""
-        return _read_about(self._folder(step))
+        return sums.read_about(self._folder(step))
 
     def load_latest(self, abstract: Any, warn: Callable[[str], None]) -> tuple[int, Any] | None:
         """Read the newest readable checkpoint as (step, state); None if there is none at all.
@@ -208,7 +217,7 @@ class Checkpoints:
         """
         for last_try in (False, True):
             candidates = self.examine()
-            ranked = sorted(candidates, key=_by_score)
+            ranked = sorted(candidates, key=lambda c: c.place)
             good = [c for c in ranked if not c.problem]
             if not good:
                 break
@@ -224,7 +233,7 @@ class Checkpoints:
                 f"The checkpoint of step {c.step} cannot be used ({c.problem}): another one may be "
                 "called best in its place."
                 for c in candidates
-                if c.problem and (c.score is None or _by_score(c) < _by_score(good[0]))
+                if c.problem and (c.score is None or c.place < good[0].place)
             ]
             return good[0].step, state, notes
         if candidates:
@@ -240,15 +249,13 @@ class Checkpoints:
         return candidates
 
     def _look(self) -> list[Candidate]:
-        records = {
-            s: _read_json(self._record(s)) for s in _steps_of(self._record(0).parent, ".json")
-        }
-        # Killed while it was saved: there is nothing to miss.
-        begun = {step for step, record in records.items() if "pending" in record}
+        records = {step: sums.read(self._record(step)) for step in self._recorded()}
+        begun = {step for step, record in records.items() if sums.is_begun(record)}
         candidates = []
         for step in sorted({*self.steps, *(records.keys() - begun)}):
-            problem, record = self._problem(step), records.get(step, {})
-            score = _as_score(record.get("score")) if problem else _read_score(self._folder(step))
+            folder, record = self._folder(step), records.get(step, {})
+            problem = sums.problem(folder, record)
+            score = sums.as_score(record.get("score")) if problem else sums.read_score(folder)
             candidates.append(Candidate(step, score, problem, bool(record)))
         kept = self._kept({c.step: c.score for c in candidates})
         # Records of what was rotated away, when a kill came between the two deletions.
@@ -258,23 +265,8 @@ class Checkpoints:
         """Steps that are kept of those that have these scores."""
         latest = sorted(scores)[-self.keep :]
         scored = [step for step, score in scores.items() if score is not None]
-        best = sorted(scored, key=lambda s: (tuple(-v for v in scores[s] or ()), s))[:1]
+        best = sorted(scored, key=lambda step: _place(scores[step], step))[:1]
         return {*latest, *best, *(step for step in scores if step in self.milestones)}
-
-    def _problem(self, step: int) -> str:
-        """Why a checkpoint cannot be used, by its sums; empty if it can."""
-        folder, path = self._folder(step), self._record(step)
-        if not folder.is_dir():
-            return "it is missing"
-        sums = _read_json(path)
-        for name, expected in sums.get("files", sums).items():
-            try:
-                whole = zlib.crc32((folder / name).read_bytes()) == expected
-            except OSError:
-                whole = False
-            if not whole:
-                return f"its file {name} is missing, cut short or changed"
-        return ""
 
     def _warn_of(self, candidates: list[Candidate], warn: Callable[[str], None]) -> None:
         for candidate in candidates:
@@ -300,10 +292,9 @@ class Checkpoints:
     def _tidy(self, candidates: list[Candidate]) -> None:
         """Clear away what a killed run left, and what is damaged."""
         wanted = {c.step: c.problem for c in candidates}
-        sums = self._record(0).parent
-        if sums.is_dir():
-            files.remove_leftovers(sums)
-        for step in set(_steps_of(sums, ".json")) - wanted.keys():
+        if self._records.is_dir():
+            files.remove_leftovers(self._records)
+        for step in set(self._recorded()) - wanted.keys():
             self._record(step).unlink(missing_ok=True)
         if not self.directory.is_dir():
             return
@@ -340,55 +331,6 @@ class Checkpoints:
         found = jax.tree.leaves(ocp.load(self._folder(step), template))
         if not np.array_equal(found[smallest], leaves[smallest], equal_nan=False):
             raise RunError("an array reads otherwise than it was written")
-
-    def _write_record(self, step: int, score: Score | None, *, pending: bool = False) -> None:
-        folder, path = self._folder(step), self._record(step)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = [] if pending else sorted(f for f in folder.rglob("*") if f.is_file())
-        sums = {str(f.relative_to(folder)): zlib.crc32(f.read_bytes()) for f in found}
-        record = {"files": sums, "score": score} | ({"pending": True} if pending else {})
-        files.write(path, files.to_json(record))
-
-
-def _steps_of(folder: Path, suffix: str) -> list[int]:
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    stems = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
-    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one if it is damaged or missing."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _read_about(folder: Path) -> dict[str, Any]:
-    return _read_json(folder / "_CHECKPOINT_METADATA").get("custom_metadata") or {}
-
-
-def _read_score(folder: Path) -> Score | None:
-    about = _read_about(folder)
-    if "score" in about:
-        return _as_score(about["score"])
-    # Checkpoints of earlier versions: a file of Orbax's; -1 between validations.
-    old = _read_json(folder / "metrics" / "metrics").get("accuracy")
-    return None if old == -1.0 else _as_score([old])
-
-
-def _as_score(values: Any) -> Score | None:
-    """The score that JSON holds, or None if it holds none."""
-    if isinstance(values, list | tuple) and all(isinstance(v, int | float) for v in values):
-        return tuple(float(v) for v in values)
-    return None
-
-
-def _by_score(candidate: Candidate) -> tuple[bool, Score, int]:
-    """Sort key: the highest score first, the earliest of equals, those without one last."""
-    score = candidate.score
-    return score is None, tuple(-value for value in score or ()), candidate.step
 
 
 def _in_one_line(error: Exception, length: int) -> str:

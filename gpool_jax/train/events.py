@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax import files
+from gpool_jax.train import signals
 
 
 class Events:
@@ -109,6 +110,7 @@ class Progress:
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
             dynamic_ncols=True,
         )
+        signals.open_bars += 1
 
     def advance(self, steps: int) -> None:
         """Advance by a number of steps."""
@@ -124,3 +126,4 @@ class Progress:
         """Leave the finished bar on the screen."""
         if self._bar is not None:
             self._bar.close()
+            signals.open_bars -= 1

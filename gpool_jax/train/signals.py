@@ -17,6 +17,8 @@ _WORDS = {signal.SIGINT: "interrupted.", signal.SIGTERM: "ended by SIGTERM."}
 # How long the end waits for a reader of stdout who is slow.
 _FLUSH_SECONDS = 1.0
 
+# Progress bars that stand in a line of stderr that has not ended.
+open_bars = 0
 _obeying = False
 # What the training that runs has been told.
 _told: list[int] | None = None
@@ -26,8 +28,8 @@ def _leave(code: int, reason: str) -> None:
     flusher = threading.Thread(target=_flush, daemon=True)
     flusher.start()
     flusher.join(_FLUSH_SECONDS)
-    # A terminal shows ^C or a progress bar in this line.
-    start = "\n" if os.isatty(2) else ""
+    # A terminal shows ^C in this line.
+    start = "\n" if open_bars or os.isatty(2) else ""
     os.write(2, f"{start}gpool: {reason}\n".encode())
     os._exit(code)
 

@@ -70,9 +70,9 @@ class Shell:
 
 def _serve() -> None:
     from gpool_jax.cli.main import main
-    from gpool_jax.report import html
+    from gpool_jax.report import pages
 
-    html.to_png = lambda figure: b"\x89PNG"  # drawing a page takes seconds
+    pages.to_png = lambda figure: b"\x89PNG"  # drawing a page takes seconds
     answers = os.fdopen(os.dup(1), "w")
     with tempfile.TemporaryFile("w+b") as out, open(sys.argv[1], "w+b") as err:
         os.dup2(out.fileno(), 1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.config import DataConfig
+from gpool_jax.config import DataConfig, paths
 from gpool_jax.data.decode import IMAGE_SUFFIXES
 from gpool_jax.data.disk import Warn, find, several
 from gpool_jax.errors import InputError
@@ -160,10 +160,12 @@ def tfds_builder(name: str, dir: str | None) -> Any:
     # Silences advice about a faster decoder: what is decoded is cached.
     logging.getLogger("absl").setLevel(logging.ERROR)
     where = dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    # It may be an address.
+    data_dir = str(paths.expand(where)) if where.startswith("~") else where
     # From the files alone: asking for a builder by name may go to the network.
     find_folder = tfds.core.load.read_only_builder._find_builder_dir
     try:
-        folder = find_folder(name, data_dir=os.path.expanduser(where))
+        folder = find_folder(name, data_dir=data_dir)
     except Exception:  # tfds raises several unrelated kinds
         folder = None
     if folder is None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.config import AuditConfig
+from gpool_jax.config import AuditConfig, checks
 from gpool_jax.data.images.collection import Images
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.audit import channels, erasure, position, shift, verdicts
@@ -20,7 +20,7 @@ from gpool_jax.report.environment import environment
 
 _NUM_STIMULI = 4
 # Fewer images leave a fold, or an image to match, without others.
-MIN_IMAGES = 10
+_MIN_IMAGES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +51,9 @@ def audit(
       InputError: if there are too few images, or a network cannot be asked.
     """
     started = time.perf_counter()
-    if len(images) < MIN_IMAGES:
-        raise InputError(f"`images`: an audit needs at least {MIN_IMAGES}; got {len(images)}.")
+    checks.check(config)
+    if len(images) < _MIN_IMAGES:
+        raise InputError(f"`images`: an audit needs at least {_MIN_IMAGES}; got {len(images)}.")
     if not networks:
         raise InputError("`network`: there is none to audit.")
     names = [network.name for network in networks]
@@ -84,18 +85,12 @@ def _resolve(network: Network, config: AuditConfig) -> AuditConfig:
             f"`network`: {network.name} takes {network.preprocess.channels} colour channels; an "
             "audit shows images of 1 or 3."
         )
-    allowed = {
-        "n": (2 <= config.n <= side, "at least 2, and one pixel a cell"),
-        "folds": (3 <= config.folds <= MIN_IMAGES, f"in [3, {MIN_IMAGES}]"),
-        "removed": (0.0 < config.removed <= 0.5, "in (0, 0.5]"),
-        "max_shift": (1 <= (config.max_shift or 0) < side, f"in [1, {side})"),
-        "twins": (config.twins >= 0, "at least 0"),
-        "draws": (config.draws >= 1, "at least 1"),
-        "batch_size": (config.batch_size >= 1, "at least 1"),
-    }
-    for name, (fits, words) in allowed.items():
-        if not fits:
-            raise InputError(f"`{name}` must be {words}; got {getattr(config, name)}.")
+    for name, most in (("n", side), ("max_shift", side - 1)):
+        if getattr(config, name) > most:
+            raise InputError(
+                f"`{name}` must be at most {most} for inputs of {side} pixels; got "
+                f"{getattr(config, name)}."
+            )
     return config
 
 
@@ -139,7 +134,9 @@ def _audit_one(
             bootstrap=config.bootstrap,
         )
     latent = latents.cells[network.feature]
-    outputs = None if network.classify is None else _num_outputs(network, latents)
+    outputs = None
+    if network.classify is not None:
+        outputs = jax.eval_shape(network.classify, jnp.asarray(latents.plain[:1])).shape[-1]
     found = Audited(
         name=network.name,
         stage=network.feature,
@@ -169,10 +166,6 @@ def _measure(
     scores += erasure.measure(config, latents, stage, classify)
     scores += shift.measure(config, latents, stage, classify)
     return _Measured(scores, described, notes)
-
-
-def _num_outputs(network: Network, latents: Latents) -> int:
-    return int(network.logits(jnp.asarray(latents.plain[:1])).shape[-1])
 
 
 def _confidence(network: Network, latents: Latents) -> list[str]:

@@ -1,7 +1,6 @@
 """Where in the vector position lies, and what depends on the channels that carry it."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,11 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import AuditConfig
 from gpool_jax.experiments.audit import position
-from gpool_jax.experiments.audit.latents import Latents
+from gpool_jax.experiments.audit.latents import Classify, Latents
 from gpool_jax.experiments.audit.scores import Score
 
 # Channels whose responses to the cells are drawn.
 _NUM_TUNED = 12
-# Largest distance of a matched channel, in spreads of log mean and log variance.
-CALIPER = 0.5
 FILLS = ("zero", "mean")
 POSITION, RANDOM, MATCHED = "position channels", "random channels", "matched channels"
 
@@ -44,7 +41,8 @@ def describe(config: AuditConfig, latents: Latents, stage: str) -> Channels:
     num_images, _, channels = latent.shape
     shares = ops.variance_shares(jnp.asarray(latent))
     deviation = np.maximum(latent.reshape(-1, channels).std(axis=0), 1e-12)
-    translation = _translation(latent) / deviation
+    pairs = ops.absolute_translation_difference(jnp.asarray(latent))
+    translation = np.asarray(pairs) / deviation
     flip = np.abs(latents.plain - latents.mirrored) / deviation
     order = ops.rank_channels(translation.mean(axis=0))
     columns = {
@@ -72,28 +70,20 @@ def describe(config: AuditConfig, latents: Latents, stage: str) -> Channels:
     return Channels(columns, order, tuning, scores)
 
 
-def _translation(latent: np.ndarray) -> np.ndarray:
-    """Mean absolute difference between two cells, of each image and channel: [N, C]."""
-    cells = latent.shape[1]
-    total = np.zeros((len(latent), latent.shape[2]))
-    for i in range(cells):
-        for j in range(i):
-            total += np.abs(latent[:, i] - latent[:, j])
-    return total / (cells * (cells - 1) / 2)
-
-
 def _variance_split(latent: np.ndarray) -> dict[str, np.ndarray]:
     """Shares of the whole vector's variance, channels standardised, by image: float [N] each.
 
-    Each image's sums of squares over the mean total, so that means over images are the shares.
+    Their means over images are the shares. What an image adds to that of position counts twice,
+    since the cells' means move with it (the influence function of a square): so is the interval.
     """
     x = np.asarray(ops.standardise(jnp.asarray(latent)), np.float64)
     overall = x.mean(axis=(0, 1))
     cell, image = x.mean(axis=0) - overall, x.mean(axis=1) - overall
     rest = x - overall - cell[None] - image[:, None]
     total = float(((x - overall) ** 2).mean()) or 1.0
+    along = ((x - overall) * cell[None]).mean(axis=(1, 2)) / total
     return {
-        "position": np.full(len(x), (cell**2).mean() / total),
+        "position": 2.0 * along - along.mean(),
         "content": (image**2).mean(axis=1) / total,
         "interaction": (rest**2).mean(axis=(1, 2)) / total,
     }
@@ -104,7 +94,7 @@ def remove(
     latents: Latents,
     stage: str,
     channels: Channels,
-    classify: Callable[[jax.Array], jax.Array] | None,
+    classify: Classify | None,
 ) -> tuple[list[Score], list[str]]:
     """Remove the channels that carry most position, beside random and matched ones.
 
@@ -120,10 +110,10 @@ def remove(
     random = ops.random_orders(key, config.draws, num_channels)[:, :count]
     mean, variance = (channels.columns[name] for name in ("mean", "variance"))
     matched = ops.matched_channels(
-        key, first, mean, variance, num_draws=config.draws, caliper=CALIPER
+        key, first, mean, variance, num_draws=config.draws, caliper=config.caliper
     )
     sets = {POSITION: first[None], RANDOM: random, MATCHED: matched}
-    notes = [_balance(first, matched, mean, variance)]
+    notes = [_balance(config, first, matched, mean, variance)]
     scores: list[Score] = []
     for name, drawn in sets.items():
         if not len(drawn):
@@ -139,7 +129,7 @@ def remove(
 def _answers(
     plain: np.ndarray,
     kept: list[np.ndarray],
-    classify: Callable[[jax.Array], jax.Array],
+    classify: Classify,
     fill: str,
     name: str,
     count: int,
@@ -176,7 +166,7 @@ def _refitted(
     hits, found = [], []
     for keep in kept:
         left = np.ascontiguousarray(latent[:, :, keep])
-        hits.append(position.cell_hits(left, cell, cells, config=config, kinds=("ridge",)))
+        hits.append(position.cell_hits(left, cell, cells, folds=config.folds, kinds=("ridge",)))
         x = ops.standardise(jnp.asarray(left))
         found.append(np.asarray(ops.content_matches(x)).mean(axis=1))
     condition = f"{count} {name} removed, fitted again"
@@ -186,11 +176,17 @@ def _refitted(
     ]
 
 
-def _balance(first: np.ndarray, matched: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> str:
+def _balance(
+    config: AuditConfig,
+    first: np.ndarray,
+    matched: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+) -> str:
     if not len(matched):
         return (
-            f"No set of channels matches those that carry most position within {CALIPER:g} spreads "
-            "of log mean and log variance: there is no matched control."
+            f"No set of channels matches those that carry most position within "
+            f"{config.caliper:g} spreads of log mean and log variance: there is no matched control."
         )
     differences = ops.standardised_differences(first, matched, mean, variance)
     means, variances = (f"{value:+.2f}" for value in differences)

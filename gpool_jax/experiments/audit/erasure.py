@@ -1,15 +1,12 @@
 """How position is removed from a vector, and what that costs."""
 
-from collections.abc import Callable
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
 from gpool_jax.config import AuditConfig
 from gpool_jax.experiments.audit import position
-from gpool_jax.experiments.audit.latents import Latents
+from gpool_jax.experiments.audit.latents import Classify, Latents, answers_of
 from gpool_jax.experiments.audit.scores import Score
 
 # Blended into the covariance, which few rows know badly.
@@ -27,7 +24,7 @@ def measure(
     config: AuditConfig,
     latents: Latents,
     stage: str,
-    classify: Callable[[jax.Array], jax.Array] | None,
+    classify: Classify | None,
 ) -> list[Score]:
     """Erase the cell from the vectors of each half of the images, fitted on the other half."""
     latent = latents.cells[stage]
@@ -48,29 +45,20 @@ def measure(
     for kind in ("ridge", "mlp"):
         words = "linear probe" if kind == "ridge" else "non-linear probe"
         for name, x in (("before", latent), ("erased", after)):
-            hits = position.cell_hits(x, cell, cells, config=config, kinds=(kind,))
+            hits = position.cell_hits(x, cell, cells, folds=config.folds, kinds=(kind,))
             scores.append(Score("erasure", "cell", f"{words}, {name}", stage, hits, 1.0 / cells))
     for name, x in (("before", latent), ("erased", after)):
         matches = np.asarray(ops.content_matches(ops.standardise(jnp.asarray(x)))).mean(axis=1)
         scores.append(Score("erasure", "image", name, stage, matches, 1.0 / num_images))
     if classify is None:
         return scores
-    answers = _answers(classify, latents.plain)
-    kept = (_answers(classify, erased(latents.plain)) == answers).astype(np.float64)
+    answers = answers_of(classify, latents.plain)
+    kept = (answers_of(classify, erased(latents.plain)) == answers).astype(np.float64)
     scores.append(Score("erasure", "answers kept", "erased", stage, kept))
     for protocol, moved in latents.shifted.items():
-        still = latents.centred[protocol]
         for name, apply in (("before", lambda x: x), ("erased", erased)):
-            changed = (
-                _answers(classify, apply(moved)) != _answers(classify, apply(still))[:, None, None]
-            )
-            values = changed.mean(axis=(1, 2))
+            own = answers_of(classify, apply(latents.centred))[:, None, None]
+            values = (answers_of(classify, apply(moved)) != own).mean(axis=(1, 2))
             quantity = f"answers changed by shifts, {protocol}"
             scores.append(Score("erasure", quantity, name, stage, values))
     return scores
-
-
-def _answers(classify: Callable[[jax.Array], jax.Array], latent: np.ndarray) -> np.ndarray:
-    """Predicted class of latents [..., C]: int [...]."""
-    rows = jnp.asarray(latent.reshape(-1, latent.shape[-1]))
-    return np.asarray(classify(rows).argmax(-1)).reshape(latent.shape[:-1])

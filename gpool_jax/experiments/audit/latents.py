@@ -13,8 +13,7 @@ from gpool_jax.config import AuditConfig
 from gpool_jax.data.images.collection import Images
 from gpool_jax.networks import Network, mean_pool
 
-# Distances of shifts grow by a factor of two from here.
-_FIRST_SHIFT = 1
+Classify = Callable[[jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +25,19 @@ class Latents:
       plain: float32 [N, C], of the whole image at the input's size.
       mirrored: float32 [N, C], of the image mirrored left to right.
       shifted: protocol to float32 [N, D, V, C], V shifts of each of D distances.
-      centred: protocol to float32 [N, C], of the unshifted view.
+      centred: float32 [N, C], of the unshifted view: that of every protocol.
     """
 
     cells: dict[str, np.ndarray]
     plain: np.ndarray
     mirrored: np.ndarray
     shifted: dict[str, np.ndarray]
-    centred: dict[str, np.ndarray]
+    centred: np.ndarray
 
 
 def distances(config: AuditConfig) -> list[int]:
     """Distances of shifts in pixels: 1, 2, 4, ... up to the largest."""
-    found = [_FIRST_SHIFT]
+    found = [1]
     while found[-1] * 2 <= (config.max_shift or 0):
         found.append(found[-1] * 2)
     return found
@@ -86,47 +85,42 @@ def collect(
         for name, inputs in (("plain", plain), ("mirrored", plain[:, :, ::-1])):
             parts.setdefault(name, []).append(_latent(network, inputs))
             advance(len(rows))
-    shifted = {p: _shifted(config, network, images, p, advance) for p in config.protocols}
+    shifted, centred = _shifted(config, network, images, advance)
     return Latents(
         cells={stage: np.concatenate(values) for stage, values in cells.items()},
         plain=np.concatenate(parts["plain"]),
         mirrored=np.concatenate(parts["mirrored"]),
-        shifted={name: moved for name, (moved, _) in shifted.items()},
-        centred={name: still for name, (_, still) in shifted.items()},
+        shifted=shifted,
+        centred=centred,
     )
 
 
 def num_inputs(config: AuditConfig, num_images: int) -> int:
     """Inputs that a network is run on."""
-    views = len(config.protocols) * (1 + len(distances(config)) * config.shifts_per_distance)
-    return num_images * (config.n**2 + 2 + views)
+    views = len(config.protocols) * len(distances(config)) * config.shifts_per_distance
+    return num_images * (config.n**2 + 3 + views)
 
 
 def _shifted(
-    config: AuditConfig,
-    network: Network,
-    images: Images,
-    protocol: str,
-    advance: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [N, D, V, C] of shifted inputs, and [N, C] of the unshifted ones."""
-    offsets = _offsets(config)
-    margin = max(distances(config)) if protocol == "crop" else 0
+    config: AuditConfig, network: Network, images: Images, advance: Callable[[int], None]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Latents [N, D, V, C] of shifted inputs by protocol, and [N, C] of the unshifted ones."""
+    offsets = jnp.asarray(_offsets(config))
+    margin = max(distances(config))
     height, width = (side + 2 * margin for side in network.preprocess.size)
-    moved, still = [], []
-    per_batch = max(1, config.batch_size // (1 + len(offsets)))
-    everything = np.concatenate([np.zeros((1, 2), np.int32), offsets])
-    for rows in _batches(len(images), per_batch):
+    moved: dict[str, list[np.ndarray]] = {protocol: [] for protocol in config.protocols}
+    still = []
+    for rows in _batches(len(images), max(1, config.batch_size // len(offsets))):
         inputs = _read(network, images, rows, (height, width))
-        by = jnp.asarray(everything)
-        views = ops.shifted_views(inputs, by, protocol=protocol, margin=margin)
-        latent = _latent(network, views.reshape(-1, *views.shape[2:]))
-        latent = latent.reshape(len(rows), len(everything), -1)
-        still.append(latent[:, 0])
-        moved.append(latent[:, 1:])
-        advance(len(rows) * len(everything))
+        still.append(_latent(network, inputs[:, margin:-margin, margin:-margin]))
+        advance(len(rows))
+        for protocol, parts in moved.items():
+            views = ops.shifted_views(inputs, offsets, protocol=protocol, margin=margin)
+            parts.append(_latent(network, views.reshape(-1, *views.shape[2:])))
+            advance(len(rows) * len(offsets))
     shape = len(images), len(distances(config)), config.shifts_per_distance, -1
-    return np.concatenate(moved).reshape(shape), np.concatenate(still)
+    shifted = {protocol: np.concatenate(parts).reshape(shape) for protocol, parts in moved.items()}
+    return shifted, np.concatenate(still)
 
 
 def _offsets(config: AuditConfig) -> np.ndarray:
@@ -168,3 +162,9 @@ def _pooled(network: Network, inputs: Any, stages: tuple[str, ...] | None) -> di
 def _batches(count: int, size: int) -> Iterator[np.ndarray]:
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
+
+
+def answers_of(classify: Classify, latent: np.ndarray) -> np.ndarray:
+    """Predicted class of latents [..., C]: int [...]."""
+    rows = jnp.asarray(latent.reshape(-1, latent.shape[-1]))
+    return np.asarray(classify(rows).argmax(-1)).reshape(latent.shape[:-1])

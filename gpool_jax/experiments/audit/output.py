@@ -1,7 +1,9 @@
 """The files of an audit: audit.json, channels.csv, the page; and the progress on stderr."""
 
 import csv
+import dataclasses
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,28 +14,32 @@ from gpool_jax.experiments import workdir
 from gpool_jax.experiments.audit import erasure
 from gpool_jax.experiments.audit.latents import Latents
 from gpool_jax.networks import Network
-from gpool_jax.report import audit_page
+from gpool_jax.report import audit_page, pages
 from gpool_jax.report.audit_result import AuditResult, write_audit
+from gpool_jax.train.events import Progress
 
 
-def write(result: AuditResult, out: Path, owner: workdir.Owner) -> list[Path]:
+def write(
+    result: AuditResult,
+    out: Path,
+    owner: workdir.Owner,
+    *,
+    warn: Callable[[str], None] = print,
+) -> list[Path]:
     """Write everything into a folder, which is made; returns the paths to show.
 
     Raises:
       InputError: if another process writes to the folder.
       RunError: if a file cannot be written.
     """
-    result.environment["owner"] = {
-        "command": owner.command,
-        "name": owner.name,
-        "digest": owner.digest,
-    }
-    page = audit_page.render(result)
+    about = result.environment | {"owner": dataclasses.asdict(owner)}
+    result = dataclasses.replace(result, environment=about)
     with workdir.hold(out):
         files.write(out / "channels.csv", _to_csv(result))
-        files.write(out / "report.html", page)
+        page = pages.write(out / "report.html", lambda: audit_page.render(result), warn)
         write_audit(result, out / "audit.json")
-    return [out / "audit.json", out / "report.html"]
+    written = [out / "audit.json", out / "channels.csv"]
+    return written if page is None else [*written, page]
 
 
 def write_eraser(network: Network, latents: Latents, path: Path) -> None:
@@ -66,32 +72,23 @@ def _to_csv(result: AuditResult) -> str:
 
 
 class Bar:
-    """A bar over the inputs that networks are run on; silent without tqdm."""
+    """A bar over the inputs of one network after the other."""
 
-    def __init__(self, *, quiet: bool):
-        self._quiet, self._bar, self._name = quiet, None, ""
+    def __init__(self) -> None:
+        self._name, self._done = "", 0
+        self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._progress is not None:
+            self._progress.close()
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Show that `done` of `total` inputs of a network are done."""
-        if self._quiet:
-            return
-        if name != self._name:
+        if self._progress is None or name != self._name:
             self.__exit__()
-            self._name, self._bar = name, _new_bar(name, total)
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-
-
-def _new_bar(name: str, total: int) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=total, desc=name, unit="img", dynamic_ncols=True, mininterval=0.5)
+            self._name, self._done, self._progress = name, 0, Progress(total, 0, 1, name)
+        self._progress.advance(done - self._done)
+        self._done = done

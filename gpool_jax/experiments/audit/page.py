@@ -53,6 +53,8 @@ class Page:
         return Table(rows)
 
     def __getattr__(self, name: str) -> Table:
+        if name == "result" or name.startswith("_"):  # asked for before there is one, as by `copy`
+            raise AttributeError(name)
         try:
             return self.table(name)
         except InputError as error:

@@ -7,16 +7,11 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import AuditConfig
 from gpool_jax.experiments.audit.scores import Score
+from gpool_jax.experiments.measures import probing
 from gpool_jax.ops import probe
 
 ORDERS = ("ordered", "permuted", "sorted")
 _KEY = 0xA0D1
-
-
-def image_folds(num_images: int, num_folds: int) -> np.ndarray:
-    """Assign a fold to each image, at random: int32 [N]."""
-    fold = np.arange(num_images, dtype=np.int32) % num_folds
-    return np.random.default_rng(0).permutation(fold)
 
 
 def cell_hits(
@@ -24,9 +19,8 @@ def cell_hits(
     labels: np.ndarray,
     num_classes: int,
     *,
-    config: AuditConfig,
+    folds: int,
     kinds: tuple[str, ...] = ("ridge", "logistic"),
-    keep: np.ndarray | None = None,
     sort: bool = False,
 ) -> np.ndarray:
     """Held-out correctness [N] of the probe that does best on other images, mean over cells.
@@ -35,32 +29,22 @@ def cell_hits(
       latent: [N, M, C].
       labels: int [N, M].
       num_classes: labels are in [0, num_classes).
-      config: says the folds.
-      kinds: of probes to select from.
-      keep: bool [C], channels that the probe is given; None: all.
-      sort: whether rows are standardised and sorted within each fit.
+      folds: folds of images.
+      kinds: kinds of probe to select from.
+      sort: see `probing.fit_kinds`.
     """
-    num_images, num_cells, channels = latent.shape
-    fold = np.repeat(image_folds(num_images, config.folds), num_cells)
-    rows = jnp.asarray(latent.reshape(-1, channels))
-    correct, picked = [], []
-    for kind in kinds:
-        hits, on_picking = probe.cross_validate(
-            jax.random.key(_KEY),
-            rows,
-            jnp.asarray(labels.reshape(-1)),
-            jnp.asarray(fold),
-            kind=kind,
-            num_classes=num_classes,
-            num_folds=config.folds,
-            sort=sort,
-            keep=None if keep is None else jnp.asarray(keep),
-        )
-        correct.append(np.asarray(hits))
-        picked.append(np.asarray(on_picking))
-    best = np.argmax(picked, axis=0)[fold]
-    chosen = np.stack(correct)[best, np.arange(len(fold))]
-    return chosen.reshape(num_images, num_cells).mean(axis=1)
+    x, fold = _rows(latent, folds)
+    fitted = probing.fit_kinds(
+        jax.random.key(_KEY), x, labels.reshape(-1), fold, num_classes, kinds=kinds, sort=sort
+    )
+    return fitted["selected"].reshape(labels.shape).mean(axis=1)
+
+
+def _rows(latent: np.ndarray, folds: int) -> tuple[jax.Array, np.ndarray]:
+    """Latents [N, M, C] as rows [N * M, C], and the fold of each: that of its image."""
+    num_images, cells, channels = latent.shape
+    fold = probing.image_folds(np.zeros(num_images), folds)
+    return jnp.asarray(latent.reshape(-1, channels)), np.repeat(fold, cells)
 
 
 def measure(
@@ -73,26 +57,27 @@ def measure(
     """
     num_images, cells, _ = latent.shape
     cell = np.tile(np.arange(cells), (num_images, 1))
-    x = np.asarray(ops.standardise(jnp.asarray(latent)))
-    orders = dict(
-        zip(ORDERS, ops.input_orders(jax.random.key(config.seed), jnp.asarray(x)), strict=True)
-    )
     targets = {"cell": (cell, cells)}
     if pooled:
         targets |= {"row": (cell // config.n, config.n), "column": (cell % config.n, config.n)}
         if labels is not None:
             classes = int(labels.max()) + 1
             targets["class"] = np.repeat(labels[:, None], cells, axis=1), classes
+    standardised = ops.standardise(jnp.asarray(latent))
+    key = jax.random.key(config.seed)
+    orders = dict(zip(ORDERS, ops.input_orders(key, standardised), strict=True))
+    # Of a sorted vector, the probe standardises by the rows that it is fitted on.
+    given = {"ordered": latent, "permuted": np.asarray(orders["permuted"]), "sorted": latent}
     scores = []
     for name, (values, count) in targets.items():
         question = "class" if name == "class" else "position"
-        for order, given in orders.items():
-            hits = cell_hits(np.asarray(given), values, count, config=config)
+        for order, x in given.items():
+            hits = cell_hits(x, values, count, folds=config.folds, sort=order == "sorted")
             scores.append(Score(question, name, order, stage, hits, 1.0 / count))
     if not pooled:
         return scores
-    for order, given in orders.items():
-        hits = np.asarray(ops.content_matches(given)).mean(axis=1)
+    for order, vectors in orders.items():
+        hits = np.asarray(ops.content_matches(vectors)).mean(axis=1)
         scores.append(Score("content", "image", order, stage, hits, 1.0 / num_images))
     return scores + _controls(config, latent, stage, cell)
 
@@ -100,26 +85,23 @@ def measure(
 def _controls(config: AuditConfig, latent: np.ndarray, stage: str, cell: np.ndarray) -> list[Score]:
     """The raw sorted vector, the random code, shuffled labels, and the bits of a probe."""
     cells = cell.shape[1]
-    raw = np.asarray(ops.sorted_latent(jnp.asarray(latent)))
     key = jax.random.key(config.seed ^ _KEY)
     code = np.asarray(ops.random_code(key, jnp.asarray(latent)).latent)
+    raw = np.asarray(ops.sorted_latent(jnp.asarray(latent)))
     shuffled = np.random.default_rng(config.seed).permuted(cell, axis=1)
-    given = {
-        "sorted, raw scale": (raw, cell),
-        "sorted, random code": (
-            np.asarray(ops.sorted_latent(ops.standardise(jnp.asarray(code)))),
-            cell,
-        ),
-        "ordered, labels shuffled": (latent, shuffled),
-    }
-    scores = [
-        Score("position", "cell", name, stage, cell_hits(x, y, cells, config=config), 1.0 / cells)
-        for name, (x, y) in given.items()
-    ]
-    fold = np.repeat(image_folds(len(latent), config.folds), cells)
+    scores = []
+    for name, x, labels in (
+        ("sorted, raw scale", raw, cell),
+        ("sorted, random code", code, cell),
+        ("ordered, labels shuffled", latent, shuffled),
+    ):
+        sort = name == "sorted, random code"
+        hits = cell_hits(x, labels, cells, folds=config.folds, sort=sort)
+        scores.append(Score("position", "cell", name, stage, hits, 1.0 / cells))
+    rows, fold = _rows(latent, config.folds)
     logits, _ = probe.held_out_logits(
         jax.random.key(_KEY),
-        jnp.asarray(latent.reshape(-1, latent.shape[-1])),
+        rows,
         jnp.asarray(cell.reshape(-1)),
         jnp.asarray(fold),
         kind="logistic",

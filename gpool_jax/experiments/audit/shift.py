@@ -1,13 +1,9 @@
 """How sensitive answers and vectors are to shifts of the input, without labels."""
 
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.config import AuditConfig
-from gpool_jax.experiments.audit.latents import Latents, distances
+from gpool_jax.experiments.audit.latents import Classify, Latents, answers_of, distances
 from gpool_jax.experiments.audit.scores import Score
 
 
@@ -15,21 +11,20 @@ def measure(
     config: AuditConfig,
     latents: Latents,
     stage: str,
-    classify: Callable[[jax.Array], jax.Array] | None,
+    classify: Classify | None,
 ) -> list[Score]:
     """Share of changed answers and distance of latents, by protocol and distance in pixels.
 
     Distances are in units of the root mean square distance of two images' latents.
     """
-    scores = []
+    scores, still = [], latents.centred
+    scale = _distance_of_images(still)
+    own = None if classify is None else answers_of(classify, still)[:, None, None]
     for protocol, moved in latents.shifted.items():
-        still = latents.centred[protocol]
-        scale = _distance_of_images(still)
         gaps = np.linalg.norm(moved - still[:, None, None], axis=-1) / scale
         changed = None
         if classify is not None:
-            answers = _argmax(classify, moved) != _argmax(classify, still)[:, None, None]
-            changed = answers.astype(np.float64)
+            changed = (answers_of(classify, moved) != own).astype(np.float64)
         for place, pixels in enumerate(distances(config)):
             condition = f"{protocol}, {pixels} px"
             values = gaps[:, place].mean(axis=1)
@@ -51,8 +46,3 @@ def _distance_of_images(latent: np.ndarray) -> float:
     """Root mean square distance between the latents [N, C] of two different images."""
     variance = latent.astype(np.float64).var(axis=0, ddof=1).sum()
     return float(np.sqrt(2.0 * variance)) or 1.0
-
-
-def _argmax(classify: Callable[[jax.Array], jax.Array], latent: np.ndarray) -> np.ndarray:
-    rows = jnp.asarray(latent.reshape(-1, latent.shape[-1]))
-    return np.asarray(classify(rows).argmax(-1)).reshape(latent.shape[:-1])

@@ -3,10 +3,13 @@
 Two numbers differ if their 95 % intervals do not overlap; otherwise they are called
 indistinguishable. A statement on removed channels is made only if it holds under both fills and
 against random and matched channels. No number on position stands without the untrained network's.
+A share whose interval is wider than `WIDE` tells nothing: there are too few images.
 """
 
 from gpool_jax.experiments.audit.channels import FILLS, MATCHED, POSITION, RANDOM
 from gpool_jax.report.audit_result import Audited, Line
+
+WIDE = 1.0
 
 
 def compare(first: Line, second: Line) -> str:
@@ -66,6 +69,8 @@ def _order(network: Audited) -> str:
         ordered = network.line(question, quantity, "ordered")
         if ordered is not None and ordered.low <= (ordered.chance or 0.0):
             return f"Nothing is read on {question} from the vector in order: nothing can need it."
+    if any(line.high - line.low > WIDE for line in (position, content, difference)):
+        return "There are too few images to tell what survives without the order of the channels."
     text = (
         f"Without the order of its channels {percent(position)} of what it says on position "
         f"survives, and {percent(content)} of what it says on content"
@@ -132,7 +137,14 @@ def _erasure(network: Audited) -> str:
 def _shift(network: Audited) -> str:
     line = network.shift("answers changed")
     if line is None:
-        return ""
+        moved = network.shift("latent distance")
+        if moved is None:
+            return ""
+        value = f"{moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f})"
+        return (
+            f"Without a head there are no answers to change; a shift ({moved.condition}) moves "
+            f"the vector by {value} of the distance between two images."
+        )
     text = f"A shift ({line.condition}) changes {percent(line)} of the answers"
     twin = network.shift("answers changed", control="untrained")
     return (

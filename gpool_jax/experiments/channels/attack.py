@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from gpool_jax.config import AttackConfig, plain
-from gpool_jax.config.sections import DataSplit, Method
+from gpool_jax.config.measurements import DataSplit, Method
 from gpool_jax.errors import InputError
 from gpool_jax.experiments.channels import files, rank, refit
 from gpool_jax.experiments.channels.files import Ranking

@@ -18,7 +18,7 @@ class Ranking:
     """The channels of a feature, best first.
 
     Attributes:
-      method: among `config.sections.Method`, or the name of a file that does not tell.
+      method: among `config.measurements.Method`, or the name of a file that does not tell.
       region: what the ranking is for.
       order: int [C], every channel once.
       scores: float [C], of channel 0, 1, ...; None where a file holds none.

@@ -51,7 +51,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
 def score_channels(
     subject: Subject, variables: Variables, images: Images, methods: tuple[str, ...]
 ) -> ChannelScores:
-    """Score the channels of a network by methods among `config.sections.Method`."""
+    """Score the channels of a network by methods among `config.measurements.Method`."""
     look = parallel.map_batch(mirrored.make_look(subject))
     seen = map_images(look, variables, {}, images, title="plain and mirrored")
     notes: list[str] = []

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
-from gpool_jax.config import ProbeConfig
 from gpool_jax.data import resident
 from gpool_jax.data.split import ArraySplit
 from gpool_jax.errors import InputError
@@ -127,24 +126,39 @@ def _score_all(
         inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
         for name, target in itertools.product(inputs, targets):
             labels, num_classes = targets[target]
-            fitted = _fit_kinds(key, config, inputs[name], labels, fold, num_classes)
+            fitted = fit_kinds(key, inputs[name], labels, fold, num_classes, kinds=config.kinds)
             for kind, correct in fitted.items():
                 scores = correct.reshape(1, len(split), -1).mean(axis=2)
                 found[stage, name, kind, target] = scores, num_classes
     return found
 
 
-def _fit_kinds(
+def fit_kinds(
     key: jax.Array,
-    config: ProbeConfig,
     x: jax.Array,
     labels: np.ndarray,
     fold: np.ndarray,
     num_classes: int,
+    *,
+    kinds: tuple[str, ...],
+    sort: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Return held-out correctness [rows] of each kind of probe, and of the selected one."""
+    """Held-out correctness [rows] of each kind of probe, and of the selected one.
+
+    Args:
+      key: PRNG key.
+      x: [rows, C].
+      labels: int [rows].
+      fold: int [rows]; all folds occur.
+      num_classes: labels are in [0, num_classes).
+      kinds: kinds of probe, see `probe.cross_validate`.
+      sort: sort each row, its channels standardised by the rows that a probe is fitted on.
+
+    Returns:
+      Kind to correctness; "selected" is whichever kind did best on each fold's selection fold.
+    """
     correct, picked = {}, []
-    for kind in config.kinds:
+    for kind in kinds:
         held_out, on_picking = probe.cross_validate(
             key,
             x,
@@ -152,7 +166,8 @@ def _fit_kinds(
             jnp.asarray(fold),
             kind=kind,
             num_classes=num_classes,
-            num_folds=config.folds,
+            num_folds=int(fold.max()) + 1,
+            sort=sort,
         )
         correct[kind] = np.asarray(held_out)
         picked.append(np.asarray(on_picking))

@@ -13,7 +13,7 @@ import pytest
 from gpool_jax import ops
 from gpool_jax.config import AttackConfig
 from gpool_jax.config.measurements import Method
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import driver, targets, workdir
 from gpool_jax.experiments.channels import (
     attack,
@@ -397,6 +397,25 @@ def test_writing_replaces_the_rankings_of_an_earlier_run_and_no_others(tmp_path)
     mine.unlink()
     write("ranking_gate_left.json")
     assert [path.name for path in tmp_path.glob(further)] == ["ranking_gate_left.json"]
+
+
+def test_a_command_that_ended_while_it_wrote_may_be_run_again(tmp_path, monkeypatch):
+    measured = Measured(Result("tiny", {}), files={"ranking_flip_left.json": "new"})
+
+    def write():
+        output = driver.Output(tmp_path, workdir.Owner("rank", "a run", "1"), pytest.fail)
+        return driver.measure(tiny(), output, lambda: measured, further="ranking_*.json")
+
+    def full(*args, **options):
+        raise RunError("no space")
+
+    monkeypatch.setattr(driver, "write_report", full)
+    with pytest.raises(RunError, match="no space"):
+        write()
+    assert (tmp_path / "ranking_flip_left.json").exists()
+    monkeypatch.undo()
+    write()
+    assert (tmp_path / "report.html").exists()
 
 
 def test_a_random_ranking_is_no_control(pixels):

@@ -3,6 +3,8 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -185,6 +187,35 @@ def test_a_reader_looks_again_once_when_the_training_rotates_one_away(run, monke
 
     monkeypatch.setattr(Checkpoints, "load", rotating)
     assert best(run) == (6, [], [])
+
+
+ROTATED = """
+import gc, sys
+from pathlib import Path
+import numpy as np
+from gpool_jax.errors import InputError
+from gpool_jax.train import checkpoint_sums
+from gpool_jax.train.checkpoint import Checkpoints
+
+checkpoints = Checkpoints(Path(sys.argv[1]))
+state = {f"x{i}": np.zeros(3, np.float32) for i in range(20)}
+checkpoints.save(1, state, None)
+checkpoint_sums.problem = lambda folder, record: ""
+for path in Path(sys.argv[1]).rglob("d/*"):
+    path.unlink()
+try:
+    checkpoints.load(1, state)
+except InputError:
+    gc.collect()
+    print("one error")
+"""
+
+
+def test_a_checkpoint_that_goes_while_it_is_read_is_one_error(tmp_path):
+    """And none of Orbax's on stderr, for every array that it had begun to read."""
+    words = [sys.executable, "-c", ROTATED, str(tmp_path / "c")]
+    child = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (child.stdout, child.stderr) == ("one error\n", "")
 
 
 def test_when_none_can_be_read_it_is_said_with_the_reason_and_nothing_is_moved(run):

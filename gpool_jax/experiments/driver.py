@@ -191,10 +191,12 @@ def write(measured: Measured, output: Output) -> Result:
     result = dataclasses.replace(measured.result, environment=about)
     with workdir.hold(out):
         stale = _listed_files(out) - set(measured.files)
+        # First of all, since it says whose the others are: without it, those of a run that was
+        # killed here would be nobody's.
+        write_result(result, out, measured.arrays)
         for name, content in measured.files.items():
             files.write(out / name, content)
         write_report(result, out, output.warn, overlays=measured.overlays)
-        write_result(result, out, measured.arrays)
         for name in stale:
             (out / name).unlink(missing_ok=True)
     return result

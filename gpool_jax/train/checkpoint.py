@@ -22,6 +22,10 @@ from gpool_jax.train.checkpoint_sums import Score
 _DELETED = ".deleted-"
 
 
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
+
+
 @contextlib.contextmanager
 def _around_orbax() -> Iterator[None]:
     """Let Orbax see one process only, in the one of several that has the checkpoints.
@@ -40,6 +44,8 @@ def _around_orbax() -> Iterator[None]:
         yield
         sys.unraisablehook = hook
     except Exception:
+        # So do the readers that it abandons, whenever they are garbage.
+        logging.getLogger("asyncio").addFilter(_is_no_echo)
         for thread in set(threading.enumerate()) - threads:
             thread.join(timeout=10)
         raise

@@ -58,7 +58,8 @@ class Shell:
                 text=True,
             )
         child = self._child
-        print(json.dumps([str(word) for word in words]), file=child.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it is dead, and will not answer
+            print(json.dumps([str(word) for word in words]), file=child.stdin, flush=True)
         answered = select.select([child.stdout], [], [], _SECONDS)[0]
         line = child.stdout.readline() if answered and child.stdout else ""
         if not line:

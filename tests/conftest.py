@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import fusions
+
 # Child processes find `tests`, and the package where this process has it: here or installed.
 PATHS = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATHS))
@@ -14,8 +16,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, PATHS))
 # shared between workers and runs. In the environment, for child processes too.
 CACHE = Path(tempfile.gettempdir()) / "gpool_jax_test_xla_cache"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# Without this flag's fusions, such a program compiles in less than half the time.
-FLAGS = os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"
+FLAGS = os.environ.get("XLA_FLAGS", ""), fusions.WITHOUT
 os.environ["XLA_FLAGS"] = " ".join(filter(None, FLAGS))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 

@@ -13,6 +13,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments.position import training as position
 from gpool_jax.train import compiler, parallel
 from gpool_jax.train.step import make_train_step
+from tests import fusions
 from tests.helpers import fetch_of, tiny
 
 # One step at rate 1 moves the parameters by the gradient itself.
@@ -23,7 +24,7 @@ ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
 def exact_sums():
     """Compile with the fusions that a user has: without them sums of float32 are less exact."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(compiler._CPU, "xla_cpu_use_fusion_emitters", True)
+        patch.setattr(compiler, "_CPU", compiler._CPU | fusions.WITH)
         compiler.compiler_options.cache_clear()
         yield
     compiler.compiler_options.cache_clear()

@@ -17,6 +17,7 @@ from gpool_jax.models.factory import Classifier
 from gpool_jax.models.heads import LinearHead
 from gpool_jax.models.resnet import Bottleneck, ResNet
 from gpool_jax.ops import SharedBackground, shared_background
+from tests import fusions
 from tests.helpers import slow_but_first, tiny
 
 KEY = jax.random.key(0)
@@ -73,7 +74,7 @@ def run(model, variables, put, images, cell, n, *, train, permutation=None, fuse
     """Outputs and gradients; `fused`: as a user's are compiled, so that equal work is equal."""
     loss_fn = make_loss(model, put, cell, n, train, permutation)
     args = (variables["params"], variables["batch_stats"], images)
-    options = {"xla_cpu_use_fusion_emitters": True} if fused else None
+    options = fusions.WITH if fused else None
     step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), compiler_options=options)
     (_, out), grads = step(*args)
     return out | {"grads": grads}

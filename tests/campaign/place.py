@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests import fusions
+
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = """
 from gpool_jax.config import *
@@ -60,7 +62,7 @@ class Place:
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
+            "XLA_FLAGS": fusions.WITHOUT,
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / "xla"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "GPOOL_CACHE_DIR": str(self.folder / "cache"),

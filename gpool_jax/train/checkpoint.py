@@ -32,20 +32,21 @@ def _around_orbax() -> Iterator[None]:
 
     And let it be silent: each of its threads logs what is raised here as well.
     """
-    count, hook, absl = jax.process_count, sys.unraisablehook, logging.getLogger("absl")
+    count, hook = jax.process_count, sys.unraisablehook
+    absl, tasks = logging.getLogger("absl"), logging.getLogger("asyncio")
     level, threads = absl.level, set(threading.enumerate())
     jax.process_count = lambda *_: 1
     absl.setLevel(logging.CRITICAL + 1)
-    # A write that it abandons ends when it likes, so that after a failure this stays.
+    # What it abandons, a write or a reader, ends when it likes: after a failure these stay.
+    tasks.addFilter(_is_no_echo)
     sys.unraisablehook = lambda found: (
         None if str(found.exc_value) == "Event loop is closed" else hook(found)
     )
     try:
         yield
         sys.unraisablehook = hook
+        tasks.removeFilter(_is_no_echo)
     except Exception:
-        # So do the readers that it abandons, whenever they are garbage.
-        logging.getLogger("asyncio").addFilter(_is_no_echo)
         for thread in set(threading.enumerate()) - threads:
             thread.join(timeout=10)
         raise

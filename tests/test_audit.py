@@ -183,6 +183,12 @@ def test_the_files_hold_what_was_found(result, tmp_path):
         erased = latents["place"].cells["map"] @ eraser["matrix"].T + eraser["bias"]
     means = erased.mean(axis=0)
     np.testing.assert_allclose(means, means[:1] + 0 * means, atol=1e-3)
+    output.write_latents(net, latents["place"], tmp_path / "latents.npz")
+    with np.load(tmp_path / "latents.npz") as arrays:
+        np.testing.assert_array_equal(arrays["cells map"], latents["place"].cells["map"])
+        assert arrays["shifted crop"].shape == (12, 2, 2, 8)
+        assert (str(arrays["network"]), str(arrays["stage"])) == ("place", "map")
+        assert arrays["plain"].shape == arrays["mirrored"].shape == arrays["centred"].shape
 
 
 def line(value, low, high, **fields):
@@ -267,6 +273,7 @@ BAD_WORDS = {
     "field": (["timm:x", "--workdir", "OUT", "--num-image", "3"], "Did you mean --num-images"),
     "value": (["timm:x", "--workdir", "OUT", "--n", "two"], "--n"),
     "eraser": (["timm:x", "--workdir", "OUT", "--export-eraser", "no/e.npz"], "no folder for no/e"),
+    "latents": (["timm:x", "--workdir", "OUT", "--export-latents", "no/l.npz"], "no folder for no"),
     "canvas": (["timm:x", "--workdir", "OUT", "--canvas", "round"], "round"),
 }
 

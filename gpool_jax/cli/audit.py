@@ -29,10 +29,12 @@ def audit(words: list[str]) -> int:
         )
     if options.workdir is None:
         raise InputError("`--workdir` must name the folder of the page; got none.")
-    if options.export_eraser and len(names) > 1:
-        raise InputError(f"`--export-eraser` goes with one network; got {len(names)}.")
-    if options.export_eraser and not Path(options.export_eraser).absolute().parent.is_dir():
-        raise InputError(f"`--export-eraser`: there is no folder for {options.export_eraser}.")
+    exports = {"eraser": options.export_eraser, "latents": options.export_latents}
+    for what, path in exports.items():
+        if path and len(names) > 1:
+            raise InputError(f"`--export-{what}` goes with one network; got {len(names)}.")
+        if path and not Path(path).absolute().parent.is_dir():
+            raise InputError(f"`--export-{what}`: there is no folder for {path}.")
     conditions = [_condition(text) for text in options.fail_if]
     from gpool_jax.experiments import workdir
 
@@ -70,6 +72,8 @@ def _run(names: list[str], options: Audit, warn: Callable[[str], None]) -> Any:
     def inspect(network: Any, latents: Any) -> None:
         if options.export_eraser:
             output.write_eraser(network, latents, Path(options.export_eraser))
+        if options.export_latents:
+            output.write_latents(network, latents, Path(options.export_latents))
 
     with output.Bar() as bar:
         return auditing.audit(networks, images, config, progress=bar.advance, inspect=inspect)

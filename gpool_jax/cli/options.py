@@ -136,6 +136,8 @@ class Audit(Options):
     """Module or node that gives the map that is pooled; by default it is found."""
     export_eraser: str | None = None
     """File (.npz) for the affine map that erases the cell from the pooled vector."""
+    export_latents: str | None = None
+    """File (.npz) for the pooled vectors of every stimulus."""
     fail_if: tuple[str, ...] = ()
     """Conditions, such as "shift.answers_changed.crop > 0.2", for which the exit code is 1."""
 

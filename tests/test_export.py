@@ -130,5 +130,7 @@ def test_evaluation_and_validation_lower(model):
         SPLIT,
         arguments_,
     )
-    pool = probing.make_pool_batch(setup.design, probing.resolve_stages(setup))
-    lower(pool, (REPLICATED, REPLICATED, SPLIT), SPLIT, arguments_)
+    stages = probing.resolve_stages(setup)
+    pool = probing.make_pool_batch(setup.model.backbone, setup.config.n, stages)
+    variables = {name: tree["backbone"] for name, tree in state.variables.items()}
+    lower(pool, (REPLICATED, REPLICATED, SPLIT), SPLIT, (variables, data, inputs))

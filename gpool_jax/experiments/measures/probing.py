@@ -1,5 +1,7 @@
 """Probes of a frozen network: what its pooled vector carries, with and without its order."""
 
+import functools
+import hashlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +17,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.measures.lines import summarise
 from gpool_jax.experiments.programs import shared
-from gpool_jax.experiments.training import Design, Setup
+from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
 from gpool_jax.report.result import INPUTS, Probe
 from gpool_jax.train import parallel
@@ -23,34 +25,34 @@ from gpool_jax.train import parallel
 # Seeds of untrained networks begin here, beyond those of trainings.
 _UNTRAINED_SEEDS = 1000
 
+# Accuracies [1, N] of each probe, and its classes, by (stage, input, kind, target).
+Scores = dict[tuple[str, str, str, str], tuple[np.ndarray, int]]
+# Those of the last networks by their vectors: all runs of a comparison have the same untrained
+# networks, and each is probed once.
+_scored: dict[bytes, Scores] = {}
+_MOST_SCORED = 16
 
-def make_pool_batch(design: Design, stages: tuple[str, ...]) -> Callable:
-    """The device program: `(variables, data, inputs) -> {stage: [B, cells, C]}`."""
-    n, model = design.config.n, design.model()
+
+def make_pool_batch(backbone: Any, n: int, stages: tuple[str, ...]) -> Callable:
+    """The device program: `(variables, data, inputs) -> {stage: [B, n * n, C]}`."""
 
     def pool_batch(variables: Any, data: dict, inputs: dict) -> dict[str, jax.Array]:
         batch = resident.fetch(data["resident"], inputs)
         images = ops.normalise(batch["images"], data["mean"], data["std"])
         canvases = ops.place_everywhere(images, n)
-        canvases = canvases.reshape(-1, *canvases.shape[2:])
-        _, features = model.apply(variables, canvases)
-        pooled = {}
-        for stage in stages:
-            value = features[stage]
-            value = value if value.ndim == 2 else ops.global_average_pool(value)
-            pooled[stage] = value.reshape(len(images), n**2, -1)
-        return pooled
+        maps = backbone.apply(variables, canvases.reshape(-1, *canvases.shape[2:]))
+        maps = maps | {"gap": maps["pre_gap"]}
+        return {
+            stage: ops.global_average_pool(maps[stage]).reshape(len(images), n**2, -1)
+            for stage in stages
+        }
 
     return pool_batch
 
 
 def resolve_stages(setup: Setup) -> tuple[str, ...]:
     """List the stages to probe, "all" spelt out; an `InputError` for an unknown name."""
-    shape = (1, *setup.input_shape[1:])
-    variables = jax.eval_shape(setup.model.init, jax.random.key(0), jnp.zeros(shape))
-    _, features = jax.eval_shape(setup.model.apply, variables, jnp.zeros(shape))
-    # JAX sorts the names; `gap` is the pooled `pre_gap`.
-    known = ("stem", *sorted(name for name in features if name.startswith("stage")), "gap")
+    known = _list_stages(setup.model.backbone, setup.input_shape[1:])
     if "all" in setup.config.probe.stages:
         return known
     for stage in setup.config.probe.stages:
@@ -59,6 +61,14 @@ def resolve_stages(setup: Setup) -> tuple[str, ...]:
                 f"`probe.stages` must be among {', '.join(known)}, all; got {stage!r}."
             )
     return setup.config.probe.stages
+
+
+@functools.cache
+def _list_stages(backbone: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    maps, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), x)
+    # JAX sorts the names; `gap` is the pooled `pre_gap`.
+    return ("stem", *sorted(name for name in maps if name.startswith("stage")), "gap")
 
 
 def check(setup: Setup) -> None:
@@ -108,27 +118,47 @@ def measure_probes(
     return probes, per_image
 
 
-def _score_all(
-    setup: Setup, variables: Any, split: ArraySplit, batch_size: int
-) -> dict[tuple[str, str, str, str], tuple[np.ndarray, int]]:
-    """Accuracies [1, N] of every probe, by (stage, input, kind, target), and its classes."""
-    config, cells = setup.config.probe, setup.config.n**2
-    stages = resolve_stages(setup)
-    pooled = _pool(setup, variables, split, stages, batch_size)
-    fold = np.repeat(image_folds(split.labels, config.folds), cells)
-    key = jax.random.key(held_out.SEED)
+def _score_all(setup: Setup, variables: Any, split: ArraySplit, batch_size: int) -> Scores:
+    """Read every target from every stage and input by every kind of probe."""
+    pooled = _pool(setup, variables, split, resolve_stages(setup), batch_size)
     targets = _targets(setup, split)
+    fold = np.repeat(image_folds(split.labels, setup.config.probe.folds), setup.config.n**2)
+    kinds = setup.config.probe.kinds
+    asked = _digest(kinds, fold, pooled, {name: labels for name, (labels, _) in targets.items()})
+    if asked not in _scored:
+        while len(_scored) >= _MOST_SCORED:
+            del _scored[next(iter(_scored))]
+        _scored[asked] = _read(pooled, targets, fold, kinds)
+    return _scored[asked]
+
+
+def _digest(kinds: tuple[str, ...], fold: np.ndarray, *arrays: dict[str, np.ndarray]) -> bytes:
+    digest = hashlib.sha256(repr((kinds, fold.tolist())).encode())
+    for name, values in itertools.chain.from_iterable(each.items() for each in arrays):
+        digest.update(f"{name} {values.shape} {values.dtype}".encode())
+        digest.update(values.tobytes())
+    return digest.digest()
+
+
+def _read(
+    pooled: dict[str, np.ndarray],
+    targets: dict[str, tuple[np.ndarray, int]],
+    fold: np.ndarray,
+    kinds: tuple[str, ...],
+) -> Scores:
+    """Fit the probes to vectors [N, cells, C] of each stage; `fold` is that of each row."""
+    key = jax.random.key(held_out.SEED)
     found = {}
-    for stage in stages:
-        latent = jnp.asarray(pooled[stage].reshape(len(fold), -1))
+    for stage, vectors in pooled.items():
+        latent = jnp.asarray(vectors.reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
         permuted = ops.permute_channels(latent, permutations)
         inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
         for name, target in itertools.product(inputs, targets):
             labels, num_classes = targets[target]
-            fitted = fit_kinds(key, inputs[name], labels, fold, num_classes, kinds=config.kinds)
+            fitted = fit_kinds(key, inputs[name], labels, fold, num_classes, kinds=kinds)
             for kind, correct in fitted.items():
-                scores = correct.reshape(1, len(split), -1).mean(axis=2)
+                scores = correct.reshape(1, len(vectors), -1).mean(axis=2)
                 found[stage, name, kind, target] = scores, num_classes
     return found
 
@@ -201,9 +231,10 @@ def _pool(
 ) -> dict[str, np.ndarray]:
     """Compute pooled features [N, cells, C] of every stage."""
     data = parallel.replicate(setup.data_of(split))
-    variables = parallel.replicate(variables)
+    backbone = {name: tree["backbone"] for name, tree in variables.items() if tree}
+    variables = parallel.replicate(backbone)
     per_device = max(1, batch_size // setup.config.n**2)
-    run = shared(parallel.map_batch, make_pool_batch, setup.design, stages)
+    run = shared(parallel.map_batch, make_pool_batch, setup.model.backbone, setup.config.n, stages)
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
     rows = per_device * jax.local_device_count()
     for batch in resident.padded_batches(len(split), rows):

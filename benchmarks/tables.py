@@ -168,9 +168,9 @@ def attacked_on(results: list[Result]) -> str:
     )
 
 
-def fill(text: str) -> str:
+def fill(text: str, blocks: dict[str, str]) -> str:
     """Replace what stands between `<!-- NAME -->` and `<!-- end -->` by the table of that name."""
-    for name, table in all_tables().items():
+    for name, table in blocks.items():
         pattern = rf"(<!-- {re.escape(name)} -->\n)(?:(?!<!-- end).)*(<!-- end -->)"
         text = re.sub(pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.DOTALL)
     return text
@@ -181,8 +181,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
     if parser.parse_args().write:
+        blocks = all_tables()
         for page in PAGES:
-            page.write_text(fill(page.read_text()))
+            page.write_text(fill(page.read_text(), blocks))
         return
     for name, table in all_tables().items():
         print(f"{name}\n{table}\n")

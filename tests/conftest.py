@@ -23,12 +23,12 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 import jax  # noqa: E402
 
 from gpool_jax.experiments import programs  # noqa: E402
-from gpool_jax.report import pages  # noqa: E402
+from gpool_jax.report import canvas, pages  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,11 +69,20 @@ def few_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(autouse=True)
-def blank_figures(monkeypatch, request):
-    """Figures are built but not rendered, which takes seconds a page; `rendered` tests render."""
-    if "rendered" not in request.keywords:
-        monkeypatch.setattr(pages, "to_png", lambda figure: b"\x89PNG")
+@pytest.fixture(scope="session", autouse=True)
+def blank_figures():
+    """Figures are built but not rendered, which takes seconds a page: also for fixtures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "to_png", lambda figure: b"\x89PNG")
+        yield
+
+
+@pytest.fixture(scope="module")
+def rendered(blank_figures):
+    """Render a file's figures all the same: `pytestmark = pytest.mark.usefixtures(...)`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "to_png", canvas.to_png)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +105,6 @@ LONGEST = (
     "exhaustive",
     "channels",
     "configs",
-    "driver",
     "opponents",
     "parallel",
     "shift",
@@ -107,6 +115,7 @@ LONGEST = (
     "invariance",
     "channels_cli",
     "models",
+    "driver",
     "cli",
 )
 

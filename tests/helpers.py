@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpool_jax.config import (
+    ComparisonConfig,
     ConsistencyConfig,
     DataConfig,
     EvalConfig,
@@ -32,6 +33,17 @@ TINY = PositionConfig(
     train=TrainConfig(steps=6, batch_size=16, eval_every=3, num_val=40, log_every=2),
     eval=EvalConfig(num_images=24, permutations=2, bootstrap=50),
     probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",), untrained=0),
+)
+
+
+TINY_COMPARISON = ComparisonConfig(
+    heads=("linear", "permutenet"),
+    tasks=("location",),
+    data=TINY.data,
+    model=TINY.model,
+    train=dataclasses.replace(TINY.train, milestones=(3,)),
+    eval=TINY.eval,
+    probe=TINY.probe,
 )
 
 

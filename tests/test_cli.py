@@ -22,7 +22,7 @@ config = PositionConfig(
     model=ModelConfig(name="vgg5", width=1 / 8, head="linear"),
     train=TrainConfig(steps=6, batch_size=16, eval_every=3, num_val=40, log_every=2),
     eval=EvalConfig(num_images=24, permutations=2, bootstrap=50),
-    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",)),
+    probe=ProbeConfig(num_images=24, folds=3, kinds=("ridge",), untrained=1),
 )
 """
 

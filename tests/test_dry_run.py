@@ -13,14 +13,12 @@ from gpool_jax.experiments.position import training as position
 from gpool_jax.report import estimate
 from tests.helpers import tiny, tiny_arms
 
-# How long compiling takes is part of what is measured.
-pytestmark = pytest.mark.usefixtures("optimised")
 CONFIG = tiny(train={"steps": 40, "eval_every": 10, "milestones": (5, 20)})
 
 
 @pytest.fixture(scope="module")
 def found(optimised):
-    """Of `CONFIG` on eight devices."""
+    """Of `CONFIG` on eight devices; how long compiling takes is part of what is measured."""
     return dry_run.run(CONFIG)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
-from gpool_jax.config import ComparisonConfig
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import driver, training
 from gpool_jax.experiments.measures import held_out, probing
@@ -17,7 +16,7 @@ from gpool_jax.experiments.position import exhaustive
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.position.rows import make_maps, make_rows
 from gpool_jax.report import read_result
-from tests.helpers import TINY, tiny
+from tests.helpers import TINY_COMPARISON, tiny
 
 
 def prepared(**sections):
@@ -167,16 +166,7 @@ def test_stages_are_named_and_all_is_spelt_out():
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared") / "run"
-    config = ComparisonConfig(
-        heads=("linear", "permutenet"),
-        tasks=("location",),
-        num_seeds=2,
-        data=TINY.data,
-        model=TINY.model,
-        train=dataclasses.replace(TINY.train, milestones=(3,)),
-        eval=TINY.eval,
-        probe=TINY.probe,
-    )
+    config = dataclasses.replace(TINY_COMPARISON, num_seeds=2)
     return config, folder, driver.run(config, folder, warn=pytest.fail)
 
 

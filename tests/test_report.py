@@ -20,7 +20,7 @@ from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.table import format_table
 
-pytestmark = pytest.mark.rendered
+pytestmark = pytest.mark.usefixtures("rendered")
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 FOLDERS = sorted(path.parent for path in RESULTS.glob("**/results.json"))

@@ -29,6 +29,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
+def first_line(error: BaseException) -> str:
+    """An exception's kind and the first line of its message, at most 200 characters."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"[:200].rstrip(": ")
+
+
 def shown(value: Any) -> str:
     """Return a bad value as Python writes it, or its beginning."""
     try:

@@ -66,7 +66,8 @@ def _run(names: list[str], options: Audit, warn: Callable[[str], None]) -> Any:
 
     config: AuditConfig = options.config
     given = {"model": options.model, "checkpoint": options.checkpoint, "layer": options.layer}
-    networks = [targets.open_network(name, warn=warn, **given) for name in names]
+    trust = options.trust_code
+    networks = [targets.open_network(n, warn=warn, trust_code=trust, **given) for n in names]
     images = collection.load(config.images, config.num_images, seed=config.seed, warn=warn)
 
     def inspect(network: Any, latents: Any) -> None:

@@ -8,6 +8,7 @@ from gpool_jax.cli.options import Evaluate
 from gpool_jax.cli.parse import read_measuring, value_of
 from gpool_jax.cli.session import show, start, warner
 from gpool_jax.config import InvarianceConfig, PositionConfig
+from gpool_jax.config.sections import is_segmenter
 from gpool_jax.errors import InputError
 
 
@@ -17,7 +18,7 @@ def evaluate(words: list[str]) -> int:
     # Consistency is a question about whole images, the others about canvases.
     imported = InvarianceConfig if asked else PositionConfig
     task_of_weights = value_of(words, "--weights") and value_of(words, "--task")
-    if asked and task_of_weights and not value_of(words, "--model").startswith("deeplab"):
+    if asked and task_of_weights and not is_segmenter(value_of(words, "--model")):
         raise InputError(
             "`--task`: the consistency of an imported network is that of the classes it recognises "
             "in whole images; leave --task out."

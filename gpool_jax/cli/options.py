@@ -83,6 +83,8 @@ class Measuring(Options):
     """File of weights (.safetensors, or .pth with PyTorch) to measure instead of a run."""
     model: str | None = None
     """Network that the weights are of, such as resnet18; `gpool --list-models` lists them."""
+    trust_code: bool = False
+    """Run the code of a run whose network is python:MODULE:FUNCTION."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +136,8 @@ class Audit(Options):
     """File of the weights of a network of timm or torchvision."""
     layer: str | None = None
     """Module or node that gives the map that is pooled; by default it is found."""
+    trust_code: bool = False
+    """Run the code of a run whose network is python:MODULE:FUNCTION."""
     export_eraser: str | None = None
     """File (.npz) for the affine map that erases the cell from the pooled vector."""
     export_latents: str | None = None

@@ -13,6 +13,7 @@ from gpool_jax import config as configs
 from gpool_jax.cli.options import COMMANDS, Options
 from gpool_jax.cli.streams import writing
 from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, checks, paths, plain
+from gpool_jax.config.sections import is_segmenter
 from gpool_jax.errors import InputError, nearest
 
 # Other names for fields that people look for.
@@ -116,7 +117,7 @@ def read_measuring(
     """
     target, rest = split_target(words)
     if target is None or value_of(rest, "--weights"):
-        segments = value_of(rest, "--model").startswith("deeplab")
+        segments = is_segmenter(value_of(rest, "--model"))
         options = read(command, rest, SegmentationConfig() if segments else imported())
         if options.weights is None:
             raise InputError(f"`run`: {command} needs the folder of a run, or --weights FILE.")
@@ -137,6 +138,7 @@ def read_measuring(
     options = read(command, rest, adjust(trained), target=target)
     if options.model is not None:
         raise InputError("`--model` names the network of --weights; a run knows its own.")
+    workdir.check_trusted(trained, Path(target), trust_code=options.trust_code)
     out = options.workdir or str(Path(target) / folder)
     workdir.check_writable(Path(out))
     return dataclasses.replace(options, workdir=out), trained
@@ -223,10 +225,7 @@ def _refuse(
     if command in takers and is_of_configs:
         raise InputError(f"`{name}` is no field of a {type(config).__name__}.")
     if is_of_configs and target and not any(COMMANDS[taker].sections for taker in takers):
-        raise InputError(
-            "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
-            f"attack.* and data.dir, data.path or data.cluster only; got {name}."
-        )
+        raise checks.refuse_overrides(name)
     if takers and command not in takers:
         raise InputError(
             f"`{name}` does not belong to this command, but to {', '.join(takers)}; "

@@ -84,6 +84,14 @@ def check(config: AnyConfig | AuditConfig) -> None:
         CROSS_CHECKS[type(config)](config)
 
 
+def refuse_overrides(names: str) -> InputError:
+    """The error for other values of fields that a finished run was trained with."""
+    return InputError(
+        "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
+        f"attack.* and data.dir, data.path or data.cluster only; got {names}."
+    )
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InputError(message)

@@ -181,6 +181,11 @@ class PixelDataConfig:
     """Folder for decoded arrays; None: $GPOOL_CACHE_DIR or ~/.cache/gpool_jax."""
 
 
+def is_segmenter(name: str) -> bool:
+    """Tell whether a network's name is that of a segmentation network."""
+    return name.startswith("deeplab")
+
+
 @dataclasses.dataclass(frozen=True)
 class SegmenterConfig:
     """The segmentation network."""

@@ -171,10 +171,7 @@ def check_overrides(trained: Any, config: Any) -> None:
     changed = workdir.differences(plain.to_dict(trained), plain.to_dict(config))
     refused = [d for d in changed if not d.startswith(workdir.MEASUREMENTS)]
     if refused:
-        raise InputError(
-            "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "
-            f"attack.* and data.dir, data.path or data.cluster only; got {'; '.join(refused)}."
-        )
+        raise checks.refuse_overrides("; ".join(refused))
 
 
 def write(measured: Measured, output: Output) -> Result:

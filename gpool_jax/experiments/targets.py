@@ -54,10 +54,13 @@ def open_weights(config: Any, weights: Path, warn: Warn) -> Target:
     return Target(make_subject(setup), snapshots.best.variables, snapshots.notes)
 
 
-def from_run(run: str | Path, *, warn: Callable[[str], None] = print) -> Network:
+def from_run(
+    run: str | Path, *, warn: Callable[[str], None] = print, trust_code: bool = False
+) -> Network:
     """Make a network of the best checkpoint of a training run, with the inputs of its training.
 
     The data that it was trained on must be there: they are compared with those of the training.
+    A network of its maker's own code (python:MODULE:FUNCTION) needs `trust_code`.
 
     Raises:
       InputError: if there is no such run, it is of a segmentation network or a comparison, or it
@@ -70,6 +73,7 @@ def from_run(run: str | Path, *, warn: Callable[[str], None] = print) -> Network
             f"`run`: a PositionConfig or an InvarianceConfig trains one network that pools; {run} "
             f"is of a {type(config).__name__}."
         )
+    workdir.check_trusted(config, folder, trust_code=trust_code)
     setup = registry.experiment(config).prepare(config, warn=warn)
     setup, snapshots = driver.load(setup, folder, warn)
     size = setup.input_shape[1:3]
@@ -82,7 +86,13 @@ def from_run(run: str | Path, *, warn: Callable[[str], None] = print) -> Network
     )
 
 
-def open_network(words: str, *, warn: Callable[[str], None] = print, **options: Any) -> Network:
+def open_network(
+    words: str,
+    *,
+    warn: Callable[[str], None] = print,
+    trust_code: bool = False,
+    **options: Any,
+) -> Network:
     """Open the network of a run's folder, or what else `networks.open` takes, with its options.
 
     Raises:
@@ -93,4 +103,4 @@ def open_network(words: str, *, warn: Callable[[str], None] = print, **options: 
     for option, value in options.items():
         if value is not None:
             raise InputError(f"`--{option}` does not belong to the run {words}; got {value}.")
-    return from_run(words, warn=warn)
+    return from_run(words, warn=warn, trust_code=trust_code)

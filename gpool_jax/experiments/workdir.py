@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpool_jax import files
+from gpool_jax import files, imports
 from gpool_jax.config import plain
 from gpool_jax.errors import InputError
 
@@ -249,6 +249,16 @@ def read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise InputError(f"`run`: {folder} is not the folder of a training run (no config.json).")
     return plain.from_dict(_read_json(folder / "config.json"))
+
+
+def check_trusted(config: Any, folder: Path, *, trust_code: bool) -> None:
+    """Raise if the network of a run is code of its maker's, and nobody said that it may run."""
+    name = config.model.name
+    if name.startswith(imports.PREFIX) and not trust_code:
+        raise InputError(
+            f"`run`: the network of {folder} is {name}, whose code would be run; if you trust it, "
+            "say --trust-code."
+        )
 
 
 def read_data(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.models import vgg
+from gpool_jax.models import own, vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import ANTIALIAS_LAYOUTS, STEMS, BasicBlock, Bottleneck, ResNet
@@ -25,6 +25,8 @@ _CIFAR_RESNETS = {f"cifar_resnet{depth}": (depth - 2) // 6 for depth in (20, 32,
 _VGGS = ("vgg5", *vgg.STAGE_SIZES)
 
 MODELS = (*RESNETS, *_CIFAR_RESNETS, *_VGGS)
+# Options of `create` that an encoder of a user's may not have.
+_ENCODER_DEFAULTS = {"padding": "zeros", "width": 1.0, "antialias": 0, "dtype": jnp.float32}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -136,7 +138,7 @@ def create(
     """Build a network by name.
 
     Args:
-      name: one of `MODELS`.
+      name: one of `MODELS`, or of a user's own encoder; see `models.register`.
       num_outputs: K, classes of the head.
       head: "gapnet" (3x3 convolution, then pooling), "permutenet" or "linear"
         (pooling, then a linear layer; the two differ in how they are used).
@@ -158,7 +160,8 @@ def create(
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
-    check_choice("model.name", name, MODELS)
+    if not own.is_own(name):
+        check_choice("model.name", name, (*MODELS, *own.registered()))
     check_choice("model.head", head, HEADS)
     check_common(num_outputs, padding, width, antialias, dtype)
     check_choice("model.antialias_layout", antialias_layout, ANTIALIAS_LAYOUTS)
@@ -168,7 +171,13 @@ def create(
             f"which is that of published networks; got {padding!r}."
         )
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
-    backbone = _backbone(name, stem, antialias_layout, width, shared | {"antialias": antialias})
+    shared["antialias"] = antialias
+    if own.is_own(name):
+        if stem is not None or antialias_layout != "everywhere":
+            raise InputError(f"`model.stem` and `model.antialias_layout` are no options of {name}.")
+        backbone: nn.Module = own.make_encoder(name, shared | {"width": width}, _ENCODER_DEFAULTS)
+    else:
+        backbone = _backbone(name, stem, antialias_layout, width, shared)
     check_choice("model.permute_at", permute_at, tuple(backbone.channels))
     gap = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
     last = gap if head == "gapnet" else LinearHead(num_outputs)

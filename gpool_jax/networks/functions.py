@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, first_line
 from gpool_jax.networks import network as networks
 from gpool_jax.networks.network import Network, Preprocess, mean_pool
 
@@ -112,9 +112,7 @@ def _read_shapes(
         try:
             maps = recording(params, np.zeros(shape, np.float32))
         except Exception as error:  # anything may be wrong in it
-            raise InputError(
-                f"`network` fails on {list(shape)}: {networks.first_line(error)}"
-            ) from error
+            raise InputError(f"`network` fails on {list(shape)}: {first_line(error)}") from error
     maps = {name: maps[name] for name in names} if names else maps
     feature = networks.check_maps(maps, feature, shape[0])
     return names, feature, jax.ShapeDtypeStruct(maps[feature].shape, jnp.float32)

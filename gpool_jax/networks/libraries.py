@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from gpool_jax import models
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError, first_line, nearest
 from gpool_jax.models import weight_files
-from gpool_jax.networks.network import INTERPOLATIONS, Network, Preprocess, first_line
+from gpool_jax.networks.network import INTERPOLATIONS, Network, Preprocess
 from gpool_jax.networks.torch_modules import from_torch
 
 # Parts of names that training scripts put before those of a network.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax.data.statistics import IMAGENET_STATISTICS
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, first_line
 
 Maps = dict[str, jax.Array]
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -189,12 +189,6 @@ def shape_of(field: str, function: Callable, *args: Any) -> Any:
     except Exception as error:  # anything may be wrong in it
         given = f" on {', '.join(map(str, shapes))}" if shapes else ""
         raise InputError(f"`{field}` fails{given}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """An exception's kind and the first line of its message, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:200].rstrip(": ")
 
 
 def describe(value: Any) -> str:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError, first_line, nearest
 from gpool_jax.networks import heads
 from gpool_jax.networks import network as networks
 from gpool_jax.networks.network import Network, Preprocess, mean_pool
@@ -108,7 +108,7 @@ def _read(path: Path) -> Any:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's errors are of several kinds
         raise InputError(
-            f"`network`: {path.name} is no readable ONNX file: {networks.first_line(error)}"
+            f"`network`: {path.name} is no readable ONNX file: {first_line(error)}"
         ) from None
     return model
 
@@ -282,7 +282,7 @@ def _runner(model: Any, entry: _Entry) -> Callable[[np.ndarray], list[np.ndarray
             model.SerializeToString(), options, providers=onnxruntime.get_available_providers()
         )
     except Exception as error:  # onnxruntime has many kinds
-        raise InputError(f"`network` cannot be run: {networks.first_line(error)}") from error
+        raise InputError(f"`network` cannot be run: {first_line(error)}") from error
 
     def run(inputs: np.ndarray) -> list[np.ndarray]:
         size = entry.batch or len(inputs)
@@ -296,7 +296,7 @@ def _runner(model: Any, entry: _Entry) -> Callable[[np.ndarray], list[np.ndarray
                 found = session.run(None, {entry.name: np.ascontiguousarray(batch, np.float32)})
             except Exception as error:  # onnxruntime has many kinds
                 raise InputError(
-                    f"`network` fails on inputs {list(batch.shape)}: {networks.first_line(error)}"
+                    f"`network` fails on inputs {list(batch.shape)}: {first_line(error)}"
                 ) from error
             parts.append([value[:count] if np.ndim(value) else value for value in found])
         return [np.concatenate(v) if np.ndim(v[0]) else v[0] for v in zip(*parts, strict=True)]

@@ -1,14 +1,13 @@
 """`open`: from the words of a command line to a network."""
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError, first_line
+from gpool_jax.imports import PREFIX, find_function
 from gpool_jax.networks.libraries import from_timm, from_torchvision
-from gpool_jax.networks.network import Network, Preprocess, first_line
+from gpool_jax.networks.network import Network, Preprocess
 from gpool_jax.networks.onnx_graphs import from_onnx
 from gpool_jax.networks.ours import from_weights
 from gpool_jax.networks.torch_modules import from_torch
@@ -75,22 +74,7 @@ def open(
 
 def _from_python(words: str, layer: str | None, preprocess: Preprocess | None) -> Network:
     """Call a function of a user's module, which is looked for in the current folder too."""
-    home, _, name = words.partition(":")
-    if not home or not name:
-        raise InputError(f"`network` must be python:MODULE:FUNCTION; got python:{words}.")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(home)
-    except ModuleNotFoundError as error:
-        raise InputError(f"`network`: python:{words}: {error}.") from error
-    except Exception as error:  # anything may be wrong in it
-        raise InputError(f"`network`: importing {home} fails: {first_line(error)}") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
-    make = getattr(module, name, None)
-    if not callable(make):
-        hint = nearest(name, dir(module))
-        raise InputError(f"`network`: {home} has no function {name!r}.{hint}")
+    make = find_function(f"{PREFIX}{words}", field="network")
     try:
         made: Any = make()
     except InputError:
@@ -108,4 +92,4 @@ def _from_python(words: str, layer: str | None, preprocess: Preprocess | None) -
             f"`network`: {words}() must give a Network (gpool_jax.from_*) or a torch.nn.Module; "
             f"got a {type(made).__name__}."
         )
-    return from_torch(made, layer=layer, preprocess=preprocess, name=name)
+    return from_torch(made, layer=layer, preprocess=preprocess, name=words.partition(":")[2])

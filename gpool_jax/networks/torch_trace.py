@@ -12,9 +12,8 @@ from typing import Any
 
 import jax
 
-from gpool_jax.errors import InputError, nearest
+from gpool_jax.errors import InputError, first_line, nearest
 from gpool_jax.networks.heads import halvings, map_axes, pooled_axes, to_nhwc
-from gpool_jax.networks.network import first_line
 
 # By how often the input was halved (see `halvings`): a stage's name, place and map.
 _Stages = dict[int, tuple[str, "Point", Any]]

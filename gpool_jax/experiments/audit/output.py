@@ -66,16 +66,10 @@ def write_latents(network: Network, latents: Latents, path: Path) -> None:
     """
     arrays = {f"cells {stage}": values for stage, values in latents.cells.items()}
     arrays |= {f"shifted {protocol}": values for protocol, values in latents.shifted.items()}
+    arrays |= {"plain": latents.plain, "mirrored": latents.mirrored, "centred": latents.centred}
+    arrays |= {"network": np.array(network.name), "stage": np.array(network.feature)}
     with files.writing(path) as file:
-        np.savez(
-            file,
-            plain=latents.plain,
-            mirrored=latents.mirrored,
-            centred=latents.centred,
-            network=np.array(network.name),
-            stage=np.array(network.feature),
-            **arrays,
-        )
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _to_csv(result: AuditResult) -> str:

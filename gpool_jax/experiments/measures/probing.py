@@ -68,7 +68,8 @@ def _list_stages(backbone: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     maps, _ = jax.eval_shape(backbone.init_with_output, jax.random.key(0), x)
     # JAX sorts the names; `gap` is the pooled `pre_gap`.
-    return ("stem", *sorted(name for name in maps if name.startswith("stage")), "gap")
+    stem = ("stem",) if "stem" in maps else ()
+    return (*stem, *sorted(name for name in maps if name.startswith("stage")), "gap")
 
 
 def check(setup: Setup) -> None:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpool_jax import ops
 from gpool_jax.ops import gradient_probes, probe, ridge
 from tests import reference
 
@@ -77,6 +78,46 @@ def test_regressions_from_sums_equal_those_on_the_rows_themselves():
                 np.testing.assert_allclose(ridge.predict(found, x)[s], expected, atol=1e-5)
 
 
+def test_rows_that_are_not_written_out_are_the_standardised_ones():
+    rng = np.random.default_rng(6)
+    x = (rng.normal(size=(30, 4)) * [1, 1e2, 1e-2, 1] + [0, 1e3, 5, -20]).astype(np.float32)
+    weight, keep = jnp.asarray(rng.random(30) < 0.5), jnp.array([1, 1, 0, 1])
+    kernel = rng.normal(size=(4, 3)).astype(np.float32)
+    expected = ops.standardise(jnp.asarray(x), fitting=weight) * keep[None] @ kernel
+    found = probe._standardised_rows(jnp.asarray(x), weight, False, keep).times(kernel)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_more_channels_than_rows_are_solved_in_the_rows(sort):
+    rng = np.random.default_rng(7)
+    x = (rng.normal(size=(40, 90)) * rng.uniform(0.1, 9, 90) + rng.normal(size=90)).astype("f4")
+    y, fold = rng.integers(0, 3, 40), np.arange(40) % 4
+    keep = (rng.random(90) < 0.8) | sort  # of sorted rows, those removed would be constant
+    found, _ = probe.held_out_logits(
+        KEY,
+        *map(jnp.asarray, (x, y, fold)),
+        kind="ridge",
+        num_classes=3,
+        num_folds=4,
+        sort=sort,
+        keep=jnp.asarray(keep),
+    )
+    one_hot = np.eye(3)[y]
+    for k in range(4):
+        pick = fold == (k + 1) % 4
+        fitting = ~pick & (fold != k)
+        z = np.asarray(ops.standardise(jnp.asarray(x), fitting=jnp.asarray(fitting))) * keep
+        z = np.sort(z, axis=1) if sort else z[:, keep]
+        outputs = [
+            reference.ridge_predictions(z, one_hot, fitting, strength)
+            for strength in probe.STRENGTHS
+        ]
+        right = [(o.argmax(1) == y)[pick].mean() for o in outputs]
+        chosen = outputs[int(np.argmax(right))]
+        np.testing.assert_allclose(found[fold == k], chosen[fold == k], atol=1e-3)
+
+
 def test_rows_in_more_than_one_block_are_each_summed_once(monkeypatch):
     monkeypatch.setattr(ridge, "_BLOCK", 4)
     fold = jnp.array([2, 0, 0, 0, 0, 0, 2, 1, 0, 1, 2, 0])
@@ -125,7 +166,8 @@ def test_sorted_rows_are_standardised_by_the_fitting_rows_before_and_after():
     x, _, fold = blobs(noise=1.0)
     fitting = fold > 1
     before = np.sort(reference.standardise(x, fitting), axis=1)
-    found = probe._prepare(jnp.asarray(x), jnp.asarray(fitting), True, None)
+    rows = probe._standardised_rows(jnp.asarray(x), jnp.asarray(fitting), True, None)
+    found = rows.times(jnp.eye(x.shape[1]))
     np.testing.assert_allclose(found, reference.standardise(before, fitting), atol=1e-4)
 
 
@@ -150,8 +192,9 @@ def test_logistic_agrees_with_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     x, y, _ = blobs(noise=1.0)
     weight = jnp.ones(len(y))
-    z = probe.standardise(jnp.asarray(x))
-    logits = gradient_probes.logistic(KEY, z, jnp.asarray(y), weight, 1e-2, 4)
+    z = ops.standardise(jnp.asarray(x))
+    rows = gradient_probes.Rows(z, jnp.zeros(z.shape[1]), jnp.ones(z.shape[1]))
+    logits = gradient_probes.logistic(KEY, rows, jnp.asarray(y), weight, 1e-2, 4)
     model = linear_model.LogisticRegression(C=1 / (1e-2 * len(y)), tol=1e-8, max_iter=1000)
     expected = model.fit(np.asarray(z), y).predict_log_proba(np.asarray(z))
     np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, atol=2e-2)

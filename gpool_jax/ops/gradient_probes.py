@@ -1,6 +1,7 @@
 """Probes that are fitted by gradients: multinomial logistic regression and a small MLP."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +15,35 @@ _MLP_HIDDEN = 64
 _MLP_STEPS = 150
 
 
+class Rows(NamedTuple):
+    """Rows (x - mean) * scale that are never written out.
+
+    Probes of several folds standardise the same inputs by statistics of their own: this way one
+    matrix product serves them all.
+
+    Attributes:
+      x: [N, D], near zero on average: means are taken off after the product.
+      mean: [D].
+      scale: [D].
+    """
+
+    x: jax.Array
+    mean: jax.Array
+    scale: jax.Array
+
+    def times(self, kernel: jax.Array) -> jax.Array:
+        """Multiply the rows by a kernel [D, K]: [N, K]."""
+        scaled = self.scale[:, None] * kernel
+        return self.x @ scaled - (self.mean @ scaled)[None]
+
+
 def _penalised(
-    predict: Callable, x: jax.Array, targets: jax.Array, weight: jax.Array, strength: jax.Array
+    predict: Callable, rows: Rows, targets: jax.Array, weight: jax.Array, strength: jax.Array
 ) -> Callable:
     """Mean cross-entropy over the weighted rows, plus the L2 penalty on the matrices."""
 
     def objective(params: dict[str, jax.Array]) -> jax.Array:
-        losses = optax.softmax_cross_entropy_with_integer_labels(predict(params, x), targets)
+        losses = optax.softmax_cross_entropy_with_integer_labels(predict(params, rows), targets)
         penalty = sum((p**2).sum() for p in params.values() if p.shape[0] > 1)
         return (losses * weight).sum() / weight.sum() + 0.5 * strength * penalty
 
@@ -37,26 +60,27 @@ def fit_logistic(
     """
     inputs = inputs.astype(jnp.float32)
     mean, scale = channel_scale(inputs)
-    x = (inputs - mean[None]) * scale[None]
-    params = _fit_logistic(x, targets, jnp.ones(len(inputs)), strength, num_classes)
+    rows = Rows(inputs - mean[None], jnp.zeros_like(mean), scale)
+    params = _fit_logistic(rows, targets, jnp.ones(len(inputs)), strength, num_classes)
     # Undo the standardisation: the kernel takes on the scale of the inputs.
     kernel = params["kernel"] * scale[:, None]
     return kernel, params["bias"][0] - mean @ kernel
 
 
-def _predict_linear(params: dict[str, jax.Array], rows: jax.Array) -> jax.Array:
-    return rows @ params["kernel"] + params["bias"]
+def _predict_linear(params: dict[str, jax.Array], rows: Rows) -> jax.Array:
+    return rows.times(params["kernel"]) + params["bias"]
 
 
-def logistic(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
+def logistic(key, rows: Rows, targets, weight, strength, num_classes: int) -> jax.Array:
     """Logits [N, K] of a multinomial logistic regression fitted on the weighted rows."""
     del key
-    return _predict_linear(_fit_logistic(x, targets, weight, strength, num_classes), x)
+    return _predict_linear(_fit_logistic(rows, targets, weight, strength, num_classes), rows)
 
 
-def _fit_logistic(x, targets, weight, strength, num_classes: int) -> dict[str, jax.Array]:
-    params = {"kernel": jnp.zeros((x.shape[1], num_classes)), "bias": jnp.zeros((1, num_classes))}
-    objective = _penalised(_predict_linear, x, targets, weight, strength)
+def _fit_logistic(rows: Rows, targets, weight, strength, num_classes: int) -> dict[str, jax.Array]:
+    shape = len(rows.scale), num_classes
+    params = {"kernel": jnp.zeros(shape), "bias": jnp.zeros((1, num_classes))}
+    objective = _penalised(_predict_linear, rows, targets, weight, strength)
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=_LINE_SEARCH_STEPS)
     solver = optax.lbfgs(linesearch=search)
     value_and_grad = optax.value_and_grad_from_state(objective)
@@ -72,17 +96,18 @@ def _fit_logistic(x, targets, weight, strength, num_classes: int) -> dict[str, j
     return params
 
 
-def mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
+def mlp(key, rows: Rows, targets, weight, strength, num_classes: int) -> jax.Array:
     """Logits [N, K] of a network with one hidden layer fitted on the weighted rows."""
 
-    def predict(params, rows):
-        hidden = jax.nn.relu(rows @ params["kernel1"] + params["bias1"])
+    def predict(params: dict[str, jax.Array], rows: Rows) -> jax.Array:
+        hidden = jax.nn.relu(rows.times(params["kernel1"]) + params["bias1"])
         return hidden @ params["kernel2"] + params["bias2"]
 
     keys = jax.random.split(key)
-    scale = jnp.sqrt(2.0 / x.shape[1])
+    channels = len(rows.scale)
+    scale = jnp.sqrt(2.0 / channels)
     params = {
-        "kernel1": scale * jax.random.normal(keys[0], (x.shape[1], _MLP_HIDDEN)),
+        "kernel1": scale * jax.random.normal(keys[0], (channels, _MLP_HIDDEN)),
         "bias1": jnp.zeros((1, _MLP_HIDDEN)),
         "kernel2": jnp.sqrt(1.0 / _MLP_HIDDEN)
         * jax.random.normal(keys[1], (_MLP_HIDDEN, num_classes)),
@@ -90,7 +115,7 @@ def mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
     }
     # The penalty counts every matrix entry; the hidden layer has so many that the same strengths
     # would silence it.
-    gradient = jax.grad(_penalised(predict, x, targets, weight, 0.01 * strength))
+    gradient = jax.grad(_penalised(predict, rows, targets, weight, 0.01 * strength))
     solver = optax.adam(optax.cosine_decay_schedule(1e-2, _MLP_STEPS))
 
     def step(carry, _):
@@ -101,4 +126,4 @@ def mlp(key, x, targets, weight, strength, num_classes: int) -> jax.Array:
     # Optax's Adam mixes floats with integer arrays, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         (params, _), _ = jax.lax.scan(step, (params, solver.init(params)), length=_MLP_STEPS)
-    return predict(params, x)
+    return predict(params, rows)

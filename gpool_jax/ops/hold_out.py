@@ -1,15 +1,9 @@
 """Cross-validation with a fold to pick on: nothing is chosen on the rows it is measured on."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-
-
-def one_by_one(function: Callable) -> Callable:
-    """Map over the leading dimension with the memory of one."""
-    return functools.partial(jax.lax.map, function)
 
 
 def hold_out(
@@ -17,7 +11,6 @@ def hold_out(
     score: Callable[[jax.Array], jax.Array],
     fold: jax.Array,
     num_folds: int,
-    each: Callable[[Callable], Callable],
 ) -> tuple[jax.Array, jax.Array]:
     """Predict each fold by what is fitted without it, the penalty picked on the next fold.
 
@@ -26,7 +19,6 @@ def hold_out(
       score: from outputs [S, N, T] to scores [S, N] of rows; larger is better.
       fold: int [N].
       num_folds: F.
-      each: how to map over folds.
 
     Returns:
       The outputs [N, T], and the best penalty's mean score on the picking folds [F].
@@ -43,5 +35,6 @@ def hold_out(
         held_out = (fold == k)[:, None]
         return jnp.where(held_out, outputs[jnp.argmax(scores)], 0.0), scores.max()
 
-    outputs, picked = each(one_fold)(every)
+    # One by one: with the memory of one, and no fold's line search waits for another's.
+    outputs, picked = jax.lax.map(one_fold, every)
     return outputs.sum(axis=0), picked

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from gpool_jax.ops import gradient_probes, ridge
+from gpool_jax.ops.gradient_probes import Rows
 from gpool_jax.ops.gradient_probes import fit_logistic as fit_logistic
-from gpool_jax.ops.hold_out import hold_out, one_by_one
+from gpool_jax.ops.hold_out import hold_out
 from gpool_jax.ops.ridge import STRENGTHS as STRENGTHS
+from gpool_jax.ops.scaling import channel_scale
 from gpool_jax.ops.scaling import sorted_latent as sorted_latent
-from gpool_jax.ops.scaling import standardise
 
 KINDS = ("ridge", "logistic", "mlp")
 PICKED_BY = ("accuracy", "likelihood")
@@ -35,7 +36,7 @@ def cross_validate(
     sort: bool = False,
     keep: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Cross-validate a probe, every fold and penalty fitted side by side.
+    """Cross-validate a probe, over folds and penalties in one program.
 
     The arguments are those of `held_out_logits`, which also raises for them.
 
@@ -106,20 +107,19 @@ def held_out_logits(
     for name, value, known in (("kind", kind, KINDS), ("picked_by", picked_by, PICKED_BY)):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}; got {value!r}.")
-    each: Callable[[Callable], Callable] = jax.vmap
     if kind == "ridge":
         one_hot = jax.nn.one_hot(targets, num_classes)
-        fit, each = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep), one_by_one
+        fit = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep)
     else:
         fit_one = {"logistic": gradient_probes.logistic, "mlp": gradient_probes.mlp}[kind]
 
         def fit(folds: jax.Array) -> jax.Array:
             weight = folds[fold].astype(jnp.float32)
-            x = _prepare(inputs, weight, sort, keep)
+            rows = _standardised_rows(inputs, weight, sort, keep)
             fit_strength = functools.partial(
-                fit_one, key, x, targets, weight, num_classes=num_classes
+                fit_one, key, rows, targets, weight, num_classes=num_classes
             )
-            return jax.vmap(fit_strength)(jnp.array(STRENGTHS, jnp.float32))
+            return jax.lax.map(fit_strength, jnp.array(STRENGTHS, jnp.float32))
 
     def score(logits: jax.Array) -> jax.Array:
         if picked_by == "accuracy":
@@ -127,7 +127,7 @@ def held_out_logits(
         own = jax.nn.one_hot(targets, num_classes)[None]
         return (jax.nn.log_softmax(logits) * own).sum(axis=-1)
 
-    return hold_out(fit, score, fold, num_folds, each)
+    return hold_out(fit, score, fold, num_folds)
 
 
 @functools.partial(jax.jit, static_argnames="num_folds")
@@ -154,15 +154,21 @@ def cross_validate_regression(
     def score(predicted: jax.Array) -> jax.Array:
         return -((predicted - targets[None]) ** 2).sum(axis=-1)
 
-    return hold_out(fit, score, fold, num_folds, one_by_one)[0]
+    return hold_out(fit, score, fold, num_folds)[0]
 
 
-def _prepare(inputs: jax.Array, weight: jax.Array, sort: bool, keep: jax.Array | None) -> jax.Array:
+def _standardised_rows(
+    inputs: jax.Array, weight: jax.Array, sort: bool, keep: jax.Array | None
+) -> Rows:
     """Standardise the inputs [N, D] by the weighted rows; remove channels, then sort."""
-    x = standardise(inputs, fitting=weight)
-    if keep is not None:
-        x = x * keep[None]
-    return standardise(sorted_latent(x), fitting=weight) if sort else x
+    inputs = inputs.astype(jnp.float32)
+    mean, scale = channel_scale(inputs, weight)
+    scale = scale if keep is None else scale * keep
+    if not sort:
+        centre = inputs.mean(axis=0)
+        return Rows(inputs - centre[None], mean - centre, scale)
+    x = sorted_latent((inputs - mean[None]) * scale[None])
+    return Rows(x, *channel_scale(x, weight))
 
 
 def _ridge_fit(
@@ -176,13 +182,18 @@ def _ridge_fit(
     """From the folds to fit [F] to the predictions [S, N, T] of every penalty."""
     strengths = jnp.array(STRENGTHS, jnp.float32)
     sum_up = functools.partial(ridge.fold_moments, targets=targets, fold=fold, num_folds=num_folds)
-    moments = None if sort else sum_up(inputs)
+    is_wide = inputs.shape[1] > len(inputs)
+    moments = None if sort or is_wide else sum_up(inputs)
 
     def fit(folds: jax.Array) -> jax.Array:
         if moments is not None:
             return ridge.predict(ridge.regress(moments, folds, strengths, keep=keep), inputs)
+        weight = folds[fold].astype(jnp.float32)
         # Each fold's rows are sorted by the scale of its own fitting rows.
-        x = _prepare(inputs, folds[fold], sort, keep)
+        rows = _standardised_rows(inputs, weight, sort, keep)
+        x = (rows.x - rows.mean[None]) * rows.scale[None]
+        if is_wide:
+            return ridge.predict_wide(x, targets, weight, strengths)
         return ridge.predict(ridge.regress(sum_up(x), folds, strengths), x)
 
     return fit

@@ -135,6 +135,37 @@ def predict(regression: Regression, inputs: jax.Array) -> jax.Array:
     return outputs + regression.offset[None, None]
 
 
+def predict_wide(
+    x: jax.Array, targets: jax.Array, weight: jax.Array, strengths: jax.Array
+) -> jax.Array:
+    """Predictions of every penalty's regression, solved in as many unknowns as there are rows.
+
+    The same regressions as `regress` gives, cheaper where there are more channels than rows:
+    2 N^2 D + S N^3 / 3 operations instead of S (2/3) D^3.
+
+    Args:
+      x: float32 [N, D], standardised by the fitting rows.
+      targets: float32 [N, T].
+      weight: [N], 1 for the rows that are fitted and 0 for others.
+      strengths: [S], penalties relative to the mean loss.
+
+    Returns:
+      float32 [S, N, T].
+    """
+    count = weight.sum()
+    offset = (targets * weight[:, None]).sum(axis=0) / count
+    gram = _product(x, x.T)
+    fitting = gram * weight[:, None] * weight[None]
+    wanted = (targets - offset[None]) * weight[:, None]
+
+    def solve(strength: jax.Array) -> jax.Array:
+        # Rows that are not fitted are alone on the diagonal: their dual variables are 0.
+        factor = jax.scipy.linalg.cho_factor(fitting + count * strength * jnp.eye(len(x)))
+        return _product(gram, jax.scipy.linalg.cho_solve(factor, wanted))
+
+    return jax.lax.map(solve, strengths) + offset[None, None]
+
+
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     # Accelerators would round the factors to half precision, and a small penalty shows it.
     return jnp.matmul(a, b, precision="highest")

@@ -2,7 +2,7 @@
 
 python -m benchmarks SUITE ... --out FILE.json
 
-Suites: accuracy, train, evaluate, rank, attack, input, startup, scaling; or all.
+Suites: accuracy, train, evaluate, rank, attack, audit, input, startup, scaling; or all.
 """
 
 import argparse

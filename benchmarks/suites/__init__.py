@@ -7,7 +7,17 @@ A suite has `cases(quick) -> list[Case]`, contenders at the same work, or
 import importlib
 from types import ModuleType
 
-SUITES = ("accuracy", "train", "evaluate", "rank", "attack", "input", "startup", "scaling")
+SUITES = (
+    "accuracy",
+    "train",
+    "evaluate",
+    "rank",
+    "attack",
+    "audit",
+    "input",
+    "startup",
+    "scaling",
+)
 
 
 def load(name: str) -> ModuleType:

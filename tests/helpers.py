@@ -25,6 +25,7 @@ from gpool_jax.data import resident
 from gpool_jax.data.pixels.files import IGNORE
 from gpool_jax.data.pixels.load import PixelDataset
 from gpool_jax.data.split import ArraySplit
+from gpool_jax.experiments.audit.page import audit
 
 # Eight pixels a digit, four convolutions: seconds, and still the real thing.
 TINY = PositionConfig(
@@ -45,6 +46,14 @@ TINY_COMPARISON = ComparisonConfig(
     eval=TINY.eval,
     probe=TINY.probe,
 )
+
+
+def verdicts_of(*networks) -> list[dict[str, str]]:
+    """What an audit concludes of each, without untrained twins: those are of other draws."""
+    images = np.random.default_rng(1).integers(0, 256, (15, 24, 24, 3), np.uint8)
+    options = {"n": 2, "folds": 3, "draws": 2, "shifts_per_distance": 1, "bootstrap": 200}
+    pages = [audit(net, images, twins=0, **options) for net in networks]
+    return [page.result.networks[0].verdicts for page in pages]
 
 
 def tiny(**sections) -> PositionConfig:

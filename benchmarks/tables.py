@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import channel_tables, record, speed_tables
+from benchmarks import audit_tables, channel_tables, record, speed_tables
 from gpool_jax.report import Result, read_result
 from gpool_jax.report.quantities import (
     QUANTITIES,
@@ -122,6 +122,9 @@ def all_tables() -> dict[str, str]:
         blocks[f"{folder.name} sweep"] = sweep_table(folder)
     for folder in sorted(RESULTS.glob("channels_*")):
         blocks |= channel_blocks(folder)
+    for folder in sorted(path.parent for path in RESULTS.glob("audit/*/audit.json")):
+        table = _markdown(audit_tables.networks(folder))
+        blocks[f"{folder.name} audit"] = f"{table}\n\n{audit_tables.audited_on(folder)}"
     for path in sorted(RESULTS.glob("*.json")):
         blocks |= speed_blocks(path)
     return blocks

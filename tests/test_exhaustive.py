@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,16 @@ def test_a_comparison_can_be_measured_again_otherwise(compared, tmp_path):
     result = driver.evaluate(config, other, folder, tmp_path / "out", warn=pytest.fail)
     assert {row.num_images for row in result.rows} == {12}
     assert {row.num_images for row in read_result(folder).rows} == {24}
+    assert not [note for note in result.notes if "metrics.jsonl" in note]
+    # What is wrong with a run is said of the comparison, too.
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    log = copy / "location-linear-seed1" / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
+    said = []
+    result = driver.evaluate(config, other, copy, tmp_path / "again", warn=said.append)
+    (note,) = [note for note in result.notes if "metrics.jsonl is not as it was" in note]
+    assert note.startswith("location-linear-seed1: ")
     changed = dataclasses.replace(config, seed=5)
     with pytest.raises(InputError, match="seed: 0 -> 5"):
         driver.evaluate(config, changed, folder, tmp_path / "out", warn=pytest.fail)

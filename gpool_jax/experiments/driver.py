@@ -220,8 +220,13 @@ def _run_one(
 
 
 def _measure_run(setup: Setup, folder: Path, output: Output) -> Result:
-    loaded = load(setup, folder, output.warn)
-    return write(registry.experiment(setup.config).measure(*loaded), output)
+    setup, snapshots = load(setup, folder, output.warn)
+    measured = registry.experiment(setup.config).measure(setup, snapshots)
+    if snapshots.caveats:  # for a comparison of this run with others
+        about = measured.result.environment | {"caveats": snapshots.caveats}
+        result = dataclasses.replace(measured.result, environment=about)
+        measured = dataclasses.replace(measured, result=result)
+    return write(measured, output)
 
 
 def _is_finished(folder: Path, config: Any) -> bool:
@@ -254,7 +259,16 @@ def _combine(
     }
     measured = comparison.combine(config, members)
     seconds = {n: m.result.environment.get("wall_seconds") for n, m in members.items()}
-    result = dataclasses.replace(measured.result, environment={"seconds_per_run": seconds})
+    caveats = [
+        f"{name}: {note}"
+        for name, member in members.items()
+        for note in member.result.environment.get("caveats", [])
+    ]
+    result = dataclasses.replace(
+        measured.result,
+        environment={"seconds_per_run": seconds},
+        notes=measured.result.notes + caveats,
+    )
     return write(dataclasses.replace(measured, result=result), output)
 
 

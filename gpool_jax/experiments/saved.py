@@ -35,12 +35,14 @@ class Snapshots:
       notes: where the weights come from, in sentences.
       events: the training's metrics.jsonl; empty for imported weights.
       mismatch: why the head does not predict the configuration's task; empty if it does.
+      caveats: those of the notes that say what is not as it should be.
     """
 
     entries: list[Snapshot]
     notes: list[str]
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     mismatch: str = ""
+    caveats: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def best(self) -> Snapshot:
@@ -105,20 +107,19 @@ def load(
     notes = [
         f"The checkpoint of step {step} was picked by the {_WORDS.get(select_by, select_by)} of "
         f"{min(config.num_val or num_val, num_val):,} validation images.",
-        *damaged,
-        *strange,
     ]
-    notes += setup.dataset.notes
-    notes += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", 0.9))
+    caveats = [*damaged, *strange]
+    caveats += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", 0.9))
     if last_step < config.steps:
-        notes.append(f"The training is not finished: {last_step} of {config.steps} steps.")
+        caveats.append(f"The training is not finished: {last_step} of {config.steps} steps.")
+    notes += [*caveats, *setup.dataset.notes]
     setup = _as_trained(setup, origin)
     mean, std = (" ".join(f"{v:.4g}" for v in vs) for vs in (setup.dataset.mean, setup.dataset.std))
     whose = "the training" if "mean" in origin else "the data"
     notes.append(f"Images are normalised with the mean {mean} and std {std} of {whose}.")
     entries = [*_milestones(checkpoints, config, state, warn), ("best", step, best_state)]
     measured = [_snapshot(name, at, loaded, config.ema_decay) for name, at, loaded in entries]
-    return setup, Snapshots(measured, notes, events)
+    return setup, Snapshots(measured, notes, events, caveats=caveats)
 
 
 def _is_whole(events: list[dict[str, Any]], step: int, log: int | None) -> bool:

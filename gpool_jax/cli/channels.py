@@ -49,12 +49,14 @@ def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[A
         owner = workdir.own_weights(weights, config.model.name, command)
     else:
         owner = workdir.own(run, command)
-    _say_what_is_unused(config, trained or type(config)(), say)
 
     def work() -> Any:
         if trained is None:
-            return measure(targets.open_weights(config, weights, say))
-        return measure(targets.open_run(trained, config, run, say))
+            target = targets.open_weights(config, weights, say)
+        else:
+            target = targets.open_run(trained, config, run, say)
+        _say_what_is_unused(config, trained or type(config)(), say)
+        return measure(target)
 
     output = driver.Output(Path(options.workdir or ""), owner, say)
     return show(driver.measure(config, output, work, further="ranking_*.json"), options)

@@ -17,7 +17,7 @@ from gpool_jax.report.quantities import (
     format_measurement,
     measurement_blocks,
 )
-from gpool_jax.report.table import HEADER, PROBE_HEADER, format_row, probe_lines
+from gpool_jax.report.table import HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
 # Where tables stand.
@@ -39,8 +39,8 @@ def accuracy_table(result: Result) -> str:
 
 def probe_table(result: Result) -> str:
     """Cell and class, read from each input."""
-    lines = [line for line in probe_lines(result.probes) if line[2] in ("cell", "class")]
-    return _markdown([PROBE_HEADER, *lines])
+    header, *lines = probe_lines(result.probes)
+    return _markdown([header, *(line for line in lines if line[2] in ("cell", "class"))])
 
 
 def shift_tables(result: Result) -> str:

@@ -108,7 +108,7 @@ def test_evaluate_imported_weights(gpool, tmp_path):
     assert "gapnet head with 9 outputs, width 0.0625, stem conv7" in text
     result = json.loads((out / "results.json").read_text())
     assert [r["arm"] for r in result["rows"]] == ["GAPNet"]
-    assert len(result["probes"]) == 48  # and those of untrained networks
+    assert len(result["probes"]) == 56  # with controls, and those of untrained networks
 
     code, text, _ = gpool(*words, *data, *small, "--task", "recognition", "--workdir", out)
     assert code == 0

@@ -17,6 +17,7 @@ from gpool_jax.experiments.position import exhaustive
 from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.position.rows import make_maps, make_rows
 from gpool_jax.report import read_result
+from gpool_jax.report.result import CONTROLS
 from tests.helpers import TINY_COMPARISON, tiny
 
 
@@ -154,6 +155,9 @@ def test_probes_tell_order_from_content_on_made_up_latents(monkeypatch):
     assert abs(found[("sorted latent", "column")] - 0.5) < 0.15
     assert abs(found[("latent", "row")] - 0.5) < 0.15
     assert found[("sorted latent", "class")] > 0.6
+    # The controls: of the cell alone, and at chance where there is nothing to read.
+    assert {target for name, target in found if name in CONTROLS} == {"cell"}
+    assert abs(found[("labels shuffled", "cell")] - 0.25) < 0.1
 
 
 def test_stages_are_named_and_all_is_spelt_out():

@@ -30,8 +30,7 @@ def write_report(
             rows=[table.format_row(row) for row in result.rows],
             channel_blocks=channel_tables.channel_blocks(result),
             blocks=quantities.measurement_blocks(result.measurements),
-            probe_header=table.PROBE_HEADER,
-            probe_rows=table.probe_lines(result.probes),
+            probe_rows=table.probe_lines(result.probes) if result.probes else [],
             config=json.dumps(result.config, indent=1),
         )
 

@@ -13,6 +13,8 @@ from gpool_jax.report.channel_result import Agreement, Balance, Removal, Stabili
 
 # Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
+# Of the cell in the pooled vector: a code without structure as legible in order, and no code.
+CONTROLS = ("sorted random code", "labels shuffled")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Probe:
 
     Attributes:
       stage: the feature that was pooled.
-      input: one of `INPUTS`.
+      input: one of `INPUTS` or `CONTROLS`.
       probe: "ridge", "logistic", "mlp", or "selected": whichever did best on data
         that is neither fitted nor reported.
       target: "cell", "row", "column" or "class".

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gpool_jax.report.channel_tables import channel_blocks
 from gpool_jax.report.quantities import measurement_blocks
-from gpool_jax.report.result import INPUTS, Probe, Result, Row
+from gpool_jax.report.result import CONTROLS, INPUTS, Probe, Result, Row
 
 
 def format_row(row: Row) -> tuple[str, ...]:
@@ -29,23 +29,25 @@ def _seeds(count: int, values: Sequence[float] = ()) -> str:
 
 
 HEADER = ("task", "arm", "checkpoint", "accuracy %", "95 % interval", "chance", "n", "seeds")
-PROBE_HEADER = ("network", "stage", "decoded", "chance", *INPUTS, "n", "seeds")
 
 
 def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
-    """Format one line per (network, stage, target): the selected probe of each input, in %."""
+    """Format one line per (network, stage, target): the selected probe of each input, in %.
+
+    The first line is the header; results of earlier versions have no controls.
+    """
+    inputs = [*INPUTS, *(name for name in CONTROLS if any(p.input == name for p in probes))]
     groups: dict[tuple[str, str, str], dict[str, Probe]] = {}
     for probe in probes:
         if probe.probe == "selected":
             key = (probe.network, probe.stage, probe.target)
             groups.setdefault(key, {})[probe.input] = probe
-    lines = []
+    lines: list[tuple[str, ...]] = [
+        ("network", "stage", "decoded", "chance", *inputs, "n", "seeds")
+    ]
     for (network, stage, target), line in groups.items():
         first = line[INPUTS[0]]
-        cells = [
-            f"{100 * p.accuracy:.1f} ({100 * p.low:.1f} - {100 * p.high:.1f})"
-            for p in (line[name] for name in INPUTS)
-        ]
+        cells = [_accuracy(line.get(name)) for name in inputs]
         n = f"{first.num_images} x {first.num_predictions // first.num_images}"
         lines.append(
             (
@@ -61,6 +63,12 @@ def probe_lines(probes: list[Probe]) -> list[tuple[str, ...]]:
     return lines
 
 
+def _accuracy(probe: Probe | None) -> str:
+    if probe is None:
+        return "-"
+    return f"{100 * probe.accuracy:.1f} ({100 * probe.low:.1f} - {100 * probe.high:.1f})"
+
+
 def format_table(result: Result) -> str:
     """Format accuracies, channels, measurements under shift and probes, in aligned columns."""
     parts = []
@@ -73,7 +81,7 @@ def format_table(result: Result) -> str:
     if result.probes:
         parts.append(
             "Probes of the frozen network, accuracy % (95 % interval) by input:\n"
-            + _align([PROBE_HEADER, *probe_lines(result.probes)])
+            + _align(probe_lines(result.probes))
         )
     return "\n\n".join(parts)
 

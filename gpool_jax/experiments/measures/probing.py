@@ -19,7 +19,7 @@ from gpool_jax.experiments.measures.lines import summarise
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
-from gpool_jax.report.result import INPUTS, Probe
+from gpool_jax.report.result import CONTROLS, INPUTS, Probe
 from gpool_jax.train import parallel
 
 # Seeds of untrained networks begin here, beyond those of trainings.
@@ -154,10 +154,23 @@ def _read(
         latent = jnp.asarray(vectors.reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
         permuted = ops.permute_channels(latent, permutations)
-        inputs = dict(zip(INPUTS, (latent, permuted, probe.sorted_latent(latent)), strict=True))
-        for name, target in itertools.product(inputs, targets):
-            labels, num_classes = targets[target]
-            fitted = fit_kinds(key, inputs[name], labels, fold, num_classes, kinds=kinds)
+        # Of a sorted vector, the probe standardises channels by the rows that it is fitted on.
+        inputs = dict(zip(INPUTS, (latent, permuted, latent), strict=True))
+        asked = [(*pair, targets[pair[1]]) for pair in itertools.product(inputs, targets)]
+        if stage == "gap":
+            cell, num_cells = targets["cell"]
+            shuffled = np.random.default_rng(held_out.SEED).permuted(
+                cell.reshape(vectors.shape[:2]), axis=1
+            )
+            code = ops.random_code(key, jnp.asarray(vectors)).latent
+            inputs |= dict(zip(CONTROLS, (code.reshape(latent.shape), latent), strict=True))
+            asked += [
+                (CONTROLS[0], "cell", (cell, num_cells)),
+                (CONTROLS[1], "cell", (shuffled.reshape(-1), num_cells)),
+            ]
+        for name, target, (labels, num_classes) in asked:
+            sort = name.startswith("sorted")
+            fitted = fit_kinds(key, inputs[name], labels, fold, num_classes, kinds=kinds, sort=sort)
             for kind, correct in fitted.items():
                 scores = correct.reshape(1, len(vectors), -1).mean(axis=2)
                 found[stage, name, kind, target] = scores, num_classes

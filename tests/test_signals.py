@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a command at once with one line, whatever it is doing."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -7,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+import tqdm
 
 from gpool_jax.train import signals
+from gpool_jax.train.events import Progress
 from tests.helpers import slow_but_first
 
 LINES = {signal.SIGINT: "interrupted.", signal.SIGTERM: "ended by SIGTERM."}
@@ -84,6 +87,7 @@ def test_not_even_a_compilation_delays_the_end(start, number):
 TRAINING = f"""
 import sys
 from gpool_jax.train import signals
+from gpool_jax.train.events import Progress
 signals.obey()
 with signals.note_signals() as received:
     print("ready", file=sys.stderr)
@@ -128,3 +132,14 @@ def test_what_a_shell_ignores_stays_ignored():
     program += "from gpool_jax.train import signals\nsignals.obey()\nsignal.raise_signal(2)\n"
     words = [sys.executable, "-c", f"{program}print('goes on')"]
     assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == "goes on\n"
+
+
+@pytest.mark.parametrize("disable", [False, True])
+def test_a_bar_that_is_not_drawn_is_not_ended_by_a_line(monkeypatch, disable):
+    monkeypatch.setattr(tqdm, "tqdm", functools.partial(tqdm.tqdm, disable=disable))
+    before = signals.open_bars
+    bar = Progress(3, 0, 1, "title")
+    assert signals.open_bars - before == (0 if disable else 1)
+    for _ in range(2):
+        bar.close()
+        assert signals.open_bars == before

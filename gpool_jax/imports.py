@@ -20,7 +20,8 @@ def find_function(words: str, *, field: str) -> Callable[..., Any]:
     home, _, name = words.removeprefix(PREFIX).partition(":")
     if not home or not name:
         raise InputError(f"`{field}` must be python:MODULE:FUNCTION; got {words}.")
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         module = importlib.import_module(home)
     except ModuleNotFoundError as error:
@@ -28,9 +29,13 @@ def find_function(words: str, *, field: str) -> Callable[..., Any]:
     except Exception as error:  # anything may be wrong in it
         raise InputError(f"`{field}`: importing {home} fails: {first_line(error)}") from error
     finally:
-        sys.path.remove(str(Path.cwd()))
+        if here in sys.path:
+            sys.path.remove(here)
     function = getattr(module, name, None)
-    if not callable(function):
+    if function is not None and not callable(function):
+        kind = type(function).__name__
+        raise InputError(f"`{field}`: {name} of {home} is no function, but a {kind}.")
+    if function is None:
         hint = nearest(name, dir(module))
         raise InputError(f"`{field}`: {home} has no function {name!r}.{hint}")
     return function

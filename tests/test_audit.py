@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpool_jax.cli.audit import _judge as judge
 from gpool_jax.cli.main import main
 from gpool_jax.config import AuditConfig
 from gpool_jax.data.images import collection
@@ -183,12 +184,18 @@ def test_the_files_hold_what_was_found(result, tmp_path):
         erased = latents["place"].cells["map"] @ eraser["matrix"].T + eraser["bias"]
     means = erased.mean(axis=0)
     np.testing.assert_allclose(means, means[:1] + 0 * means, atol=1e-3)
-    output.write_latents(net, latents["place"], tmp_path / "latents.npz")
+    seen = dataclasses.replace(
+        latents["place"],
+        mirrored=latents["place"].plain + 1,
+        centred=latents["place"].plain + 2,
+    )
+    output.write_latents(net, seen, tmp_path / "latents.npz")
     with np.load(tmp_path / "latents.npz") as arrays:
         np.testing.assert_array_equal(arrays["cells map"], latents["place"].cells["map"])
         assert arrays["shifted crop"].shape == (12, 2, 2, 8)
         assert (str(arrays["network"]), str(arrays["stage"])) == ("place", "map")
-        assert arrays["plain"].shape == arrays["mirrored"].shape == arrays["centred"].shape
+        for name in ("plain", "mirrored", "centred"):
+            np.testing.assert_array_equal(arrays[name], getattr(seen, name))
 
 
 def line(value, low, high, **fields):
@@ -273,6 +280,26 @@ BAD_WORDS = {
     "field": (["timm:x", "--workdir", "OUT", "--num-image", "3"], "Did you mean --num-images"),
     "value": (["timm:x", "--workdir", "OUT", "--n", "two"], "--n"),
     "eraser": (["timm:x", "--workdir", "OUT", "--export-eraser", "no/e.npz"], "no folder for no/e"),
+    "two latents": (
+        ["timm:x", "timm:y", "--workdir", "OUT", "--export-latents", "e.npz"],
+        "goes with one network",
+    ),
+    "not .npz": (["timm:x", "--workdir", "OUT", "--export-eraser", "e.txt"], "must end in .npz"),
+    "seed": (["timm:x", "--workdir", "OUT", "--seed", "-1"], "`seed` must be in"),
+    "nothing": (["", "--workdir", "OUT"], "`network` must not be empty"),
+    "question": (
+        ["timm:x", "--workdir", "OUT", "--fail-if", "shifts.x > 1"],
+        "must begin with one of position, content, class, share, channels, removal, erasure, shift",
+    ),
+    "no number": (["timm:x", "--workdir", "OUT", "--fail-if", "shift.x > nan"], "must be like"),
+    "among images": (
+        ["timm:x", "--workdir", "OUT", "--images", "OUT/.."],
+        "must not lie in the folder of images",
+    ),
+    "one file": (
+        ["timm:x", "--workdir", "OUT", "--export-eraser", "e.npz", "--export-latents", "e.npz"],
+        "another file than",
+    ),
     "latents": (["timm:x", "--workdir", "OUT", "--export-latents", "no/l.npz"], "no folder for no"),
     "canvas": (["timm:x", "--workdir", "OUT", "--canvas", "round"], "round"),
 }
@@ -282,7 +309,7 @@ BAD_WORDS = {
 def test_bad_words_are_one_line_and_nothing_is_written(case, tmp_path, capsys):
     words, message = BAD_WORDS[case]
     out = tmp_path / "out"
-    code = main(["audit", *(str(out) if word == "OUT" else word for word in words)])
+    code = main(["audit", *(word.replace("OUT", str(out)) for word in words)])
     errors = capsys.readouterr().err
     assert code == 2
     assert message in errors
@@ -291,6 +318,49 @@ def test_bad_words_are_one_line_and_nothing_is_written(case, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_file_that_is_no_earlier_export_is_kept(tmp_path, capsys):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=np.zeros(3))
+    words = ["audit", "timm:x", "--workdir", str(tmp_path / "out"), "--export-eraser", str(path)]
+    assert main(words) == 2
+    assert "is there and is no earlier export" in capsys.readouterr().err
+    np.savez(path, network=np.array("x"), stage=np.array("y"))
+    assert main(words) == 2
+    assert "no earlier export" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_condition_that_holds_is_said_and_has_a_code_of_its_own(result, capsys):
+    found = dataclasses.replace(result[0], networks=result[0].networks[:1])
+    assert judge(found, [("position.cell.ordered", "<", -1.0)]) == 0
+    assert judge(found, [("position.cell.ordered", "<", 2.0)]) == 3
+    assert capsys.readouterr().err.startswith("gpool: circular: position.cell.ordered is 0.")
+    with pytest.raises(InputError, match="is not measured of circular, but position.cell.ordered"):
+        judge(found, [("position.cel.ordered", "<", 2.0)])
+
+
+@pytest.mark.slow
+def test_answers_that_are_not_finite_and_twins_that_are_none_are_said():
+    def make(seed):
+        return from_function(
+            knows_nothing(),
+            classify=lambda latent: latent[:, :2] / (latent[:, :2] * 0),
+            preprocess=PREPROCESS,
+            name="broken",
+        )
+
+    with pytest.raises(InputError, match="`network`: the answers of broken are not finite"):
+        auditing.audit([make(0)], make_images(), CONFIG)
+
+    def bare(seed):
+        return dataclasses.replace(make(seed), classify=None)
+
+    same = dataclasses.replace(bare(0), untrained=bare)
+    config = dataclasses.replace(CONFIG, stages="pooled", protocols=("crop",), twins=1)
+    found = auditing.audit([same], make_images(), config)
+    assert [n for n in found.networks[0].notes if "twin of seed 0 is the network itself" in n]
+
+
 def test_from_python_a_page_gives_tables_and_shows_itself(result, tmp_path):
     page = Page(result[0])
     assert {row["network"] for row in page.position.rows} == {"circular", "place"}

@@ -1,5 +1,6 @@
 """The driver: one way to run, resume, evaluate and write, for kinds that it has never seen."""
 
+import collections
 import dataclasses
 import json
 
@@ -22,6 +23,7 @@ from gpool_jax.data.images.load import load
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, driver, programs, registry, training
 from gpool_jax.experiments.experiment import Comparison, Experiment, Measured
+from gpool_jax.experiments.measures import probing
 from gpool_jax.report import Result
 from tests.helpers import TINY, TINY_COMPARISON, tiny
 
@@ -42,15 +44,34 @@ def lowered():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(lowered, tmp_path):
+def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(
+    lowered, tmp_path, monkeypatch
+):
+    calls = collections.Counter()
+
+    def count(name):
+        function = getattr(probing, name)
+
+        def counted(*args):
+            calls[name] += 1
+            return function(*args)
+
+        monkeypatch.setattr(probing, name, counted)
+
+    count("make_pool_batch")
+    count("_fit_all")
     programs.forget()
-    driver.run(TINY_COMPARISON, tmp_path / "one", warn=pytest.fail)
-    # Step, validation and evaluation of two networks, and features of their common encoder.
-    assert len(lowered) >= 7
+    probe = dataclasses.replace(TINY_COMPARISON.probe, untrained=1)
+    one = dataclasses.replace(TINY_COMPARISON, probe=probe)
+    driver.run(one, tmp_path / "one", warn=pytest.fail)
+    # Two heads have one encoder, and one untrained network.
+    assert calls == {"make_pool_batch": 1, "_fit_all": 3}
+    assert len(lowered) >= 7  # step, validation and evaluation of both, and the features
     lowered.clear()
-    several = dataclasses.replace(TINY_COMPARISON, seed=5, num_seeds=2)
+    several = dataclasses.replace(one, seed=5, num_seeds=2)
     driver.run(several, tmp_path / "two", warn=pytest.fail)
     assert lowered == []
+    assert calls == {"make_pool_batch": 1, "_fit_all": 9}
 
 
 @pytest.mark.slow
@@ -194,9 +215,7 @@ def test_a_sixth_kind_needs_its_functions_and_an_entry_no_more(tmp_path):
 def test_a_comparison_of_it_is_resumed_run_by_run(tmp_path, monkeypatch):
     config = BrightnessComparisonConfig()
     result = driver.run(config, tmp_path, warn=pytest.fail)
-    assert [note.split()[0] for note in result.notes[:2]] == ["above0.0", "above0.5"]
-    # So short that batch statistics have not settled, which is said of each run.
-    assert [note.split()[0] for note in result.notes[2:]] == ["above0.0:", "above0.5:"]
+    assert [note.split()[0] for note in result.notes] == ["above0.0", "above0.5"]
     assert result.environment["seconds_per_run"].keys() == {"above0.0", "above0.5"}
     # A run whose results are gone is measured again, and not trained again.
     (tmp_path / "above0.5" / "results.json").unlink()

@@ -376,7 +376,11 @@ def test_a_function_of_a_user_is_called(home):
     ("words", "options", "message"),
     [
         ("python:networks_of_a_user:mak", {}, "has no function 'mak'. Did you mean make"),
-        ("python:networks_of_a_user:constant", {}, "has no function 'constant'"),
+        (
+            "python:networks_of_a_user:constant",
+            {},
+            "is no function, but a int",
+        ),
         ("python:networks_of_a_user:number", {}, "must give a Network .* got a int"),
         ("python:networks_of_a_user:fail", {}, r"fail\(\) fails: OSError: no weights"),
         ("python:networks_of_a_user:make", {"layer": "x"}, "gives a Network, whose layer"),

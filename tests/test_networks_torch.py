@@ -241,7 +241,7 @@ BAD_MODULES = {
         "averages no map over space .* 16x16 pixels",
     ),
     "squeezing alone": (lambda: Squeeze(3), {}, "averages no map over space"),
-    "several poolings": (Towers, {}, "pools 2 times, in pool_a, pool_b: name one by layer="),
+    "several poolings": (Towers, {}, "pools 2 times, in pool_a, pool_b: name the module"),
     "no such layer": (net, {"layer": "lost"}, "has no module 'lost'. Did you mean last"),
     "a layer without a map": (net, {"layer": "head"}, "'head' neither gives nor takes a map"),
     "no such head": (net, {"head": "heat"}, "`head`: the network has no module 'heat'"),
@@ -260,7 +260,7 @@ BAD_MODULES = {
     "NaN": (
         lambda: net(pool=lambda x: (x * torch.nan).mean((2, 3))),
         {},
-        "values that are not finite",
+        "its answers are not finite",
     ),
 }
 

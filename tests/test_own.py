@@ -1,5 +1,6 @@
 """Encoders of a user's own: trained on canvases with every head, measured, ranked, audited."""
 
+import dataclasses
 import json
 
 import jax
@@ -11,12 +12,16 @@ from flax import linen as nn
 import gpool_jax as gp
 from gpool_jax import models
 from gpool_jax.cli import main as cli
+from gpool_jax.config import plain
 from gpool_jax.errors import InputError
 from gpool_jax.models import own
-from tests.helpers import tiny
+from tests.helpers import TINY_COMPARISON, tiny
 
 MODULE = """
+from pathlib import Path
 from flax import linen as nn
+
+Path("imported").touch()
 
 class Net(nn.Module):
     features: int
@@ -27,7 +32,21 @@ class Net(nn.Module):
         early = nn.relu(nn.Conv(8, (3, 3), strides=2)(x))
         x = nn.Conv(self.features, (3, 3), strides=2)(early)
         x = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(x)
-        return {"early": early, "late": nn.relu(x)}
+        return {"pre_gap": nn.relu(x), "early": early}
+
+class Inside(nn.Module):
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return Net(8, self.axis_name)(x, train)["pre_gap"]
+
+def nested(axis_name=None):
+    return Inside(axis_name)
+
+def sequential():
+    # A list: such a module has no hash.
+    return nn.Sequential([nn.Conv(8, (3, 3), strides=2), lambda x: nn.relu(x)])
 
 def make(width=1.0, axis_name=None):
     return Net(round(16 * width), axis_name)
@@ -40,6 +59,16 @@ def no_module():
 
 def fails():
     return 1 / 0
+
+def shrinks():
+    return nn.Conv(4, (70, 70), padding="VALID")
+
+def unnamed():
+    class Unnamed(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return {"a": nn.Conv(4, (3, 3))(x), "b": nn.Conv(5, (3, 3))(x)}
+    return Unnamed()
 
 def no_map():
     return nn.Sequential([nn.Conv(4, (3, 3)), lambda x: x.mean((1, 2))])
@@ -93,20 +122,60 @@ def test_it_is_trained_and_measured_with_every_head(head, home, capsys):
     result = json.loads((home / "run/results.json").read_text())
     assert result["config"]["model"]["name"] == "python:own_module:make"
     assert {p["stage"] for p in result["probes"]} == {"gap"}
-    # Its code is not run for a folder that may be anybody's.
-    capsys.readouterr()
-    for command in ("evaluate", "rank", "attack", "audit"):
-        assert cli.main([command, "run", "--workdir", command]) == 2
-        error = capsys.readouterr().err
-        assert "`run`: the network of run is python:own_module:make" in error
-        assert error.count("\n") == 1
     words = ["evaluate", "run", "--trust-code", "--probe.stages", "all", "--quiet"]
     assert cli.main(words) == 0
     again = json.loads((home / "run/evaluation/results.json").read_text())
     assert again["rows"] == result["rows"]
     assert {p["stage"] for p in again["probes"]} == {"stage_early", "gap"}
+    for command in ("rank", "attack", "audit") if head == "gapnet" else ():
+        small = ["--num-images", "12", "--twins", "0"] if command == "audit" else []
+        small += ["--export-latents", "latents.npz"] if command == "audit" else []
+        small += ["--attack.num-images", "8"] if command == "attack" else []
+        words = [command, "run", "--workdir", command, "--trust-code", "--quiet", *small]
+        assert cli.main(words) == 0, capsys.readouterr().err
+    assert (home / "latents.npz").exists() == (head == "gapnet")
     net = gp.from_run("run", trust_code=True)
     assert set(net.encode(np.zeros((2, 24, 24, 1), np.float32))) == {"stage_early", "pre_gap"}
+
+
+@pytest.mark.parametrize("head", ["permutenet", "comparison"])
+def test_code_of_a_folder_that_may_be_anybodys_is_not_run(head, home, capsys):
+    config = tiny(model={"name": "python:own_module:make", "head": "permutenet"})
+    if head == "comparison":
+        config = dataclasses.replace(TINY_COMPARISON, model=config.model)
+    (home / "run").mkdir()
+    (home / "run/config.json").write_text(json.dumps(plain.to_dict(config)))
+    for command in ("evaluate", "rank", "attack", "audit"):
+        assert cli.main([command, "run", "--workdir", command]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        if (command, head) != ("audit", "comparison"):  # of which there is none
+            assert "`run`: the network of run is python:own_module:make" in error
+    with pytest.raises(InputError):
+        gp.from_run("run")
+    assert not (home / "imported").exists()
+
+
+@pytest.mark.slow
+def test_a_module_without_a_hash_is_trained_and_shares_its_programs(home):
+    model = create("python:own_module:sequential")
+    assert model == create("python:own_module:sequential")
+    assert hash(model) == hash(create("python:own_module:sequential"))
+    assert model != create("python:own_module:make")
+    (home / "config.py").write_text(CONFIG.format(head="linear").replace("make", "sequential"))
+    text = (home / "config.py").read_text().replace('"width": 0.5', '"width": 1.0')
+    (home / "config.py").write_text(text)
+    assert cli.main(["train", "config.py", "--workdir", "run", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("name", ["make", "nested"])
+def test_the_axis_of_the_devices_reaches_the_module(name, home):
+    def axis(module):
+        return module.axis_name
+
+    with_axis = create(f"python:own_module:{name}", axis_name="data")
+    without = create(f"python:own_module:{name}")
+    assert (axis(with_axis.backbone.module), axis(without.backbone.module)) == ("data", None)
 
 
 def test_its_channels_and_stride_are_those_of_its_map(home):
@@ -130,11 +199,18 @@ def test_its_channels_and_stride_are_those_of_its_map(home):
 
 
 def test_a_registered_one_is_known_by_its_name(monkeypatch):
-    monkeypatch.setattr(own, "_registered", {})
+    monkeypatch.setattr(own, "REGISTERED", {})
     with pytest.raises(InputError, match=r"`model.name` must be one of .*; got 'pointwise'"):
         create("pointwise")
-    models.register("pointwise", lambda: nn.Conv(4, (1, 1)))
+    builder = lambda: nn.Conv(4, (1, 1))  # noqa: E731
+    models.register("pointwise", builder)
+    models.register("pointwise", builder)
     assert create("pointwise").num_permutable == 4
+    for name in ("pointwise", "resnet18", "deeplabv3_resnet50", "python:a:b"):
+        with pytest.raises(InputError, match=f"`name`: {name} is the name of another network"):
+            models.register(name, lambda: nn.Conv(5, (1, 1)))
+    with pytest.raises(InputError, match="`builder` must be a function; got a int"):
+        models.register("three", 3)
     assert tiny(model={"name": "pointwise"}).model.name == "pointwise"
 
 
@@ -142,10 +218,12 @@ BAD = {
     "python:own_module:nothing": "has no function 'nothing'",
     "python:no_such_module:make": "No module named 'no_such_module'",
     "python:own_module": "must be python:MODULE:FUNCTION",
-    "python:own_module:no_module": "must return a flax.linen.Module; got a int",
+    "python:own_module:no_module": "must return a flax.linen.Module; got 3",
     "python:own_module:fails": "fails: ZeroDivisionError",
-    "python:own_module:no_map": r"must return maps \[B, h, w, C\]; pre_gap is \[2, 4\]",
+    "python:own_module:no_map": r"must return maps \[B, h, w, C\]; of .* pre_gap is \[2, 4\]",
     "python:own_module:drops_out": "fails on",
+    "python:own_module:shrinks": r"of inputs \[2, 64, 64, 3\] pre_gap is \[2, 0, 0, 4\]",
+    "python:own_module:unnamed": "among maps a, b there must be 'pre_gap'",
     "python:own_module:remembers": "has variables cache",
     "python:own_module:normalises": "has batch statistics and no argument `axis_name`",
 }
@@ -154,14 +232,18 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_used_is_one_line(name, home):
     with pytest.raises(InputError, match=BAD[name]) as found:
-        create(name)
+        create(name, axis_name="data")
     assert "`model.name`" in str(found.value)
     assert "\n" not in str(found.value)
 
 
 def test_options_that_it_does_not_take_are_refused(home):
-    with pytest.raises(InputError, match=r"`model.width` is no argument of .*no_width; got 0.5"):
-        create("python:own_module:no_width", width=0.5)
+    refused = {"width": 0.5, "padding": "circular", "antialias": 3, "dtype": "bfloat16"}
+    for key, value in refused.items():
+        with pytest.raises(InputError, match=f"`model.{key}` is no argument of .*no_width; got"):
+            create("python:own_module:no_width", **{key: value})
     with pytest.raises(InputError, match="`model.stem`.*no options"):
         create("python:own_module:make", stem="conv7")
     assert create("python:own_module:no_width").num_permutable == 4
+    # On one device, or to be measured, statistics need no axis.
+    assert create("python:own_module:normalises").num_permutable == 4

@@ -7,6 +7,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.ops import gradient_probes, probe, ridge
+from gpool_jax.ops.hold_out import hold_out
 from tests import reference
 
 KEY = jax.random.key(0)
@@ -78,44 +79,73 @@ def test_regressions_from_sums_equal_those_on_the_rows_themselves():
                 np.testing.assert_allclose(ridge.predict(found, x)[s], expected, atol=1e-5)
 
 
-def test_rows_that_are_not_written_out_are_the_standardised_ones():
+@pytest.mark.parametrize("sort", [False, True])
+def test_rows_that_are_not_written_out_are_the_standardised_ones(sort):
     rng = np.random.default_rng(6)
     x = (rng.normal(size=(30, 4)) * [1, 1e2, 1e-2, 1] + [0, 1e3, 5, -20]).astype(np.float32)
-    weight, keep = jnp.asarray(rng.random(30) < 0.5), jnp.array([1, 1, 0, 1])
+    weight, keep = rng.random(30) < 0.5, np.array([1, 1, 0, 1])
     kernel = rng.normal(size=(4, 3)).astype(np.float32)
-    expected = ops.standardise(jnp.asarray(x), fitting=weight) * keep[None] @ kernel
-    found = probe._standardised_rows(jnp.asarray(x), weight, False, keep).times(kernel)
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    exact = reference.standardise(x.astype(np.float64), weight)
+    if sort:
+        keep = np.ones(4)
+        exact = reference.standardise(np.sort(exact, axis=1), weight)
+    given = map(jnp.asarray, (x, weight))
+    rows = probe._standardised_rows(*given, sort, jnp.asarray(keep))
+    np.testing.assert_allclose(rows.times(kernel), exact * keep @ kernel, atol=2e-3)
+    # What is multiplied is near zero, so that accelerators may round it.
+    assert np.abs(rows.x.mean(axis=0) * rows.scale).max() < 1
 
 
 @pytest.mark.parametrize("sort", [False, True])
-def test_more_channels_than_rows_are_solved_in_the_rows(sort):
+@pytest.mark.parametrize("rank", [3, 90])
+def test_more_channels_than_rows_are_rotated_into_the_rows(rank, sort):
+    """Also where few directions hold nearly everything, and small penalties are hard to solve."""
     rng = np.random.default_rng(7)
-    x = (rng.normal(size=(40, 90)) * rng.uniform(0.1, 9, 90) + rng.normal(size=90)).astype("f4")
+    x = rng.normal(size=(40, rank)) @ rng.normal(size=(rank, 90)) + 1e-3 * rng.normal(size=(40, 90))
+    x = (x + rng.normal(size=90)).astype("f4")
     y, fold = rng.integers(0, 3, 40), np.arange(40) % 4
     keep = (rng.random(90) < 0.8) | sort  # of sorted rows, those removed would be constant
-    found, _ = probe.held_out_logits(
-        KEY,
-        *map(jnp.asarray, (x, y, fold)),
-        kind="ridge",
-        num_classes=3,
-        num_folds=4,
-        sort=sort,
-        keep=jnp.asarray(keep),
+    for kind in ("ridge", "logistic"):
+        found, _ = probe.held_out_logits(
+            KEY,
+            *map(jnp.asarray, (x, y, fold)),
+            kind=kind,
+            num_classes=3,
+            num_folds=4,
+            sort=sort,
+            keep=jnp.asarray(keep),
+        )
+        # Every row three times is the same probe, of more rows than channels.
+        tall = jnp.asarray(np.repeat(x, 3, axis=0))
+        wanted, _ = probe.held_out_logits(
+            KEY,
+            tall,
+            *(jnp.asarray(np.repeat(each, 3)) for each in (y, fold)),
+            kind=kind,
+            num_classes=3,
+            num_folds=4,
+            sort=sort,
+            keep=jnp.asarray(keep),
+        )
+        assert len(tall) > x.shape[1] > len(x)
+        found, wanted = np.asarray(found), np.asarray(wanted)[::3]
+        if kind == "ridge":
+            np.testing.assert_allclose(found, wanted, atol=2e-2)
+        else:  # the flattest are not at their optimum after so many steps
+            apart = np.abs(jax.nn.softmax(found) - jax.nn.softmax(wanted))
+            assert apart.mean() < 0.02
+    regressed = probe.cross_validate_regression(
+        jnp.asarray(x), jnp.asarray(x[:, :2]), jnp.asarray(fold), num_folds=4
     )
-    one_hot = np.eye(3)[y]
-    for k in range(4):
-        pick = fold == (k + 1) % 4
-        fitting = ~pick & (fold != k)
-        z = np.asarray(ops.standardise(jnp.asarray(x), fitting=jnp.asarray(fitting))) * keep
-        z = np.sort(z, axis=1) if sort else z[:, keep]
-        outputs = [
-            reference.ridge_predictions(z, one_hot, fitting, strength)
-            for strength in probe.STRENGTHS
-        ]
-        right = [(o.argmax(1) == y)[pick].mean() for o in outputs]
-        chosen = outputs[int(np.argmax(right))]
-        np.testing.assert_allclose(found[fold == k], chosen[fold == k], atol=1e-3)
+    assert np.isfinite(regressed).all()
+
+
+def test_a_penalty_that_could_not_be_solved_is_not_picked():
+    fold = jnp.arange(6) % 3
+    outputs = jnp.stack([jnp.full((6, 1), jnp.nan), jnp.ones((6, 1))])
+    found, picked = hold_out(lambda folds: outputs, lambda out: out[..., 0], fold, 3)
+    assert found.ravel().tolist() == [1.0] * 6
+    assert picked.tolist() == [1.0] * 3
 
 
 def test_rows_in_more_than_one_block_are_each_summed_once(monkeypatch):

@@ -8,10 +8,14 @@ from typing import Any
 from gpool_jax.cli.options import Audit
 from gpool_jax.cli.parse import read
 from gpool_jax.cli.session import start, warner
-from gpool_jax.cli.streams import say
+from gpool_jax.cli.streams import complain, say
 from gpool_jax.config import AuditConfig
 from gpool_jax.errors import InputError
 
+# Of the names of conditions; see `report.audit_result.Line`.
+_QUESTIONS = ("position", "content", "class", "share", "channels", "removal", "erasure", "shift")
+# The exit code of a condition that holds: 1 is that of a fault, 2 that of bad input.
+_FAILED = 3
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {">": operator.gt, "<": operator.lt}
 
 
@@ -19,6 +23,8 @@ def audit(words: list[str]) -> int:
     """Audit one or several networks, and write one page."""
     names = []
     while words and not words[0].startswith("-"):
+        if not words[0]:
+            raise InputError("`network` must not be empty.")
         names.append(words[0])
         words = words[1:]
     options: Audit = read("audit", words, AuditConfig(), target=" ".join(names) or None)
@@ -29,15 +35,16 @@ def audit(words: list[str]) -> int:
         )
     if options.workdir is None:
         raise InputError("`--workdir` must name the folder of the page; got none.")
-    exports = {"eraser": options.export_eraser, "latents": options.export_latents}
-    for what, path in exports.items():
-        if path and len(names) > 1:
-            raise InputError(f"`--export-{what}` goes with one network; got {len(names)}.")
-        if path and not Path(path).absolute().parent.is_dir():
-            raise InputError(f"`--export-{what}`: there is no folder for {path}.")
+    _check_exports(options, len(names))
     conditions = [_condition(text) for text in options.fail_if]
+    from gpool_jax.config import checks
     from gpool_jax.experiments import workdir
 
+    checks.check(options.config)
+    if options.config.images and _lies_in(options.workdir, options.config.images):
+        raise InputError(
+            f"`--workdir` must not lie in the folder of images; got {options.workdir}."
+        )
     out, warn = Path(options.workdir), warner(options)
     owner = workdir.Owner("audit", " and ".join(names), workdir.digest(names))
     workdir.check_writable(out)
@@ -80,21 +87,65 @@ def _run(names: list[str], options: Audit, warn: Callable[[str], None]) -> Any:
         return auditing.audit(networks, images, config, progress=bar.advance, inspect=inspect)
 
 
+def _check_exports(options: Audit, num_networks: int) -> None:
+    """Raise if a file that is exported cannot be written, or would replace what is no export."""
+    exports = {"eraser": options.export_eraser, "latents": options.export_latents}
+    for what, name in exports.items():
+        if name is None:
+            continue
+        option, path = f"--export-{what}", Path(name)
+        if num_networks > 1:
+            raise InputError(f"`{option}` goes with one network; got {num_networks}.")
+        if path.suffix != ".npz":
+            raise InputError(f"`{option}` must end in .npz; got {name}.")
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"`{option}`: there is no folder for {name}.")
+        if path.exists() and not _is_export(path):
+            raise InputError(f"`{option}`: {name} is there and is no earlier export; it is kept.")
+    if None is not exports["eraser"] == exports["latents"]:
+        raise InputError("`--export-latents` must name another file than `--export-eraser`.")
+
+
+def _is_export(path: Path) -> bool:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as arrays:
+            return {"network.npy", "stage.npy"} <= set(arrays.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
+
+
 def _condition(text: str) -> tuple[str, str, float]:
     """Split "shift.answers_changed.crop > 0.2" into its name, sign and number."""
+    from gpool_jax.errors import nearest
+
     for sign in _OPERATORS:
-        name, found, number = text.partition(sign)
-        if found:
-            try:
-                return name.strip(), sign, float(number)
-            except ValueError:
-                break
+        name, found, number = (part.strip() for part in text.partition(sign))
+        if not found:
+            continue
+        question = name.partition(".")[0]
+        if question not in _QUESTIONS:
+            known = ", ".join(_QUESTIONS)
+            hint = nearest(question, _QUESTIONS)
+            raise InputError(f"`--fail-if` must begin with one of {known}; got {text!r}.{hint}")
+        try:
+            value = float(number)
+        except ValueError:
+            break
+        if value != value:
+            break
+        return name, sign, value
     raise InputError(f"`--fail-if` must be like 'shift.answers_changed.crop > 0.2'; got {text!r}.")
 
 
 def _judge(result: Any, conditions: list[tuple[str, str, float]]) -> int:
-    """1 if a condition holds for a network, which is said; else 0."""
-    from gpool_jax.errors import nearest
+    """3 if a condition holds for a network, which is said; else 0."""
+    from gpool_jax.errors import listed, nearest
     from gpool_jax.report.audit_result import measures
 
     failed = False
@@ -102,10 +153,12 @@ def _judge(result: Any, conditions: list[tuple[str, str, float]]) -> int:
         found = measures(network)
         for name, sign, number in conditions:
             if name not in found:
+                alike = [each for each in found if each.partition(".")[0] == name.partition(".")[0]]
                 raise InputError(
-                    f"`--fail-if`: {name} is not measured of {network.name}.{nearest(name, found)}"
+                    f"`--fail-if`: {name} is not measured of {network.name}, but "
+                    f"{listed(alike) or 'nothing of that question'}.{nearest(name, found)}"
                 )
             if _OPERATORS[sign](found[name], number):
-                say(f"{network.name}: {name} is {found[name]:.3f}, which is {sign} {number:g}")
+                complain(f"{network.name}: {name} is {found[name]:.3f}, which is {sign} {number:g}")
                 failed = True
-    return 1 if failed else 0
+    return _FAILED if failed else 0

@@ -7,6 +7,7 @@ from typing import Any
 from gpool_jax.cli.options import Attack, Measuring, Rank
 from gpool_jax.cli.parse import read_measuring
 from gpool_jax.cli.session import show, start, warner
+from gpool_jax.config import checks
 from gpool_jax.config.plain import leaves
 from gpool_jax.errors import InputError
 
@@ -49,14 +50,13 @@ def _measure(options: Measuring, trained: Any, config: Any, measure: Callable[[A
         owner = workdir.own_weights(weights, config.model.name, command)
     else:
         owner = workdir.own(run, command)
+    checks.check(config)
+    _say_what_is_unused(config, trained or type(config)(), say)
 
     def work() -> Any:
         if trained is None:
-            target = targets.open_weights(config, weights, say)
-        else:
-            target = targets.open_run(trained, config, run, say)
-        _say_what_is_unused(config, trained or type(config)(), say)
-        return measure(target)
+            return measure(targets.open_weights(config, weights, say))
+        return measure(targets.open_run(trained, config, run, say))
 
     output = driver.Output(Path(options.workdir or ""), owner, say)
     return show(driver.measure(config, output, work, further="ranking_*.json"), options)

@@ -143,7 +143,7 @@ class Audit(Options):
     export_latents: str | None = None
     """File (.npz) for the pooled vectors of every stimulus."""
     fail_if: tuple[str, ...] = ()
-    """Conditions, such as "shift.answers_changed.crop > 0.2", for which the exit code is 1."""
+    """Conditions, such as "shift.answers_changed.crop > 0.2", for which the exit code is 3; any of several does it."""
 
 
 _ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack, Audit)

@@ -23,7 +23,7 @@ _LOCATION = ("data.dir", "data.path", "data.cluster", "data.cache_dir", "data.wo
 # and of a file of weights what that does not say.
 _UNTOLD = ("task", "n", "seed", "data", "model")
 # Options of a command that name files or folders.
-_PATHS = ("workdir", "weights", "ranking", "checkpoint", "export_eraser")
+_PATHS = ("workdir", "weights", "ranking", "checkpoint", "export_eraser", "export_latents")
 
 
 def split_target(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -225,7 +225,7 @@ def _refuse(
     if command in takers and is_of_configs:
         raise InputError(f"`{name}` is no field of a {type(config).__name__}.")
     if is_of_configs and target and not any(COMMANDS[taker].sections for taker in takers):
-        raise checks.refuse_overrides(name)
+        raise checks.overrides_error(name)
     if takers and command not in takers:
         raise InputError(
             f"`{name}` does not belong to this command, but to {', '.join(takers)}; "

@@ -84,7 +84,7 @@ def check(config: AnyConfig | AuditConfig) -> None:
         CROSS_CHECKS[type(config)](config)
 
 
-def refuse_overrides(names: str) -> InputError:
+def overrides_error(names: str) -> InputError:
     """The error for other values of fields that a finished run was trained with."""
     return InputError(
         "a finished run can be measured with other eval.*, probe.*, consistency.*, rank.*, "

@@ -48,7 +48,7 @@ class ModelConfig:
     """The network."""
 
     name: str = "resnet18"
-    """Architecture: resnet18/34/50/101, cifar_resnet20/32/44/56/110, vgg5/11/13/16/19."""
+    """Architecture: resnet18/34/50/101, cifar_resnet20/32/44/56/110, vgg5/11/13/16/19, or your own: python:MODULE:FUNCTION."""
     head: str = "gapnet"
     """Head: gapnet (3x3 convolution, then pooling), permutenet (pooling, channel permutation, linear layer), linear (permutenet without the permutation)."""
     padding: str = "zeros"

@@ -37,6 +37,7 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
         setups = prepare_all(config, warn=warn)
         for setup in setups.values():  # before the folder is made
             training.check_alike(setup)
+            setup.design.model(parallel.AXIS)  # whether it can be trained on these devices
         with _hold(folder):
             if comparison is None:
                 return _run_one(setups[""], folder, started=started, warn=warn)
@@ -171,7 +172,7 @@ def check_overrides(trained: Any, config: Any) -> None:
     changed = workdir.differences(plain.to_dict(trained), plain.to_dict(config))
     refused = [d for d in changed if not d.startswith(workdir.MEASUREMENTS)]
     if refused:
-        raise checks.refuse_overrides("; ".join(refused))
+        raise checks.overrides_error("; ".join(refused))
 
 
 def write(measured: Measured, output: Output) -> Result:

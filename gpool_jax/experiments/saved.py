@@ -109,7 +109,7 @@ def load(
         f"{min(config.num_val or num_val, num_val):,} validation images.",
     ]
     caveats = [*damaged, *strange]
-    caveats += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", 0.9))
+    caveats += _unsettled(config, step, getattr(setup.model.backbone, "norm_momentum", None))
     if last_step < config.steps:
         caveats.append(f"The training is not finished: {last_step} of {config.steps} steps.")
     notes += [*caveats, *setup.dataset.notes]
@@ -127,13 +127,13 @@ def _is_whole(events: list[dict[str, Any]], step: int, log: int | None) -> bool:
     return log is None or digest([event for event in events if event["step"] <= step]) == log
 
 
-def _unsettled(config: TrainConfig, step: int, momentum: float) -> list[str]:
+def _unsettled(config: TrainConfig, step: int, momentum: float | None) -> list[str]:
     """Sentences on moving averages that are still of the start of a short training.
 
-    `momentum` is that of the batch statistics.
+    `momentum` is that of the batch statistics; None: of a user's own encoder, unknown.
     """
     found = []
-    share = momentum**step
+    share = 0.0 if momentum is None else momentum**step
     if share > _SETTLED:
         found.append(
             f"After {step} steps {100 * share:.0f} % of the batch statistics are still their "

@@ -63,8 +63,8 @@ def from_run(
     A network of its maker's own code (python:MODULE:FUNCTION) needs `trust_code`.
 
     Raises:
-      InputError: if there is no such run, it is of a segmentation network or a comparison, or it
-        has no readable checkpoint.
+      InputError: if there is no such run, it is of a segmentation network or a comparison, its
+        code is not trusted, or it has no readable checkpoint.
     """
     folder = Path(run)
     config = workdir.read_config(folder)

@@ -257,7 +257,7 @@ def check_trusted(config: Any, folder: Path, *, trust_code: bool) -> None:
     if name.startswith(imports.PREFIX) and not trust_code:
         raise InputError(
             f"`run`: the network of {folder} is {name}, whose code would be run; if you trust it, "
-            "say --trust-code."
+            "say --trust-code (from Python, trust_code=True)."
         )
 
 
@@ -270,7 +270,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"`workdir`: {path} cannot be read: {error}.") from None
+        raise InputError(f"{path} cannot be read: {error}.") from None
     if not isinstance(values, dict):
-        raise InputError(f"`workdir`: {path} holds no JSON object.")
+        raise InputError(f"{path} holds no JSON object.")
     return values

@@ -5,8 +5,8 @@ from gpool_jax.models.factory import MODELS as MODELS
 from gpool_jax.models.factory import Classifier as Classifier
 from gpool_jax.models.factory import check_input_side as check_input_side
 from gpool_jax.models.factory import create as create
+from gpool_jax.models.factory import register as register
 from gpool_jax.models.heads import HEADS as HEADS
-from gpool_jax.models.own import register as register
 from gpool_jax.models.resnet import STEMS as STEMS
 from gpool_jax.models.segmenter import SEGMENTERS as SEGMENTERS
 from gpool_jax.models.segmenter import Segmenter as Segmenter

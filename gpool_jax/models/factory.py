@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
+from gpool_jax.imports import PREFIX
 from gpool_jax.models import own, vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
@@ -160,8 +161,9 @@ def create(
     Raises:
       InputError: naming the field, the bad value and what is allowed.
     """
-    if not own.is_own(name):
-        check_choice("model.name", name, (*MODELS, *own.registered()))
+    is_own = own.is_own(name)
+    if not is_own:
+        check_choice("model.name", name, (*MODELS, *own.REGISTERED))
     check_choice("model.head", head, HEADS)
     check_common(num_outputs, padding, width, antialias, dtype)
     check_choice("model.antialias_layout", antialias_layout, ANTIALIAS_LAYOUTS)
@@ -172,7 +174,7 @@ def create(
         )
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
     shared["antialias"] = antialias
-    if own.is_own(name):
+    if is_own:
         if stem is not None or antialias_layout != "everywhere":
             raise InputError(f"`model.stem` and `model.antialias_layout` are no options of {name}.")
         backbone: nn.Module = own.make_encoder(name, shared | {"width": width}, _ENCODER_DEFAULTS)
@@ -182,6 +184,28 @@ def create(
     gap = GapHead(num_outputs, padding=padding, dtype=DTYPES[dtype])
     last = gap if head == "gapnet" else LinearHead(num_outputs)
     return Classifier(backbone=backbone, head=last, permute_at=permute_at)
+
+
+def register(name: str, builder: own.Builder) -> None:
+    """Make a Linen encoder known under a name, for `models.create` and every configuration.
+
+    Args:
+      name: a name that no network has. What is compiled is known by it: it stays that builder's.
+      builder: returns the module, which is called as `module(x [B, H, W, C], train=...)` and
+        returns the map [B, h, w, C'] that is pooled, or a dict of maps with that one as
+        "pre_gap". It may have arguments `width`, `padding`, `antialias`, `dtype` and `axis_name`,
+        which then are those of `models.create`; batch statistics on several devices need
+        `axis_name`.
+
+    Raises:
+      InputError: if the name is taken, or the builder is no function.
+    """
+    if not callable(builder):
+        raise InputError(f"`builder` must be a function; got a {type(builder).__name__}.")
+    known = own.REGISTERED.get(name, builder)
+    if name in MODELS or name.startswith(("deeplab", PREFIX)) or known is not builder:
+        raise InputError(f"`name`: {name} is the name of another network.")
+    own.REGISTERED[name] = builder
 
 
 def check_common(num_outputs: int, padding: str, width: float, antialias: int, dtype: str) -> None:

@@ -1,4 +1,4 @@
-"""Encoders of a user's own: `register`, or the name "python:MODULE:FUNCTION"."""
+"""Encoders of a user's own: registered ones, and "python:MODULE:FUNCTION"."""
 
 import dataclasses
 import inspect
@@ -16,50 +16,39 @@ Builder = Callable[..., nn.Module]
 # The side of the input on which an encoder's channels and stride are read off.
 _SIDE = 64
 _COLLECTIONS = {"params", "batch_stats"}
+# The map that is pooled, among several.
+_POOLED = "pre_gap"
 
-_registered: dict[str, Builder] = {}
-
-
-def register(name: str, builder: Builder) -> None:
-    """Make a Linen encoder known under a name, for `models.create` and every configuration.
-
-    Args:
-      name: a name that no network has yet; registered again, it is replaced.
-      builder: returns the module, which is called as `module(x [B, H, W, C], train=...)` and
-        returns the map [B, h, w, C'] that is pooled, or a dict of maps whose last one is. It may
-        have arguments `width`, `padding`, `antialias`, `dtype` and `axis_name`, which then are
-        those of `models.create`; batch statistics on several devices need `axis_name`.
-    """
-    _registered[name] = builder
-
-
-def registered() -> tuple[str, ...]:
-    """Names of the registered encoders."""
-    return tuple(_registered)
+# Builders by name; see `models.register`.
+REGISTERED: dict[str, Builder] = {}
 
 
 def is_own(name: str) -> bool:
     """Tell whether a name is that of a user's encoder."""
-    return name in _registered or name.startswith(PREFIX)
+    return name in REGISTERED or name.startswith(PREFIX)
 
 
 class OwnEncoder(nn.Module):
     """A user's module, called as this package's encoders are.
 
+    Two are equal if they were built alike: a module need not be hashable.
+
     Attributes:
-      module: the user's.
+      source: the builder's name and its arguments.
       num_channels: channels of the map that is pooled.
       total_stride: input pixels per pixel of that map.
-      takes_train: whether the module has an argument `train`.
       padding: that of the configuration; the module's own may differ.
+      module: the user's.
+      takes_train: whether the module has an argument `train`.
     """
 
-    module: nn.Module
-    num_channels: int
-    total_stride: int
-    takes_train: bool
+    source: str
+    num_channels: int = 1
+    total_stride: int = 1
     padding: str = "zeros"
     stage_sizes: tuple[int, ...] = ()
+    module: Any = dataclasses.field(default=None, compare=False, hash=False)
+    takes_train: bool = False
 
     @property
     def channels(self) -> dict[str, int]:
@@ -75,20 +64,19 @@ class OwnEncoder(nn.Module):
         permute_at: str | None = None,
         permutation: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
-        """[B, H, W, C] -> the module's maps by name, the last of them as `pre_gap`.
+        """[B, H, W, C] -> the module's maps, under "stage_NAME", and `pre_gap`.
 
         `start` "pre_gap" says that `x` is that map already.
         """
-        if start == "pre_gap":
-            return {"pre_gap": x}
+        if start == _POOLED:
+            return {_POOLED: x}
         maps = self.module(x, train=train) if self.takes_train else self.module(x)
-        return _name_maps(maps)
-
-
-def _name_maps(maps: Any) -> dict[str, jax.Array]:
-    named = dict(maps) if isinstance(maps, dict) else {"map": maps}
-    *stages, last = named
-    return {f"stage_{name}": named[name] for name in stages} | {"pre_gap": named[last]}
+        if not isinstance(maps, dict):
+            return {_POOLED: maps}
+        if _POOLED not in maps:
+            raise InputError(f"among maps {', '.join(map(str, maps))} there must be {_POOLED!r}.")
+        stages = {f"stage_{name}": value for name, value in maps.items() if name != _POOLED}
+        return stages | {_POOLED: maps[_POOLED]}
 
 
 def make_encoder(name: str, options: dict[str, Any], defaults: dict[str, Any]) -> OwnEncoder:
@@ -102,42 +90,52 @@ def make_encoder(name: str, options: dict[str, Any], defaults: dict[str, Any]) -
     Raises:
       InputError: if there is no such builder, or its module cannot be used.
     """
-    builder = _registered.get(name) or find_function(name, field="model.name")
+    builder = REGISTERED.get(name) or find_function(name, field="model.name")
     parameters = inspect.signature(builder).parameters
     every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = {key: value for key, value in options.items() if every or key in parameters}
     for key, value in options.items():
         if key not in given and key != "axis_name" and value != defaults[key]:
             raise InputError(f"`model.{key}` is no argument of {name}; got {value!r}.")
-    try:
-        module = builder(**given)
-    except Exception as error:  # anything may be wrong in it
-        raise InputError(f"`model.name`: {name} fails: {first_line(error)}") from error
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"`model.name`: {name} must return a flax.linen.Module; got a {type(module).__name__}."
+
+    def build(**changes: Any) -> OwnEncoder:
+        arguments = given | {key: value for key, value in changes.items() if key in given}
+        try:
+            module = builder(**arguments)
+        except InputError:
+            raise
+        except Exception as error:  # anything may be wrong in it
+            raise InputError(f"`model.name`: {name} fails: {first_line(error)}") from error
+        if not isinstance(module, nn.Module):
+            raise InputError(
+                f"`model.name`: {name} must return a flax.linen.Module; got {module!r:.80}."
+            )
+        return OwnEncoder(
+            source=f"{name} {sorted(arguments.items(), key=repr)}",
+            padding=options["padding"],
+            module=module,
+            takes_train="train" in inspect.signature(type(module).__call__).parameters,
         )
-    takes_train = "train" in inspect.signature(type(module).__call__).parameters
-    encoder = OwnEncoder(module, 1, 1, takes_train, options["padding"])
-    shape, has_statistics = _try(encoder, name)
-    if has_statistics and "axis_name" not in given and jax.local_device_count() > 1:
+
+    # The axis of the devices is not there yet.
+    shape, has_statistics = _try(build(axis_name=None), name)
+    on_several = options["axis_name"] is not None and jax.device_count() > 1
+    if has_statistics and on_several and "axis_name" not in given:
         raise InputError(
             f"`model.name`: {name} has batch statistics and no argument `axis_name`: they would "
-            f"differ between the {jax.local_device_count()} devices."
+            f"differ between the {jax.device_count()} devices."
         )
     stride = max(1, round(_SIDE / shape[1]))
-    return dataclasses.replace(encoder, num_channels=shape[3], total_stride=stride)
+    return dataclasses.replace(build(), num_channels=shape[3], total_stride=stride)
 
 
 def _try(encoder: OwnEncoder, name: str) -> tuple[tuple[int, ...], bool]:
     """The shape of the pooled map of a small input, and whether there are batch statistics."""
     x = jax.ShapeDtypeStruct((2, _SIDE, _SIDE, 3), jnp.float32)
-    # The axis of the devices is not there yet.
-    local = encoder.clone(module=_without_axis(encoder.module))
 
     def train_once(x: jax.Array) -> Any:
-        variables = local.init(jax.random.key(0), x)
-        maps, _ = local.apply(variables, x, train=True, mutable=["batch_stats"])
+        variables = encoder.init(jax.random.key(0), x)
+        maps, _ = encoder.apply(variables, x, train=True, mutable=["batch_stats"])
         return maps, variables
 
     try:
@@ -148,19 +146,14 @@ def _try(encoder: OwnEncoder, name: str) -> tuple[tuple[int, ...], bool]:
         ) from error
     for stage, value in maps.items():
         shape = getattr(value, "shape", None)
-        if shape is None or len(shape) != 4 or shape[0] != 2:
+        if shape is None or len(shape) != 4 or shape[0] != 2 or 0 in shape:
             raise InputError(
-                f"`model.name`: {name} must return maps [B, h, w, C]; {stage} is "
-                f"{type(value).__name__ if shape is None else list(shape)}."
+                f"`model.name`: {name} must return maps [B, h, w, C]; of inputs {list(x.shape)} "
+                f"{stage} is {type(value).__name__ if shape is None else list(shape)}."
             )
     if further := sorted(set(variables) - _COLLECTIONS):
         raise InputError(
             f"`model.name`: {name} has variables {', '.join(further)}; only params and batch_stats "
             "are trained and kept."
         )
-    return maps["pre_gap"].shape, "batch_stats" in variables
-
-
-def _without_axis(module: nn.Module) -> nn.Module:
-    names = {field.name for field in dataclasses.fields(module)}
-    return module.clone(axis_name=None) if "axis_name" in names else module
+    return maps[_POOLED].shape, "batch_stats" in variables

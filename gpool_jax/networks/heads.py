@@ -40,6 +40,8 @@ def to_jax(
         raise InputError(f"`head` does not take {width} channels: {lines[0][:150]}") from error
     if answers.ndim != 2 or len(answers) != len(probes):
         raise InputError(f"`head` must give logits [N, K]; got {list(answers.shape)}.")
+    if not np.isfinite(answers).all():
+        raise InputError("`head`: its logits are not finite (NaN, infinity).")
     bias = answers[0]
     kernel = answers[1 : width + 1] - bias
     found, wanted = trials.astype(np.float32) @ kernel + bias, answers[width + 1 :]

@@ -87,18 +87,24 @@ def trace(module: Any, inputs: Any, layer: str | None) -> Plan:
     """
     recorder = _Recorder(module, inputs, layer)
     output = run(module, inputs, recorder.watch)
+    answers = _logits(output)
+    if answers is not None and not answers.isfinite().all():
+        raise InputError("`network`: its answers are not finite (NaN, infinity).")
     if layer is not None:
         return recorder.plan_layer(_logits(output))
     last = [average for average in recorder.averages if average.is_last]
     if not last:
         raise InputError(
             "`network` averages no map over space in its forward pass at "
-            f"{inputs.shape[2]}x{inputs.shape[3]} pixels; give a larger size, or name the "
-            "module that gives the map to be pooled by layer=."
+            f"{inputs.shape[2]}x{inputs.shape[3]} pixels; give a larger size by `preprocess`, "
+            "or name the module that gives the map to be pooled by `layer`."
         )
     if len(last) > 1:
         places = ", ".join(average.inside[-1] or "the network itself" for average in last)
-        raise InputError(f"`network` pools {len(last)} times, in {places}: name one by layer=.")
+        raise InputError(
+            f"`network` pools {len(last)} times, in {places}: name the module that gives the map "
+            "by `layer`."
+        )
     return recorder.plan_average(last[0], _logits(output))
 
 

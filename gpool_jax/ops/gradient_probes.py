@@ -18,8 +18,8 @@ _MLP_STEPS = 150
 class Rows(NamedTuple):
     """Rows (x - mean) * scale that are never written out.
 
-    Probes of several folds standardise the same inputs by statistics of their own: this way one
-    matrix product serves them all.
+    Probes of several folds standardise the same inputs by statistics of their own, and none of
+    them keeps a copy.
 
     Attributes:
       x: [N, D], near zero on average: means are taken off after the product.

@@ -32,6 +32,8 @@ def hold_out(
         outputs = fit((every != k) & (every != pick))
         picking = (fold == pick).astype(jnp.float32)
         scores = (score(outputs) * picking[None]).sum(axis=1) / picking.sum()
+        # What could not be solved is not picked.
+        scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
         held_out = (fold == k)[:, None]
         return jnp.where(held_out, outputs[jnp.argmax(scores)], 0.0), scores.max()
 

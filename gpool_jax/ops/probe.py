@@ -89,7 +89,8 @@ def held_out_logits(
       sort: give the probe each row sorted, its channels standardised before by the rows that it
         is fitted on.
       keep: bool [D], the channels that the probe is given; None: all. Under `vmap` over masks
-        the inputs are summed up once for all ridge probes.
+        the inputs are summed up once for all ridge probes, if there are no more channels than
+        rows.
       picked_by: what the penalty is picked for, "accuracy" or "likelihood". A confident probe
         can be as accurate and still waste bits: "likelihood" for `information_bits`.
 
@@ -107,6 +108,7 @@ def held_out_logits(
     for name, value, known in (("kind", kind, KINDS), ("picked_by", picked_by, PICKED_BY)):
         if value not in known:
             raise ValueError(f"`{name}` must be one of {known}; got {value!r}.")
+    is_wide = inputs.shape[1] > len(inputs)
     if kind == "ridge":
         one_hot = jax.nn.one_hot(targets, num_classes)
         fit = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep)
@@ -116,6 +118,8 @@ def held_out_logits(
         def fit(folds: jax.Array) -> jax.Array:
             weight = folds[fold].astype(jnp.float32)
             rows = _standardised_rows(inputs, weight, sort, keep)
+            if kind == "logistic" and is_wide:
+                rows = _rotated(rows)
             fit_strength = functools.partial(
                 fit_one, key, rows, targets, weight, num_classes=num_classes
             )
@@ -168,7 +172,18 @@ def _standardised_rows(
         centre = inputs.mean(axis=0)
         return Rows(inputs - centre[None], mean - centre, scale)
     x = sorted_latent((inputs - mean[None]) * scale[None])
-    return Rows(x, *channel_scale(x, weight))
+    mean, scale = channel_scale(x, weight)
+    return Rows(x - mean[None], jnp.zeros_like(mean), scale)
+
+
+def _rotated(rows: Rows) -> Rows:
+    """Turn rows [N, D] of more channels than rows so that the last D - N are zero: [N, N].
+
+    No linear probe with an L2 penalty knows the difference: its weights lie in the rows' span.
+    """
+    x = (rows.x - rows.mean[None]) * rows.scale[None]
+    z = jnp.linalg.qr(x.T, mode="r").T
+    return Rows(z, jnp.zeros(len(z)), jnp.ones(len(z)))
 
 
 def _ridge_fit(
@@ -192,8 +207,7 @@ def _ridge_fit(
         # Each fold's rows are sorted by the scale of its own fitting rows.
         rows = _standardised_rows(inputs, weight, sort, keep)
         x = (rows.x - rows.mean[None]) * rows.scale[None]
-        if is_wide:
-            return ridge.predict_wide(x, targets, weight, strengths)
-        return ridge.predict(ridge.regress(sum_up(x), folds, strengths), x)
+        x = _rotated(rows).x if is_wide else x
+        return ridge.predict(ridge.regress(sum_up(x), folds, strengths, standardised=True), x)
 
     return fit

@@ -96,7 +96,12 @@ def _blocks(fold: jax.Array, num_folds: int) -> tuple[jax.Array, jax.Array, jax.
 
 
 def regress(
-    moments: Moments, folds: jax.Array, strengths: jax.Array, *, keep: jax.Array | None = None
+    moments: Moments,
+    folds: jax.Array,
+    strengths: jax.Array,
+    *,
+    keep: jax.Array | None = None,
+    standardised: bool = False,
 ) -> Regression:
     """Solve for every penalty, on the rows of some folds.
 
@@ -107,6 +112,7 @@ def regress(
       folds: [F], bool or 0 and 1, the folds to fit.
       strengths: [S], penalties relative to the mean loss.
       keep: bool [D], the channels that are used; None: all.
+      standardised: the inputs are standardised already, or are a rotation of such.
     """
     count = moments.size * folds.astype(jnp.float32)
     share = count / count.sum()
@@ -117,7 +123,9 @@ def regress(
     gram = jnp.einsum("f,fde->de", folds, moments.gram) + _product(between, apart)
     cross = jnp.einsum("f,fdt->dt", folds, moments.cross)
     cross = cross + _product(between, moments.target - offset[None])
-    scale = inverse_deviation(mean, jnp.diagonal(gram))
+    scale = jnp.ones_like(mean)
+    if not standardised:
+        scale = inverse_deviation(mean, jnp.diagonal(gram))
     scale = scale if keep is None else scale * keep
     correlation, cross = gram * scale[:, None] * scale[None], cross * scale[:, None]
 
@@ -133,37 +141,6 @@ def predict(regression: Regression, inputs: jax.Array) -> jax.Array:
     centred = jnp.asarray(inputs, jnp.float32) - regression.mean[None]
     outputs = jnp.einsum("nd,sdt->snt", centred, regression.kernel, precision="highest")
     return outputs + regression.offset[None, None]
-
-
-def predict_wide(
-    x: jax.Array, targets: jax.Array, weight: jax.Array, strengths: jax.Array
-) -> jax.Array:
-    """Predictions of every penalty's regression, solved in as many unknowns as there are rows.
-
-    The same regressions as `regress` gives, cheaper where there are more channels than rows:
-    2 N^2 D + S N^3 / 3 operations instead of S (2/3) D^3.
-
-    Args:
-      x: float32 [N, D], standardised by the fitting rows.
-      targets: float32 [N, T].
-      weight: [N], 1 for the rows that are fitted and 0 for others.
-      strengths: [S], penalties relative to the mean loss.
-
-    Returns:
-      float32 [S, N, T].
-    """
-    count = weight.sum()
-    offset = (targets * weight[:, None]).sum(axis=0) / count
-    gram = _product(x, x.T)
-    fitting = gram * weight[:, None] * weight[None]
-    wanted = (targets - offset[None]) * weight[:, None]
-
-    def solve(strength: jax.Array) -> jax.Array:
-        # Rows that are not fitted are alone on the diagonal: their dual variables are 0.
-        factor = jax.scipy.linalg.cho_factor(fitting + count * strength * jnp.eye(len(x)))
-        return _product(gram, jax.scipy.linalg.cho_solve(factor, wanted))
-
-    return jax.lax.map(solve, strengths) + offset[None, None]
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

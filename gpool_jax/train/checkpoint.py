@@ -38,6 +38,7 @@ def _around_orbax() -> Iterator[None]:
     jax.process_count = lambda *_: 1
     absl.setLevel(logging.CRITICAL + 1)
     # What it abandons, a write or a reader, ends when it likes: after a failure these stay.
+    had_filter = _is_no_echo in tasks.filters
     tasks.addFilter(_is_no_echo)
     sys.unraisablehook = lambda found: (
         None if str(found.exc_value) == "Event loop is closed" else hook(found)
@@ -45,7 +46,8 @@ def _around_orbax() -> Iterator[None]:
     try:
         yield
         sys.unraisablehook = hook
-        tasks.removeFilter(_is_no_echo)
+        if not had_filter:
+            tasks.removeFilter(_is_no_echo)
     except Exception:
         for thread in set(threading.enumerate()) - threads:
             thread.join(timeout=10)

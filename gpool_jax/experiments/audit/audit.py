@@ -58,7 +58,10 @@ def audit(
         raise InputError("`network`: there is none to audit.")
     names = [network.name for network in networks]
     if len(set(names)) < len(names):
-        raise InputError(f"`network`: names must differ; got {', '.join(names)}.")
+        raise InputError(
+            f"`network`: names must differ; got {', '.join(names)}. A network is named by `name=` "
+            "where it is made, a run by its folder."
+        )
     asked = [_resolve(network, config) for network in networks]
     pairs = zip(networks, asked, strict=True)
     audited = [_audit_one(net, images, own, progress, inspect) for net, own in pairs]
@@ -111,6 +114,9 @@ def _audit_one(
 
     notes = list(network.notes)
     latents = collect(config, network, images, advance=advance)
+    logits = None if network.classify is None else network.classify(jnp.asarray(latents.plain))
+    if logits is not None and not jnp.isfinite(logits).all():
+        raise InputError(f"`network`: the answers of {network.name} are not finite.")
     inspect(network, latents)
     own = _measure(config, network, latents, images.labels)
     twins = []
@@ -123,6 +129,11 @@ def _audit_one(
         for number in range(config.twins):
             twin = network.untrained(config.seed + number)
             seen = collect(config, twin, images, advance=advance)
+            if np.array_equal(seen.plain, latents.plain):
+                notes.append(
+                    f"The untrained twin of seed {config.seed + number} is the network itself: it "
+                    "is not trained, or what makes it draws its weights from a seed of its own."
+                )
             twins.append(_measure(config, twin, seen, images.labels))
     notes += own.notes + _confidence(network, latents)
     lines = make_lines(own.scores, [twin.scores for twin in twins], bootstrap=config.bootstrap)

@@ -35,9 +35,10 @@ def write(
     about = result.environment | {"owner": dataclasses.asdict(owner)}
     result = dataclasses.replace(result, environment=about)
     with workdir.hold(out):
+        # First of all, since it says whose the others are.
+        write_audit(result, out / "audit.json")
         files.write(out / "channels.csv", _to_csv(result))
         page = pages.write(out / "report.html", lambda: audit_page.render(result), warn)
-        write_audit(result, out / "audit.json")
     written = [out / "audit.json", out / "channels.csv"]
     return written if page is None else [*written, page]
 

@@ -27,8 +27,8 @@ _UNTRAINED_SEEDS = 1000
 
 # Accuracies [1, N] of each probe, and its classes, by (stage, input, kind, target).
 Scores = dict[tuple[str, str, str, str], tuple[np.ndarray, int]]
-# Those of the last networks by their vectors: all runs of a comparison have the same untrained
-# networks, and each is probed once.
+# Those of the last networks by their vectors: runs of one seed have the same untrained networks,
+# and each is probed once.
 _scored: dict[bytes, Scores] = {}
 _MOST_SCORED = 16
 
@@ -125,11 +125,12 @@ def _score_all(setup: Setup, variables: Any, split: ArraySplit, batch_size: int)
     targets = _targets(setup, split)
     fold = np.repeat(image_folds(split.labels, setup.config.probe.folds), setup.config.n**2)
     kinds = setup.config.probe.kinds
-    asked = _digest(kinds, fold, pooled, {name: labels for name, (labels, _) in targets.items()})
+    labels = {f"{name} of {count}": values for name, (values, count) in targets.items()}
+    asked = _digest(kinds, fold, pooled, labels)
     if asked not in _scored:
         while len(_scored) >= _MOST_SCORED:
             del _scored[next(iter(_scored))]
-        _scored[asked] = _read(pooled, targets, fold, kinds)
+        _scored[asked] = _fit_all(pooled, targets, fold, kinds)
     return _scored[asked]
 
 
@@ -141,7 +142,7 @@ def _digest(kinds: tuple[str, ...], fold: np.ndarray, *arrays: dict[str, np.ndar
     return digest.digest()
 
 
-def _read(
+def _fit_all(
     pooled: dict[str, np.ndarray],
     targets: dict[str, tuple[np.ndarray, int]],
     fold: np.ndarray,

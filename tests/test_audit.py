@@ -317,7 +317,6 @@ def test_bad_words_are_one_line_and_nothing_is_written(case, tmp_path, capsys):
     assert not out.exists()
 
 
-@pytest.mark.slow
 def test_a_file_that_is_no_earlier_export_is_kept(tmp_path, capsys):
     path = tmp_path / "data.npz"
     np.savez(path, images=np.zeros(3))
@@ -361,6 +360,7 @@ def test_answers_that_are_not_finite_and_twins_that_are_none_are_said():
     assert [n for n in found.networks[0].notes if "twin of seed 0 is the network itself" in n]
 
 
+@pytest.mark.slow
 def test_from_python_a_page_gives_tables_and_shows_itself(result, tmp_path):
     page = Page(result[0])
     assert {row["network"] for row in page.position.rows} == {"circular", "place"}

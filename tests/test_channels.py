@@ -629,6 +629,7 @@ def test_probes_find_what_the_head_of_a_trained_network_finds(canvas):
     assert score(np.asarray(nothing["location"]).sum(axis=0))[0] == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_probes_are_fitted_again_for_what_tables_show(canvas):
     subject, variables = canvas.subject, canvas.variables
     subject.fit_probes(variables, _images(canvas, ("train",), 40))

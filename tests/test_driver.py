@@ -60,6 +60,7 @@ def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(
 
     count("make_pool_batch")
     count("_fit_all")
+    monkeypatch.setattr(probing, "_scored", {})  # of other tests
     programs.forget()
     probe = dataclasses.replace(TINY_COMPARISON.probe, untrained=1)
     one = dataclasses.replace(TINY_COMPARISON, probe=probe)

@@ -151,6 +151,7 @@ def test_weight_zero_is_augmentation_alone_and_the_weight_warms_up():
     assert float(invariance.weight_at(jnp.int32(0), ShiftConfig(weight=2.0))) == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [pytest.param("length", marks=pytest.mark.slow), "batch"])
 def test_eight_devices_equal_one(normalise):
     setup = invariance.prepare(tiny_invariance(shift={"normalise": normalise, "weight": 3.0}))

@@ -331,6 +331,7 @@ def test_chunks_stop_where_the_run_is_validated():
     assert loop.stops(config) == [4, 5, 8, 10]
 
 
+@pytest.mark.slow
 def test_many_steps_per_dispatch_end_with_the_same_parameters(tmp_path):
     # Under Adam a bias before BatchNorm follows the rounding.
     sgd = {"optimizer": "sgd", "learning_rate": 0.05}

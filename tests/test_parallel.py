@@ -106,6 +106,7 @@ def test_steps_in_one_dispatch_equal_steps_one_by_one():
     chex.assert_trees_all_close(metrics_singly, metrics_together, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_dispatch", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_both_mappings_give_the_same_steps(per_dispatch):
     setup, state, inputs = start(model={"head": "permutenet"})

@@ -9,6 +9,7 @@ from gpool_jax import ops
 from gpool_jax.ops import gradient_probes, probe, ridge
 from gpool_jax.ops.hold_out import hold_out
 from tests import reference
+from tests.helpers import slow_but_first
 
 KEY = jax.random.key(0)
 
@@ -96,8 +97,10 @@ def test_rows_that_are_not_written_out_are_the_standardised_ones(sort):
     assert np.abs(rows.x.mean(axis=0) * rows.scale).max() < 1
 
 
-@pytest.mark.parametrize("sort", [False, True])
-@pytest.mark.parametrize("rank", [3, 90])
+WIDE = ((3, True), (3, False), (90, True), (90, False))
+
+
+@pytest.mark.parametrize(("rank", "sort"), slow_but_first(WIDE))
 def test_more_channels_than_rows_are_rotated_into_the_rows(rank, sort):
     """Also where few directions hold nearly everything, and small penalties are hard to solve."""
     rng = np.random.default_rng(7)

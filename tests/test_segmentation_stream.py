@@ -119,6 +119,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_of_the_seed(open_feed):
     assert first == order(0)
 
 
+@pytest.mark.slow
 def test_stopped_in_mid_epoch_it_goes_on_with_the_same_bytes(open_feed):
     straight = open_feed().inputs_at(0, 7)
     assert len({image.tobytes() for image in straight["images"].reshape(-1, 5, 7, 3)}) > 20

@@ -237,6 +237,7 @@ def test_validation_from_disk_is_that_of_the_same_images_in_memory(folder, task)
     assert found["loss"] > 0
 
 
+@pytest.mark.slow
 def test_gpool_train_runs_from_a_folder_to_a_report(folder, tmp_path):
     config = streamed(folder)
     probe = dataclasses.replace(config.probe, num_images=9)
@@ -375,6 +376,7 @@ def running(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 def test_workers_end_with_a_parent_that_was_killed(folder, tmp_path, deadline):
     script = tmp_path / "train.py"
@@ -440,6 +442,7 @@ def test_workers_leave_the_accelerator_and_the_signals_alone(monkeypatch):
     assert os.environ["JAX_PLATFORMS"] == "cuda,cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 def test_what_is_damaged_inside_is_named_when_it_is_read(tmp_path, open_feed, count):
     def message(root, **options):

@@ -1,4 +1,4 @@
-"""An audit, beside the plain way: the network run again for every question, probes on the host."""
+"""An audit, beside a script that asks the same questions one by one, probes by scikit-learn."""
 
 import dataclasses
 import functools
@@ -48,7 +48,12 @@ def _case(name: str, width: float, side: int, count: int) -> Case:
         name=f"{name} x {width:g}, {count} images {side}x{side}, 3 x 3 cells",
         contenders=(
             Contender("ours", lambda: build(_ours), alone=False),
-            Contender("plain", lambda: build(_plain), alone=False),
+            Contender("script", lambda: build(functools.partial(_plain, again=True)), alone=False),
+            Contender(
+                "script, network once",
+                lambda: build(functools.partial(_plain, again=False)),
+                alone=False,
+            ),
         ),
         images=stimuli.num_inputs(_CONFIG, count),
     )
@@ -61,31 +66,56 @@ def _ours(network: Network, images: Any) -> float:
     return line.value
 
 
-def _plain(network: Network, images: Any) -> float:
-    """The same questions, as a script asks them one after the other; the cell's accuracy."""
-    seen = functools.partial(stimuli.collect, _CONFIG, network, images)
+def _plain(network: Network, images: Any, *, again: bool) -> float:
+    """The same questions, as a script asks them one after the other; the cell's accuracy.
+
+    `again`: the network runs for every question, on the stimuli that this one needs; or once.
+    """
     cells, draws = _CONFIG.n**2, _CONFIG.draws
+    rows = np.arange(len(images))
+
+    def pool(inputs: Any) -> np.ndarray:
+        return np.asarray(network.pool(network.encode(inputs)[network.feature]))
+
+    def look_at_cells() -> np.ndarray:
+        parts = []
+        for start in range(0, len(images), 4):
+            canvases = stimuli.stimuli(_CONFIG, network, images, rows[start : start + 4])
+            parts.append(pool(canvases.reshape(-1, *canvases.shape[2:])).reshape(-1, cells, width))
+        return np.concatenate(parts)
+
+    width = jax.eval_shape(
+        network.pool, network.encode(_inputs(network, images, rows[:2]))[network.feature]
+    ).shape[-1]
+    look = look_at_cells if again else functools.cache(look_at_cells)
     cell = np.tile(np.arange(cells), len(images))
     targets = (cell, cell // _CONFIG.n, cell % _CONFIG.n)
     found = [
-        _probe(order(seen().cells[network.feature]), target)
-        for target in targets
-        for order in (_keep, _permute, _sort)
+        _probe(order(look()), target) for target in targets for order in (_keep, _permute, _sort)
     ]
-    for control in (_keep, _sort, _sort):  # shuffled labels, raw scale, a random code
-        _probe(control(seen().cells[network.feature]), cell)
+    _probe(look(), np.random.default_rng(0).permuted(cell))  # shuffled labels
+    _probe(np.sort(look(), axis=2), cell)  # raw scale
+    _probe(_sort(np.random.default_rng(0).permuted(look(), axis=1)), cell)  # a random code
     for order in (_keep, _permute, _sort):
-        np.asarray(ops.content_matches(jnp.asarray(order(seen().cells[network.feature]))))
-    latent = seen().cells[network.feature]
-    channels = np.random.default_rng(0).permuted(
-        np.tile(np.arange(latent.shape[2]), (1 + 2 * draws, 1)), axis=1
-    )
-    for kept in channels[:, latent.shape[2] // 4 :]:  # removed: position, random, matched
-        seen()
-        _probe(latent[:, :, kept], cell, kinds=("ridge",))
+        np.asarray(ops.content_matches(jnp.asarray(order(look()))))
+    spread = look().mean(axis=0).std(axis=0)
+    rng = np.random.default_rng(0)
+    sets = [np.argsort(-spread), *(rng.permutation(width) for _ in range(2 * draws))]
+    for order in sets:  # the channels that carry position, random and matched ones
+        for _ in ("zero", "mean") if again else ():
+            pool(_inputs(network, images, rows))
+        _probe(look()[:, :, order[width // 4 :]], cell, kinds=("ridge",))
     for _ in _CONFIG.protocols:
-        seen()
+        for _ in stimuli.distances(_CONFIG):
+            for _ in range(_CONFIG.shifts_per_distance):
+                pool(_inputs(network, images, rows))
     return found[0]
+
+
+def _inputs(network: Network, images: Any, rows: np.ndarray) -> jax.Array:
+    expects = network.preprocess
+    pixels = images.batch(rows, expects.size, channels=3, interpolation=expects.interpolation)
+    return ops.normalise(jnp.asarray(pixels), expects.mean, expects.std)
 
 
 def _keep(latent: np.ndarray) -> np.ndarray:

@@ -5,21 +5,19 @@ import dataclasses
 import json
 import random
 import shlex
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.campaign import damages, inputs, kills, processes
-from tests.campaign import signals as early_signals
+from tests.campaign import damages, inputs, kills, processes, signals
 from tests.campaign.place import Place
 from tests.campaign.tally import Tally, how, to_markdown
 
 # Each part, and the cases that it is committed with.
 PARTS = {
     "kills": (kills, 100),
-    "signals": (early_signals, 40),
+    "signals": (signals, 40),
     "damages": (damages, 400),
     "inputs": (inputs, 1000),  # all of the table
     "processes": (processes, 4),
@@ -39,8 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, help="by default a temporary folder")
     parser.add_argument("--out", type=Path, default=Path("docs/trust.md"))
     options = parser.parse_args(argv)
-    # What nohup ignores, its children ignore too.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = shlex.join(["python", "-m", "tests.campaign", *(argv or sys.argv[1:])])
     with tempfile.TemporaryDirectory(prefix="gpool-campaign-") as temporary:
         place = Place(options.workdir or Path(temporary))

@@ -18,6 +18,8 @@ def run(place: Place, count: int, rng: random.Random) -> Tally:
         "SIGINT ends a command with exit code 130, SIGTERM with 143, with one line; 0 only if it "
         "had finished. The same command then ends like a run that was never disturbed.",
     )
+    # What a shell ignores, as nohup does, children ignore too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = place.folder / "signalled"
     life = place.warm()
     # Even over the whole life, and once more over its first half.

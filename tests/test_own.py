@@ -14,6 +14,7 @@ from gpool_jax import models
 from gpool_jax.cli import main as cli
 from gpool_jax.config import plain
 from gpool_jax.errors import InputError
+from gpool_jax.experiments.position import training as position
 from gpool_jax.models import own
 from tests.helpers import TINY_COMPARISON, tiny
 
@@ -43,6 +44,9 @@ class Inside(nn.Module):
 
 def nested(axis_name=None):
     return Inside(axis_name)
+
+def identity():
+    return nn.Sequential([lambda x: x])
 
 def sequential():
     # A list: such a module has no hash.
@@ -235,6 +239,12 @@ def test_what_cannot_be_used_is_one_line(name, home):
         create(name, axis_name="data")
     assert "`model.name`" in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_channels_must_not_depend_on_the_images(home):
+    config = tiny(model={"name": "python:own_module:identity", "width": 1.0, "head": "linear"})
+    with pytest.raises(InputError, match=r"gives 3 channels of images in 3 colours, and 1 of"):
+        position.prepare(config)
 
 
 def test_options_that_it_does_not_take_are_refused(home):

@@ -7,6 +7,7 @@ from gpool_jax.config import ModelConfig
 from gpool_jax.data.images.load import Dataset
 from gpool_jax.experiments.training import Setup
 from gpool_jax.models import Classifier
+from gpool_jax.models.own import OwnEncoder, check_input
 
 
 def create(config: ModelConfig, num_outputs: int, axis_name: str | None = None) -> Classifier:
@@ -39,4 +40,6 @@ def make_setup(config: Any, dataset: Dataset, *, num_outputs: int, side_factor: 
     model = create(config.model, num_outputs)
     models.check_input_side(model, side_factor * min(height, width), what)
     shape = (1, side_factor * height, side_factor * width, channels)
+    if isinstance(model.backbone, OwnEncoder):
+        check_input(model.backbone, shape)
     return Setup(config, dataset, create, num_outputs, shape)

@@ -157,3 +157,17 @@ def _try(encoder: OwnEncoder, name: str) -> tuple[tuple[int, ...], bool]:
             "are trained and kept."
         )
     return maps[_POOLED].shape, "batch_stats" in variables
+
+
+def check_input(encoder: OwnEncoder, shape: tuple[int, ...]) -> None:
+    """Raise if an encoder does not give, of inputs [1, H, W, C], as many channels as of others."""
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        maps, _ = jax.eval_shape(encoder.init_with_output, jax.random.key(0), x)
+    except Exception as error:  # anything may be wrong in it
+        raise InputError(f"`model.name` fails on {list(shape)}: {first_line(error)}") from error
+    if maps[_POOLED].shape[3] != encoder.num_channels:
+        raise InputError(
+            f"`model.name` gives {encoder.num_channels} channels of images in 3 colours, and "
+            f"{maps[_POOLED].shape[3]} of inputs {list(shape)}; it must give as many of any."
+        )

@@ -98,7 +98,8 @@ def main() -> None:
     options = parser.parse_args()
     page = FAMILIES[options.family](options)
     # Without the folders of the machine that it ran on.
-    page.result.environment["command"] = f"python -m benchmarks.audits {options.family}"
+    command = f"python -m benchmarks.audits {options.family} --num-images {options.num_images}"
+    page.result.environment["command"] = command
     print(page)
     print(*page.save(options.out), sep="\n")
 

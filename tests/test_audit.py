@@ -20,7 +20,13 @@ from gpool_jax.experiments.audit import output, verdicts
 from gpool_jax.experiments.audit.page import Page, audit
 from gpool_jax.networks import Preprocess, from_function
 from gpool_jax.report.audit_page import format_lines
-from gpool_jax.report.audit_result import Audited, Line, measures, read_audit
+from gpool_jax.report.audit_result import (
+    LINE_QUESTIONS,
+    Audited,
+    Line,
+    measures,
+    read_audit,
+)
 
 CONFIG = AuditConfig(
     n=2, folds=3, twins=2, draws=2, max_shift=2, shifts_per_distance=2, bootstrap=100
@@ -172,6 +178,8 @@ def test_the_files_hold_what_was_found(result, tmp_path):
     rows = (tmp_path / "channels.csv").read_text().splitlines()
     assert len(rows) == 1 + 8 + 8
     page = (tmp_path / "report.html").read_text()
+    asked = {line.question for network in found.networks for line in network.lines}
+    assert asked | {"class"} == set(LINE_QUESTIONS)  # of images without labels
     for sentence in found.networks[0].verdicts.values():
         assert sentence.split("'")[0] in page
     assert "<script" not in page

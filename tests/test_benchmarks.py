@@ -139,6 +139,15 @@ def test_cases_of_a_suite_have_names_of_their_own(quick):
 
 
 @pytest.mark.slow
+def test_an_audit_and_the_scripts_beside_it_read_the_cell_alike():
+    (case,) = load("audit").cases(True)
+    read = {contender.name: contender.build()() for contender in case.contenders}
+    assert read["script"] == read["script, network once"]
+    assert read["ours"] == pytest.approx(read["script"], abs=0.1)
+    assert read["ours"] > 0.2
+
+
+@pytest.mark.slow
 def test_a_run_writes_its_record(tmp_path, capsys):
     out = tmp_path / "out.json"
     words = ["attack", "--quick", "--no-isolated", "--repetitions", "2", "--out", str(out)]

@@ -320,7 +320,6 @@ def test_a_resumed_log_has_no_step_twice(tmp_path):
 
 
 def test_tensorboard_events_are_written_when_asked(tmp_path):
-    pytest.importorskip("tensorboardX")
     config = tiny(train={"steps": 2, "tensorboard": True})
     driver.train(position.prepare(config), tmp_path / "run")
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))

@@ -222,7 +222,8 @@ def test_the_penalty_can_be_picked_for_likelihood():
 
 
 def test_logistic_agrees_with_scikit_learn():
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    from sklearn import linear_model
+
     x, y, _ = blobs(noise=1.0)
     weight = jnp.ones(len(y))
     z = ops.standardise(jnp.asarray(x))

@@ -12,8 +12,6 @@ from gpool_jax.cli.streams import complain, say
 from gpool_jax.config import AuditConfig
 from gpool_jax.errors import InputError
 
-# Of the names of conditions; see `report.audit_result.Line`.
-_QUESTIONS = ("position", "content", "class", "share", "channels", "removal", "erasure", "shift")
 # The exit code of a condition that holds: 1 is that of a fault, 2 that of bad input.
 _FAILED = 3
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {">": operator.gt, "<": operator.lt}
@@ -123,15 +121,16 @@ def _lies_in(path: str, folder: str) -> bool:
 def _condition(text: str) -> tuple[str, str, float]:
     """Split "shift.answers_changed.crop > 0.2" into its name, sign and number."""
     from gpool_jax.errors import nearest
+    from gpool_jax.report.audit_result import LINE_QUESTIONS
 
     for sign in _OPERATORS:
         name, found, number = (part.strip() for part in text.partition(sign))
         if not found:
             continue
         question = name.partition(".")[0]
-        if question not in _QUESTIONS:
-            known = ", ".join(_QUESTIONS)
-            hint = nearest(question, _QUESTIONS)
+        if question not in LINE_QUESTIONS:
+            known = ", ".join(LINE_QUESTIONS)
+            hint = nearest(question, LINE_QUESTIONS)
             raise InputError(f"`--fail-if` must begin with one of {known}; got {text!r}.{hint}")
         try:
             value = float(number)

@@ -91,7 +91,7 @@ def trace(module: Any, inputs: Any, layer: str | None) -> Plan:
     if answers is not None and not answers.isfinite().all():
         raise InputError("`network`: its answers are not finite (NaN, infinity).")
     if layer is not None:
-        return recorder.plan_layer(_logits(output))
+        return recorder.plan_layer(answers)
     last = [average for average in recorder.averages if average.is_last]
     if not last:
         raise InputError(
@@ -105,7 +105,7 @@ def trace(module: Any, inputs: Any, layer: str | None) -> Plan:
             f"`network` pools {len(last)} times, in {places}: name the module that gives the map "
             "by `layer`."
         )
-    return recorder.plan_average(last[0], _logits(output))
+    return recorder.plan_average(last[0], answers)
 
 
 def run(module: Any, inputs: Any, watch: Callable[[], contextlib.AbstractContextManager]) -> Any:

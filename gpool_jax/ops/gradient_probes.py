@@ -16,7 +16,7 @@ _MLP_STEPS = 150
 
 
 class Rows(NamedTuple):
-    """Rows (x - mean) * scale that are never written out.
+    """Rows (x - mean) * scale that need not be written out.
 
     Probes of several folds standardise the same inputs by statistics of their own, and none of
     them keeps a copy.
@@ -30,6 +30,10 @@ class Rows(NamedTuple):
     x: jax.Array
     mean: jax.Array
     scale: jax.Array
+
+    def written_out(self) -> jax.Array:
+        """The rows themselves, [N, D]."""
+        return (self.x - self.mean[None]) * self.scale[None]
 
     def times(self, kernel: jax.Array) -> jax.Array:
         """Multiply the rows by a kernel [D, K]: [N, K]."""

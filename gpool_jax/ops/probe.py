@@ -181,8 +181,7 @@ def _rotated(rows: Rows) -> Rows:
 
     No linear probe with an L2 penalty knows the difference: its weights lie in the rows' span.
     """
-    x = (rows.x - rows.mean[None]) * rows.scale[None]
-    z = jnp.linalg.qr(x.T, mode="r").T
+    z = jnp.linalg.qr(rows.written_out().T, mode="r").T
     return Rows(z, jnp.zeros(len(z)), jnp.ones(len(z)))
 
 
@@ -206,8 +205,7 @@ def _ridge_fit(
         weight = folds[fold].astype(jnp.float32)
         # Each fold's rows are sorted by the scale of its own fitting rows.
         rows = _standardised_rows(inputs, weight, sort, keep)
-        x = (rows.x - rows.mean[None]) * rows.scale[None]
-        x = _rotated(rows).x if is_wide else x
+        x = (_rotated(rows) if is_wide else rows).written_out()
         return ridge.predict(ridge.regress(sum_up(x), folds, strengths, standardised=True), x)
 
     return fit

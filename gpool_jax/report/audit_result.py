@@ -12,6 +12,17 @@ from gpool_jax.report.result import build, to_null
 
 # Raised when a field changes its meaning or goes.
 SCHEMA = 1
+# What a line may answer.
+LINE_QUESTIONS = (
+    "position",
+    "content",
+    "class",
+    "share",
+    "channels",
+    "removal",
+    "erasure",
+    "shift",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Line:
     """One quantity of one network, with everything needed to judge it.
 
     Attributes:
-      question: "position", "content", "class", "channels", "removal", "erasure" or "shift".
+      question: one of `LINE_QUESTIONS`.
       quantity: such as "cell", "image", "answers kept"; with `unit` "bits", "share" (0..1),
         "ratio" or "correlation".
       condition: how the vector was given ("ordered", "permuted", "sorted"), or what was done.

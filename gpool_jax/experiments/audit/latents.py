@@ -50,10 +50,10 @@ def stimuli(config: AuditConfig, network: Network, images: Images, rows: np.ndar
     )
     others = None
     if config.background == "image":
-        others = _read(network, images, images.others(rows), canvas)
+        others = read(network, images, images.others(rows), canvas)
     return ops.canvases(
         jax.random.key(config.seed),
-        _read(network, images, rows, size),
+        read(network, images, rows, size),
         jnp.asarray(rows),
         n=config.n,
         size=canvas,
@@ -81,7 +81,7 @@ def collect(
             cells.setdefault(stage, []).append(value.reshape(len(rows), config.n**2, -1))
         advance(len(flat))
     for rows in _batches(len(images), max(1, config.batch_size)):
-        plain = _read(network, images, rows, network.preprocess.size)
+        plain = read(network, images, rows, network.preprocess.size)
         for name, inputs in (("plain", plain), ("mirrored", plain[:, :, ::-1])):
             parts.setdefault(name, []).append(_latent(network, inputs))
             advance(len(rows))
@@ -111,7 +111,7 @@ def _shifted(
     moved: dict[str, list[np.ndarray]] = {protocol: [] for protocol in config.protocols}
     still = []
     for rows in _batches(len(images), max(1, config.batch_size // len(offsets))):
-        inputs = _read(network, images, rows, (height, width))
+        inputs = read(network, images, rows, (height, width))
         still.append(_latent(network, inputs[:, margin:-margin, margin:-margin]))
         advance(len(rows))
         for protocol, parts in moved.items():
@@ -135,7 +135,7 @@ def _offsets(config: AuditConfig) -> np.ndarray:
     return np.array(offsets, np.int32)
 
 
-def _read(network: Network, images: Images, rows: np.ndarray, size: tuple[int, int]) -> jax.Array:
+def read(network: Network, images: Images, rows: np.ndarray, size: tuple[int, int]) -> jax.Array:
     """Some images as the network takes them, of (height, width): float32 [B, H, W, C]."""
     expects = network.preprocess
     pixels = images.batch(

@@ -84,11 +84,25 @@ def test_circular_networks_do_not_mind_shifts_by_their_stride(name, stem, antial
     assert np.abs(latent[count + 1] - latent[0]).max() > 1e-2
 
 
-@pytest.mark.parametrize("padding", ops.PADDING_MODES)
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("resnet18", "conv7_pool"), ("resnet50", None), ("cifar_resnet20", None), ("vgg11", None)],
-)
+SHAPES = [
+    ("resnet18", "conv7_pool", "resize"),
+    ("cifar_resnet20", None, "zeros"),
+    ("vgg11", None, "circular"),
+]
+SHAPES += [
+    pytest.param(name, stem, padding, marks=pytest.mark.slow)
+    for padding in ops.PADDING_MODES
+    for name, stem in (
+        ("resnet18", "conv7_pool"),
+        ("resnet50", None),
+        ("cifar_resnet20", None),
+        ("vgg11", None),
+    )
+    if (name, stem, padding) not in SHAPES
+]
+
+
+@pytest.mark.parametrize(("name", "stem", "padding"), SHAPES)
 def test_antialiasing_keeps_every_shape_and_every_parameter(name, stem, padding):
     x = jnp.zeros((1, 64, 64, 3))
     plain, blurred = (

@@ -1,10 +1,8 @@
 """The driver: one way to run, resume, evaluate and write, for kinds that it has never seen."""
 
-import collections
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,56 +21,10 @@ from gpool_jax.data.images.load import load
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import classifier, driver, programs, registry, training
 from gpool_jax.experiments.experiment import Comparison, Experiment, Measured
-from gpool_jax.experiments.measures import probing
 from gpool_jax.report import Result
 from tests.helpers import TINY, TINY_COMPARISON, tiny
 
 MODEL = dataclasses.replace(TINY.model, head="linear")
-
-
-@pytest.fixture
-def lowered():
-    """One entry for each program lowered while the test runs, eager operations included."""
-    seconds_each = []
-
-    def listen(event, seconds, **_facts):
-        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
-            seconds_each.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seconds_each
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(
-    lowered, tmp_path, monkeypatch
-):
-    calls = collections.Counter()
-
-    def count(name):
-        function = getattr(probing, name)
-
-        def counted(*args):
-            calls[name] += 1
-            return function(*args)
-
-        monkeypatch.setattr(probing, name, counted)
-
-    count("make_pool_batch")
-    count("_fit_all")
-    monkeypatch.setattr(probing, "_scored", {})  # of other tests
-    programs.forget()
-    probe = dataclasses.replace(TINY_COMPARISON.probe, untrained=1)
-    one = dataclasses.replace(TINY_COMPARISON, probe=probe)
-    driver.run(one, tmp_path / "one", warn=pytest.fail)
-    # Two heads have one encoder, and one untrained network.
-    assert calls == {"make_pool_batch": 1, "_fit_all": 3}
-    assert len(lowered) >= 7  # step, validation and evaluation of both, and the features
-    lowered.clear()
-    several = dataclasses.replace(one, seed=5, num_seeds=2)
-    driver.run(several, tmp_path / "two", warn=pytest.fail)
-    assert lowered == []
-    assert calls == {"make_pool_batch": 1, "_fit_all": 9}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import shutil
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 
 from gpool_jax import ops
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import driver, training
+from gpool_jax.experiments import driver, programs, training
 from gpool_jax.experiments.measures import held_out, probing
 from gpool_jax.experiments.position import exhaustive
 from gpool_jax.experiments.position import training as position
@@ -168,15 +169,56 @@ def test_stages_are_named_and_all_is_spelt_out():
         probing.resolve_stages(setup)
 
 
+class Lowered(list):
+    """One entry for each program lowered in the block, eager operations included."""
+
+    def __enter__(self):
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        return self
+
+    def __exit__(self, *error):
+        jax.monitoring.unregister_event_duration_listener(self._listen)
+
+    def _listen(self, event, seconds, **_facts):
+        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":
+            self.append(seconds)
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("compared") / "run"
-    config = dataclasses.replace(TINY_COMPARISON, num_seeds=2)
-    return config, folder, driver.run(config, folder, warn=pytest.fail)
+    """A comparison of two seeds, in a process that has run one of another seed."""
+    folder = tmp_path_factory.mktemp("compared")
+    probe = dataclasses.replace(TINY_COMPARISON.probe, untrained=1)
+    config = dataclasses.replace(TINY_COMPARISON, probe=probe, num_seeds=2)
+    one = dataclasses.replace(config, seed=5, num_seeds=1)
+    programs.forget()
+    facts = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probing, "_scored", {})  # of other tests
+        calls = {
+            name: mock.Mock(wraps=getattr(probing, name))
+            for name in ("make_pool_batch", "_fit_all")
+        }
+        for name, spy in calls.items():
+            patch.setattr(probing, name, spy)
+        for some, name in ((one, "one"), (config, "run")):
+            with Lowered() as lowered:
+                result = driver.run(some, folder / name, warn=pytest.fail)
+            facts.append((len(lowered), *(spy.call_count for spy in calls.values())))
+    return config, folder / "run", result, facts
+
+
+def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(compared):
+    *_, ((lowered, pooled, fitted), (lowered_after, pooled_after, fitted_after)) = compared
+    # Two heads have one encoder, and one untrained network.
+    assert (pooled, fitted) == (1, 3)
+    assert lowered >= 7  # step, validation and evaluation of both, and the features
+    assert lowered_after == 0
+    assert (pooled_after, fitted_after) == (1, 9)
 
 
 def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
-    _, folder, result = compared
+    _, folder, result, _ = compared
     arms = {(r.arm, r.checkpoint) for r in result.rows}
     names = ("linear head", "linear head, permuted at test", "PermuteNet")
     assert arms >= {(name, c) for name in names for c in ("step 3", "step 6", "best")}
@@ -196,26 +238,24 @@ def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
 
 
 def test_a_finished_comparison_is_not_trained_again(compared, monkeypatch):
-    config, folder, result = compared
+    config, folder, result, _ = compared
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
     again = driver.run(config, folder, warn=pytest.fail)
     assert again.rows == result.rows
 
 
 def test_a_comparison_can_be_measured_again_otherwise(compared, tmp_path):
-    config, folder, _ = compared
+    config, folder, *_ = compared
     other = dataclasses.replace(config, eval=dataclasses.replace(config.eval, num_images=12))
-    result = driver.evaluate(config, other, folder, tmp_path / "out", warn=pytest.fail)
-    assert {row.num_images for row in result.rows} == {12}
-    assert {row.num_images for row in read_result(folder).rows} == {24}
-    assert not [note for note in result.notes if "metrics.jsonl" in note]
     # What is wrong with a run is said of the comparison, too.
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     log = copy / "location-linear-seed1" / "metrics.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[1:]))
     said = []
-    result = driver.evaluate(config, other, copy, tmp_path / "again", warn=said.append)
+    result = driver.evaluate(config, other, copy, tmp_path / "out", warn=said.append)
+    assert {row.num_images for row in result.rows} == {12}
+    assert {row.num_images for row in read_result(copy).rows} == {24}
     (note,) = [note for note in result.notes if "metrics.jsonl is not as it was" in note]
     assert note.startswith("location-linear-seed1: ")
     changed = dataclasses.replace(config, seed=5)

@@ -114,8 +114,9 @@ def batch_of(setup, count=16, step=0):
     }
 
 
-@pytest.mark.parametrize("classify", ["all", "first"])
-@pytest.mark.parametrize(("norm", "normalise"), [("l2", "batch"), ("cosine", "none")])
+@pytest.mark.parametrize(
+    ("norm", "normalise", "classify"), [("l2", "batch", "all"), ("cosine", "none", "first")]
+)
 def test_the_loss_is_cross_entropy_plus_the_weighted_invariance(norm, normalise, classify):
     shift = {"weight": 0.7, "norm": norm, "normalise": normalise, "classify": classify, "views": 3}
     setup = invariance.prepare(tiny_invariance(shift=shift, data={"flip": False}))

@@ -7,6 +7,7 @@ import pytest
 
 from gpool_jax import models, ops
 from gpool_jax.errors import InputError
+from tests.helpers import slow_but_first
 
 KEY = jax.random.key(0)
 
@@ -110,7 +111,7 @@ def test_permuting_the_latent_is_permuting_the_rows_of_the_linear_layer():
     assert float(jnp.abs(logits - plain).max()) > 1e-4
 
 
-@pytest.mark.parametrize("point", ["stage2", "stage3"])
+@pytest.mark.parametrize("point", slow_but_first(["stage3", "stage2"]))
 def test_permuting_before_a_stage_is_permuting_the_weights_that_read_it(point):
     model = create(head="gapnet", permute_at=point)
     variables, x = initialise(model)

@@ -119,7 +119,8 @@ def create(name, **options):
     return models.create(name, num_outputs=9, **({"head": "linear"} | options))
 
 
-@pytest.mark.parametrize("head", ["gapnet", pytest.param("permutenet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["gapnet", "permutenet"])
 def test_it_is_trained_and_measured_with_every_head(head, home, capsys):
     (home / "config.py").write_text(CONFIG.format(head=head))
     assert cli.main(["train", "config.py", "--workdir", "run"]) == 0
@@ -138,6 +139,16 @@ def test_it_is_trained_and_measured_with_every_head(head, home, capsys):
         words = [command, "run", "--workdir", command, "--trust-code", "--quiet", *small]
         assert cli.main(words) == 0, capsys.readouterr().err
     assert (home / "latents.npz").exists() == (head == "gapnet")
+    net = gp.from_run("run", trust_code=True)
+    assert set(net.encode(np.zeros((2, 24, 24, 1), np.float32))) == {"stage_early", "pre_gap"}
+
+
+def test_it_is_trained_by_name(home):
+    (home / "config.py").write_text(CONFIG.format(head="linear"))
+    words = ["train", "config.py", "--workdir", "run", "--probe.no-enabled", "--quiet"]
+    assert cli.main(words) == 0
+    result = json.loads((home / "run/results.json").read_text())
+    assert result["config"]["model"]["name"] == "python:own_module:make"
     net = gp.from_run("run", trust_code=True)
     assert set(net.encode(np.zeros((2, 24, 24, 1), np.float32))) == {"stage_early", "pre_gap"}
 

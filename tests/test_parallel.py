@@ -68,19 +68,18 @@ def start(**changes):
     return setup, state, inputs
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        {"head": "gapnet"},
-        pytest.param({"head": "permutenet"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"head": "permutenet", "permute_per": "example", "permute_at": "stage3"},
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=lambda m: "-".join(m.values()),
-)
-def test_eight_devices_equal_one(model):
+MODELS = [
+    {"head": "gapnet"},
+    pytest.param({"head": "permutenet"}, marks=pytest.mark.slow),
+    pytest.param(
+        {"head": "permutenet", "permute_per": "example", "permute_at": "stage3"},
+        marks=pytest.mark.slow,
+    ),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: "-".join(m.values()))
+def test_a_step_of_eight_devices_equals_that_of_one(model):
     setup, state, inputs = start(model=model)
     first = {name: v[:1] for name, v in inputs.items()}
     fresh = state.replace(opt_state=ONE_STEP.init(state.params))
@@ -92,6 +91,11 @@ def test_eight_devices_equal_one(model):
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, eight.params)
     assert max(jax.tree.leaves(moved)) > 1e-3
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: "-".join(m.values()))
+def test_steps_of_eight_devices_equal_those_of_one(model):
+    setup, state, inputs = start(model=model)
     one, _ = one_device_steps(setup, state, inputs)
     eight, _ = eight_device_steps(setup, state, inputs, 1)
     chex.assert_trees_all_close(one.params, eight.params, atol=2e-5)

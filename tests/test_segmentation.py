@@ -131,7 +131,13 @@ def test_a_streams_crops_are_not_cropped_again():
     np.testing.assert_allclose(images, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [{}, {"class_weights": (1.0, 0.0, 3.0), "focal_gamma": 1.0}])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"class_weights": (1.0, 0.0, 3.0), "focal_gamma": 1.0},
+    ],
+)
 def test_validation_is_that_of_all_labelled_pixels(loss):
     setup = segmentation.prepare(tiny_pixels(loss=loss), dataset=pixel_dataset())
     state = setup.init_state()

@@ -268,7 +268,7 @@ def test_a_vgg_falls_back():
     assert_same(*outs, 0.0)
 
 
-@pytest.mark.parametrize("per", ["batch", "example"])
+@pytest.mark.parametrize("per", slow_but_first(["batch", "example"]))
 def test_channels_are_permuted_alike_before_a_stage(per):
     model = small(permute_at="stage2")
     variables = initialise(model, 3, 16)

@@ -27,7 +27,7 @@ from gpool_jax.experiments.position import training as position
 from gpool_jax.train import loop
 from gpool_jax.train.checkpoint import Checkpoints
 from tests import imagesets
-from tests.helpers import tiny
+from tests.helpers import slow_but_first, tiny
 from tests.imagesets import folder_config, load, numbers, tfds_config
 
 
@@ -339,7 +339,7 @@ def test_a_killed_worker_ends_the_run_within_seconds(open_feed, deadline):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("count", slow_but_first([1, 0]))
 def test_a_stream_that_failed_fails_again_and_leaves_no_process(
     tmp_path, open_feed, deadline, count
 ):

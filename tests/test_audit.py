@@ -175,6 +175,8 @@ def test_the_files_hold_what_was_found(result, tmp_path):
         network.verdicts for network in found.networks
     ]
     assert json.loads((tmp_path / "audit.json").read_text())["schema"] == 1
+    about = again.environment
+    assert 0 < about["pass_seconds"] <= about["wall_seconds"] + 0.1
     rows = (tmp_path / "channels.csv").read_text().splitlines()
     assert len(rows) == 1 + 8 + 8
     page = (tmp_path / "report.html").read_text()
@@ -182,6 +184,7 @@ def test_the_files_hold_what_was_found(result, tmp_path):
     assert asked | {"class"} == set(LINE_QUESTIONS)  # of images without labels
     for sentence in found.networks[0].verdicts.values():
         assert sentence.split("'")[0] in page
+    assert "of them passes of networks" in page
     assert "<script" not in page
     text = format_lines(found).splitlines()
     assert len(text) <= 25

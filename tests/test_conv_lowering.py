@@ -70,7 +70,7 @@ def test_both_lowerings_agree(name, dtype, tolerance):
 @pytest.mark.parametrize("name", CASES)
 def test_a_cpu_takes_the_lowering_that_the_case_names(name):
     case = CASES[name]
-    text = jax.jit(fast(case)).lower(*arrays(case)).as_text()
+    text = jax.jit(fast(case)).lower(*jax.eval_shape(lambda: arrays(case))).as_text()
     assert ("stablehlo.convolution" in text) == (not name.startswith("one product"))
 
 

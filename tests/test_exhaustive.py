@@ -78,6 +78,34 @@ def test_answers_through_permutations_are_those_of_the_network_run_again(model):
     assert len(seen) == 3
 
 
+@pytest.mark.parametrize("head", ["gapnet", "permutenet"])
+def test_the_references_test_draws_a_cell_and_a_permutation_for_a_batch(head):
+    setup, variables = prepared(
+        model={"head": head}, eval={"num_images": 16, "reference": True, "batch_size": 18}
+    )
+    answers = exhaustive.make_evaluate(setup)(variables)
+    split = held_out.draw(setup, 16)
+    cells = answers.reference[..., 0]
+    assert answers.reference.shape == (16, 9, 2)
+    assert set(cells.ravel()) == set(range(9))
+    assert len({tuple(row) for row in cells}) > 10
+    row, _ = make_rows(setup, answers, "best", 7)[-1]
+    right = answers.reference[..., 1] == cells
+    assert row.arm.endswith(", tested as the reference")
+    assert (row.accuracy, row.num_predictions) == (pytest.approx(right.mean()), 16 * 9)
+    # Two images to a device: the batch of images 4 and 5.
+    for number in (0, 5):
+        key = jax.random.key(setup.config.seed ^ exhaustive._REFERENCE_KEY)
+        key = jax.random.fold_in(key, number)
+        permutation = None
+        if head == "permutenet":
+            key = jax.random.fold_in(key, 4)
+            permutation = ops.draw_permutation(key, setup.model.num_permutable)
+        for i in (4, 5):
+            cell, answer = answers.reference[i, number]
+            assert answer == answer_one(setup, variables, split.images[i], cell, permutation)
+
+
 def test_sums_of_the_latent_leave_the_padding_out():
     setup, variables = prepared(eval={"num_images": 21, "batch_size": 9})
     answers = exhaustive.make_evaluate(setup)(variables)

@@ -275,6 +275,7 @@ def test_a_comparison_pairs_its_arms_and_goes_on_where_it_stopped(tmp_path):
     assert read_result(tmp_path).measurements == result.measurements
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_again_otherwise(tmp_path):
     config = tiny_invariance(probe={"enabled": False})
     run(config, tmp_path / "run")

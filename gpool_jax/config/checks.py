@@ -30,7 +30,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         ("folds", lambda v: 3 <= v <= 10, "in [3, 10]"),
         ("removed", lambda v: 0 < v <= 0.5, "in (0, 0.5]"),
-        ("n rank.grid", lambda v: v >= 2, "at least 2"),
+        ("n ns rank.grid", lambda v: v >= 2, "at least 2"),
         ("probe.folds", lambda v: v >= 3, "at least 3"),
         ("probe.kinds", lambda v: v in _PROBES, f"among {', '.join(_PROBES)}"),
         (

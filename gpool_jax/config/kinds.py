@@ -69,6 +69,14 @@ class ComparisonConfig(_Kind):
     """Heads to compare; linear also gives the arm that is permuted at test time only."""
     tasks: tuple[Task, ...] = ("location", "recognition")
     """Tasks to compare the heads on."""
+    networks: tuple[str, ...] = ()
+    """Networks to compare the heads on; none: model.name alone."""
+    paddings: tuple[str, ...] = ()
+    """Padding modes to compare the heads on; none: model.padding alone."""
+    ns: tuple[int, ...] = ()
+    """Cells per side of the canvas to compare the heads on; none: n alone."""
+    only: tuple[str, ...] = ()
+    """Train only the runs whose names fit one of these patterns, such as *gapnet*n3* (the names are those of the folders); the table shows all that are finished. None: all."""
     num_seeds: int = 1
     """Number of training seeds: seed, seed + 1, ..."""
     n: int = 3

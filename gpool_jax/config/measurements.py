@@ -17,6 +17,8 @@ class EvalConfig:
     """Test images to use, drawn per class; None: all."""
     permutations: int = 8
     """Permutations per image."""
+    reference: bool = False
+    """Test as the reference does, too: every image n x n times in random cells, each batch through one permutation."""
     batch_size: int = 288
     """Canvases per device and pass."""
     bootstrap: int = 2000

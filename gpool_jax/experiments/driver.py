@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fnmatch
 import functools
 import time
 import zipfile
@@ -50,7 +51,7 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
 
             def combine() -> Result:
                 output = Output(folder, workdir.own(folder), warn, started)
-                return _combine(comparison, config, list(setups), folder, output)
+                return _combine(comparison, config, folder, output)
 
             return processes.on_first_process(combine)
 
@@ -91,7 +92,7 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
         for name, setup in setups.items():
             owner = workdir.own(folder / name, "evaluate")
             _measure_run(setup, folder / name, Output(out / name, owner, warn))
-        return _combine(comparison, config, list(setups), folder, output)
+        return _combine(comparison, config, folder, output)
 
 
 def evaluate_weights(config: Any, weights: Path, out: Path, *, warn: Warn = print) -> Result:
@@ -139,18 +140,35 @@ def prepare_all(config: Any, *, warn: Warn = print) -> dict[str, Setup]:
     Returns:
       Setups by the name of their sub-folder; "" for a single run.
     """
-    comparison = registry.comparison(config)
-    members = {"": config} if comparison is None else comparison.members(config)
     setups: dict[str, Setup] = {}
     datasets: dict[Any, Any] = {}
     # Members read the same files.
     warn_once = functools.cache(warn)
-    for name, member in members.items():
+    for name, member in _asked(config).items():
         key = member.data, member.seed
         prepare = registry.experiment(member).prepare
         setups[name] = prepare(member, dataset=datasets.get(key), warn=warn_once)
         datasets[key] = setups[name].dataset
     return setups
+
+
+def _asked(config: Any) -> dict[str, Any]:
+    """The configurations of the runs that a config asks for, by the name of their folder."""
+    comparison = registry.comparison(config)
+    if comparison is None:
+        return {"": config}
+    members, only = comparison.members(config), getattr(config, "only", ())
+    asked = {
+        name: member
+        for name, member in members.items()
+        if not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
+    }
+    if not asked:
+        raise InputError(
+            f"`only` fits none of the {len(members)} runs, of which the first is "
+            f"{next(iter(members))}; got {' '.join(only)}."
+        )
+    return asked
 
 
 def train(
@@ -251,13 +269,18 @@ def _is_archive(path: Path) -> bool:
         return False
 
 
-def _combine(
-    comparison: Comparison, config: Any, names: list[str], folder: Path, output: Output
-) -> Result:
-    """Compare the runs that were trained in `folder` and measured in the output's folder."""
+def _combine(comparison: Comparison, config: Any, folder: Path, output: Output) -> Result:
+    """Compare the runs that were trained in `folder` and measured in the output's folder.
+
+    Of runs that are not asked for this time, those that an earlier time has finished.
+    """
+    runs, asked = comparison.members(config), _asked(config)
     members = {
-        name: _read_member(folder / name, output.folder / name, output.warn) for name in names
+        name: _read_member(folder / name, output.folder / name, output.warn)
+        for name, run in runs.items()
+        if name in asked or _is_finished(output.folder / name, run)
     }
+    some = [] if len(members) == len(runs) else [f"{len(members)} of {len(runs)} runs are trained."]
     measured = comparison.combine(config, members)
     seconds = {n: m.result.environment.get("wall_seconds") for n, m in members.items()}
     caveats = [
@@ -268,7 +291,7 @@ def _combine(
     result = dataclasses.replace(
         measured.result,
         environment={"seconds_per_run": seconds},
-        notes=measured.result.notes + caveats,
+        notes=some + measured.result.notes + caveats,
     )
     return write(dataclasses.replace(measured, result=result), output)
 

@@ -19,6 +19,7 @@ MACHINE_FIELDS = (
     "data.dir",
     "data.path",
     "data.workers",
+    "only",
     "train.parallel",
     "train.tensorboard",
 )

@@ -114,6 +114,7 @@ class Maps(TypedDict, total=False):
       tuning: [channels, n, n], mean activations of the most selective channels, which
         are `tuning_channels`, with eta squared `tuning_selectivity`.
       scores: "METHOD REGION" to a ranking's scores, best first.
+      table: header and lines of a table of a comparison's accuracies by n.
       table_count, table_actions: removals that tables show; older results have one
         `table_action` (see `channel_result.table_actions`).
     """
@@ -128,6 +129,7 @@ class Maps(TypedDict, total=False):
     tuning_channels: list[int]
     tuning_selectivity: list[float]
     scores: dict[str, list[float]]
+    table: list[list[str]]
     table_count: int
     table_actions: list[str]
     table_action: str

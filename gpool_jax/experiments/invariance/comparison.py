@@ -72,7 +72,7 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",
         config=plain.to_dict(config),
-        probes=combine_probes(members, config.n, bootstrap),
+        probes=combine_probes(members, bootstrap),
         curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
         notes=notes,
         measurements=measurements,

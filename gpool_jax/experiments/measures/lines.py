@@ -46,13 +46,14 @@ def group(
     return groups
 
 
-def combine_probes(members: dict[str, Member], n: int, bootstrap: int) -> list[Probe]:
-    """Combine each probe of each network over its seeds; canvases have n x n cells."""
+def combine_probes(members: dict[str, Member], bootstrap: int) -> list[Probe]:
+    """Combine each probe of each network over its seeds."""
     names = ("network", "stage", "input", "probe", "target")
     probes = []
     for key, lines in group(members, "probe", names).items():
         scores = np.concatenate([scores for _, scores in lines])
-        numbers = summarise(scores, predictions_per_image=n**2, bootstrap=bootstrap)
+        cells = lines[0][0].num_predictions // lines[0][0].num_images
+        numbers = summarise(scores, predictions_per_image=cells, bootstrap=bootstrap)
         facts = dict(zip(names, key, strict=True))
         probes.append(Probe(**facts, chance=lines[0][0].chance, **numbers))
     return probes

@@ -1,6 +1,7 @@
 """The main question in one table: every head on every task, over several seeds."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -13,38 +14,91 @@ from gpool_jax.report.result import Maps
 
 def members(config: ComparisonConfig) -> dict[str, PositionConfig]:
     """The runs of a comparison, by the name of their folder."""
-    return {
-        f"{task}-{head}-seed{seed}": PositionConfig(
+    seeds = range(config.seed, config.seed + config.num_seeds)
+    varied = itertools.product(
+        seeds,
+        config.networks or (config.model.name,),
+        config.paddings or (config.model.padding,),
+        config.ns or (config.n,),
+        config.tasks,
+        config.heads,
+    )
+    runs = {}
+    for seed, network, padding, n, task, head in varied:
+        model = dataclasses.replace(config.model, name=network, padding=padding, head=head)
+        run = PositionConfig(
             task=task,
-            n=config.n,
+            n=n,
             seed=seed,
             data=config.data,
-            model=dataclasses.replace(config.model, head=head),
+            model=model,
             train=config.train,
             eval=config.eval,
             probe=config.probe,
         )
-        for seed in range(config.seed, config.seed + config.num_seeds)
-        for task in config.tasks
-        for head in config.heads
-    }
+        parts = [part.replace(" = ", "") for part in _varied(config, run)]
+        runs["-".join([task, head, *parts, f"seed{seed}"])] = run
+    return runs
 
 
-def combine(config: ComparisonConfig, members: dict[str, Member]) -> Measured:
-    """Put the rows and probes of all runs together, over their seeds."""
-    rows = _combine_rows(config, members)
-    probes = combine_probes(members, config.n, config.eval.bootstrap)
-    data = next(iter(members.values())).result.title.split(" on ")[-1]
+def _varied(config: ComparisonConfig, run: PositionConfig) -> list[str]:
+    """What tells a run's network from others of the comparison, beside its head and task."""
+    return [
+        *([run.model.name] if config.networks else []),
+        *([run.model.padding] if config.paddings else []),
+        *([f"n = {run.n}"] if config.ns else []),
+    ]
+
+
+def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
+    """Put the rows and probes of all finished runs together, over their seeds."""
+    runs = members(config)
+    named = {name: _with_varied(config, runs[name], run) for name, run in finished.items()}
+    rows = _combine_rows(config, named)
+    probes = combine_probes(named, config.eval.bootstrap)
+    data = next(iter(finished.values())).result.title.split(" on ")[-1]
+    table = _tabulate(config, rows)
     result = Result(
         title=f"Does the order of the pooled channels carry position? {data}",
         config=plain.to_dict(config),
         rows=rows,
         probes=probes,
-        maps=_pick_maps(members),
-        curves={n: m.events for n, m in members.items() if n.endswith(f"seed{config.seed}")},
-        notes=_sentences(rows) + _probe_sentences(probes),
+        maps=_pick_maps(finished) | table,
+        curves={n: m.events for n, m in finished.items() if n.endswith(f"seed{config.seed}")},
+        notes=[] if table else _sentences(rows) + _probe_sentences(probes),
     )
     return Measured(result)
+
+
+def _with_varied(config: ComparisonConfig, run: PositionConfig, member: Member) -> Member:
+    """A run whose arms and networks are told from those of all other runs by their names."""
+    suffix = "".join(f", {part}" for part in _varied(config, run))
+    result = dataclasses.replace(
+        member.result,
+        rows=[dataclasses.replace(row, arm=row.arm + suffix) for row in member.result.rows],
+        probes=[
+            dataclasses.replace(probe, network=probe.network + suffix)
+            for probe in member.result.probes
+        ],
+    )
+    return dataclasses.replace(member, result=result)
+
+
+def _tabulate(config: ComparisonConfig, rows: list[Row]) -> Maps:
+    """The best checkpoints' accuracies, a line for each arm and a column for each n."""
+    if not config.ns:
+        return Maps()
+    columns = [f"n = {n}" for n in config.ns]
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row.checkpoint == "best":
+            arm, _, n = row.arm.rpartition(", ")
+            cells = lines.setdefault((row.task, arm), {})
+            cells[n] = f"{100 * row.accuracy:.1f} ({100 * row.low:.1f} to {100 * row.high:.1f})"
+    chance = [f"{100 / n**2:.1f}" for n in config.ns]
+    table = [["task", "arm", *columns], ["location", "chance", *chance]]
+    table += [[*key, *(cells.get(c, "") for c in columns)] for key, cells in lines.items()]
+    return Maps(table=table)
 
 
 def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[Row]:

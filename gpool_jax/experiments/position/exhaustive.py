@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpool_jax import ops
+from gpool_jax.config import PositionConfig
 from gpool_jax.data import resident
 from gpool_jax.experiments.measures import held_out
 from gpool_jax.experiments.position.training import draw_permutation, place
@@ -18,6 +19,13 @@ from gpool_jax.train import parallel
 
 # Keeps test permutations apart from everything that training drew.
 _TEST_KEY = 0x7E57
+_REFERENCE_KEY = 0x2EF
+
+
+def is_tested_as_the_reference(config: PositionConfig) -> bool:
+    """Tell whether the reference's test is asked for, and has this network."""
+    heads = ("gapnet", "permutenet")
+    return config.eval.reference and config.model.head in heads and config.model.permute_at == "gap"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Predictions:
         network that has none.
       latent_sum: float64 [cells, C], sum of the pooled latent over images.
       latent_square_sum: float64 [cells, C], sum of its square.
+      reference: int [N, cells, 2], each a random cell and the prediction in it, a whole batch
+        of a pass (that of one device) through one permutation; None if not asked for.
     """
 
     labels: np.ndarray
@@ -38,6 +48,7 @@ class Predictions:
     permuted: np.ndarray | None
     latent_sum: np.ndarray
     latent_square_sum: np.ndarray
+    reference: np.ndarray | None = None
 
 
 def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str, Any]]:
@@ -49,6 +60,26 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     """
     config, model = design.config, design.model()
     cells, num_permutations = config.n * config.n, config.eval.permutations
+
+    def as_the_reference(number: jax.Array, variables: Any, data: dict, batch: tuple) -> jax.Array:
+        """One pass of the reference's test: a random cell of each image, and the prediction."""
+        index, kept, latent = batch
+        key = jax.random.fold_in(jax.random.key(data["seed"] ^ _REFERENCE_KEY), number)
+        cell = ops.draw_cells(key, index, config.n)
+        rows = jnp.arange(len(index))
+        if config.model.head == "gapnet":
+            return jnp.stack([cell, kept[rows, cell]], axis=-1)
+        permutation = draw_permutation(
+            jax.random.fold_in(key, index[0]),  # the batch's own
+            config,
+            index,
+            model.num_permutable,
+            seed=data["seed"],
+            per="batch",
+        )
+        pooled = {"gap": latent[rows, cell]}
+        answer: Any = model.apply(variables, pooled, permutation=permutation, method="classify")
+        return jnp.stack([cell, answer.argmax(-1)], axis=-1)
 
     def evaluate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
         index = inputs["index"]
@@ -64,6 +95,10 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
             "latent_sum": kept_rows.sum(0),
             "latent_square_sum": (kept_rows**2).sum(0),
         }
+        if is_tested_as_the_reference(config):
+            outputs["reference"] = jax.vmap(as_the_reference, (0, None, None, None), 1)(
+                jnp.arange(cells), variables, data, (index, outputs["kept"], latent)
+            )
         if config.model.head == "gapnet" and config.model.permute_at == "gap":
             return outputs  # there is no pooled vector whose channels could be permuted
 
@@ -107,7 +142,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
 
     def evaluate(variables: Any) -> Predictions:
         variables = parallel.replicate(variables)
-        parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": []}
+        parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": [], "reference": []}
         sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
         for batch in batches:
             outputs = jax.device_get(run(variables, data, parallel.shard(batch)))
@@ -117,13 +152,17 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
             for name, value in parallel.unshard(outputs).items():
                 parts[name].append(value[batch["mask"]].astype(np.int16))
         check_finite(sums)
-        kept = np.concatenate(parts["kept"])
+        permuted, reference = (
+            np.concatenate(parts[name]) if parts[name] else None
+            for name in ("permuted", "reference")
+        )
         return Predictions(
-            labels=np.broadcast_to(labels, kept.shape),
-            kept=kept,
-            permuted=np.concatenate(parts["permuted"]) if parts["permuted"] else None,
+            labels=np.broadcast_to(labels, (len(split), cells)),
+            kept=np.concatenate(parts["kept"]),
+            permuted=permuted,
             latent_sum=sums["latent_sum"],
             latent_square_sum=sums["latent_square_sum"],
+            reference=reference,
         )
 
     return evaluate

@@ -19,12 +19,17 @@ def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np
     name = network_name(config)
     cells = predictions.kept.shape[1]
     kept = ((predictions.kept == predictions.labels).mean(axis=1), cells)
+    reference = {}
+    if predictions.reference is not None:
+        cell, answer = np.moveaxis(predictions.reference, -1, 0)
+        labels = np.take_along_axis(predictions.labels, cell, axis=1)
+        reference[f"{name}, tested as the reference"] = (answer == labels).mean(axis=1), cells
     if predictions.permuted is None:
-        return {name: kept}
+        return {name: kept} | reference
     right = predictions.permuted == predictions.labels[:, :, None]
     permuted = (right.mean(axis=(1, 2)), cells * right.shape[2])
     if is_permuted(config):
-        return {name: permuted, f"{name}, order kept at test": kept}
+        return {name: permuted, f"{name}, order kept at test": kept} | reference
     return {name: kept, f"{name}, permuted at test": permuted}
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from gpool_jax import ops
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 KEY = jax.random.key(0)
 
 

@@ -8,6 +8,8 @@ import pytest
 from gpool_jax import ops
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 KEY = jax.random.key(0)
 
 

@@ -11,7 +11,7 @@ from gpool_jax.ops.conv_lowering import convolve
 from gpool_jax.train.compiler import compiler_options
 from tests.helpers import slow_but_first
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.usefixtures("optimised", "strict_types")
 
 # (side, channels, features, size, stride, dilation, padding), and what a CPU takes.
 CASES = {

@@ -8,6 +8,8 @@ import pytest
 from gpool_jax.config import PositionConfig, SegmentationConfig
 from gpool_jax.experiments import driver, registry, training
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 DATASET = SimpleNamespace(train=range(90), val=range(10), test=range(20))
 
 

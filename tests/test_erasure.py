@@ -8,6 +8,8 @@ from gpool_jax import ops
 from gpool_jax.ops import erasure
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 CELLS = 4
 
 

@@ -7,6 +7,8 @@ import pytest
 from gpool_jax import ops
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 def test_bits_are_those_of_the_definition():
     rng = np.random.default_rng(0)

@@ -9,6 +9,8 @@ from sklearn import metrics
 
 from gpool_jax import ops
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 K = 4
 
 

@@ -11,6 +11,8 @@ from gpool_jax.ops.hold_out import hold_out
 from tests import reference
 from tests.helpers import slow_but_first
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 KEY = jax.random.key(0)
 
 

@@ -12,6 +12,8 @@ from gpool_jax import ops
 from tests import reference
 from tests.test_ops import KEY, _normal, check_everywhere
 
+pytestmark = pytest.mark.usefixtures("strict_types")
+
 
 @pytest.mark.parametrize("mode", ops.SHIFT_MODES)
 def test_shift_moves_content_down_and_right_by_each_images_own_offset(mode):

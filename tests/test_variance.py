@@ -2,9 +2,12 @@
 
 import jax
 import numpy as np
+import pytest
 
 from gpool_jax import ops
 from tests import reference
+
+pytestmark = pytest.mark.usefixtures("strict_types")
 
 
 def _normal(seed, *shape):

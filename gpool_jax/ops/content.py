@@ -47,12 +47,13 @@ def content_matches(latent: jax.Array, *, block: int = 1024) -> jax.Array:
             cosine = jnp.matmul(known, query, precision="highest")
             own = cosine[index]
             first = cosine.max() <= own + _TIE
-            return first / (cosine >= own - _TIE).sum()
+            ties = (cosine >= own - _TIE).sum(dtype=jnp.float32)
+            return jnp.where(first, 1.0, 0.0) / ties
 
         rows = jnp.arange(images), _unit(seen)
         return jax.lax.map(of_image, rows, batch_size=min(block, images))
 
-    return jax.lax.map(of_cell, jnp.moveaxis(x, 1, 0)).T.astype(jnp.float32)
+    return jax.lax.map(of_cell, jnp.moveaxis(x, 1, 0)).T
 
 
 def _unit(x: jax.Array) -> jax.Array:

@@ -167,7 +167,7 @@ def _standardised_rows(
     """Standardise the inputs [N, D] by the weighted rows; remove channels, then sort."""
     inputs = inputs.astype(jnp.float32)
     mean, scale = channel_scale(inputs, weight)
-    scale = scale if keep is None else scale * keep
+    scale = scale if keep is None else scale * keep.astype(scale.dtype)
     if not sort:
         centre = inputs.mean(axis=0)
         return Rows(inputs - centre[None], mean - centre, scale)

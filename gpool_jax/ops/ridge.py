@@ -126,7 +126,7 @@ def regress(
     scale = jnp.ones_like(mean)
     if not standardised:
         scale = inverse_deviation(mean, jnp.diagonal(gram))
-    scale = scale if keep is None else scale * keep
+    scale = scale if keep is None else scale * keep.astype(scale.dtype)
     correlation, cross = gram * scale[:, None] * scale[None], cross * scale[:, None]
 
     def solve(strength: jax.Array) -> jax.Array:

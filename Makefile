@@ -6,7 +6,7 @@ WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SLOW := slow or data
 
-.PHONY: demo test types tests test-slow test-all bench bench-check format clean
+.PHONY: demo test types tests test-slow test-all bench bench-check docs format clean
 
 demo: .venv/installed
 	$(BIN)/gpool demo --workdir runs/demo
@@ -43,6 +43,14 @@ bench-check: .venv/installed-torch
 	$(BIN)/python -m benchmarks $(SUITES) --only "$(ONLY)" --no-isolated --out runs/bench-check.json
 	$(BIN)/python -m benchmarks.check runs/bench-check.json $(RESULTS)
 
+# Warnings are errors; the page is docs/_build/html/index.html.
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 format: .venv/installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -61,4 +69,4 @@ format: .venv/installed-test
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info docs/_build docs/reference/generated

@@ -1,4 +1,4 @@
-"""The README's table of audited networks, each above its untrained twins."""
+"""The tables of audited networks, each above its untrained twins."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The README's tables of ranked and removed channels, over the training seeds of one network."""
+"""The tables of ranked and removed channels, over the training seeds of one network."""
 
 from pathlib import Path
 

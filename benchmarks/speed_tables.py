@@ -1,4 +1,4 @@
-"""Tables of a benchmark record: ratios for the README, scaling for SCALING.md."""
+"""Tables of a benchmark record: ratios, and scaling for SCALING.md."""
 
 from benchmarks.record import Record, Row, format_range, format_ratio, format_seconds
 

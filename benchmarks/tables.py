@@ -1,16 +1,25 @@
-"""The result tables of README.md and SCALING.md, from the committed results.
+"""The tables, sentences and figures of the pages, from the committed results.
 
 python -m benchmarks.tables            prints them
 python -m benchmarks.tables --write    puts them into the pages
 """
 
 import argparse
+import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import audit_tables, channel_tables, record, speed_tables
-from gpool_jax.report import Result, read_result
+from benchmarks import (
+    audit_tables,
+    channel_tables,
+    finding_figures,
+    findings,
+    record,
+    speed_tables,
+)
+from gpool_jax.report import Result, audit_page, read_result
+from gpool_jax.report.audit_result import read_audit
 from gpool_jax.report.quantities import (
     QUANTITIES,
     Block,
@@ -21,7 +30,12 @@ from gpool_jax.report.table import HEADER, format_row, probe_lines
 
 ROOT = Path(__file__).parent.parent
 # Where tables stand.
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "SCALING.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "SCALING.md",
+    ROOT / "docs" / "project" / "performance.md",
+    *sorted((ROOT / "docs" / "findings").glob("*.md")),
+)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -105,8 +119,10 @@ def training_seconds(events: list[dict], batch_size: int) -> float:
 
 
 def all_tables() -> dict[str, str]:
-    """Name of a block in the README to its text."""
-    blocks = {}
+    """Name of a block of a page to its text."""
+    blocks = findings.claims(RESULTS)
+    blocks["findings summary"] = _markdown(findings.summary(RESULTS))
+    blocks["audit output"] = audit_output(RESULTS / "audit" / "cifar_resnets")
     for folder in sorted(p.parent for p in RESULTS.glob("*/results.json")):
         result = read_result(folder)
         if result.rows:
@@ -128,6 +144,13 @@ def all_tables() -> dict[str, str]:
     for path in sorted(RESULTS.glob("*.json")):
         blocks |= speed_blocks(path)
     return blocks
+
+
+def audit_output(folder: Path) -> str:
+    """The lines that an audit of the first network of a folder ends with."""
+    result = read_audit(folder / "audit.json")
+    first = dataclasses.replace(result, networks=result.networks[:1])
+    return f"```text\n{audit_page.format_lines(first)}\n```"
 
 
 def speed_blocks(path: Path) -> dict[str, str]:
@@ -187,6 +210,7 @@ def main() -> None:
         blocks = all_tables()
         for page in PAGES:
             page.write_text(fill(page.read_text(), blocks))
+        finding_figures.draw_all(RESULTS, ROOT / "docs" / "findings")
         return
     for name, table in all_tables().items():
         print(f"{name}\n{table}\n")

@@ -6,7 +6,7 @@ Shows: GAPNet; a linear head; that head permuted at test only; PermuteNet; for
 location and recognition, after 400 and 1,600 steps, with probes of each
 frozen network from its latent, permuted latent and sorted latent.
 Expected time: 52 minutes on two busy AMD EPYC cores (6 networks of 1,600 steps).
-Measured: compare_cifar10_cpu in benchmarks/results/, and the README's table.
+Measured: compare_cifar10_cpu in benchmarks/results/, and docs/findings/.
 """
 
 from gpool_jax.config import (

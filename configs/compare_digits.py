@@ -6,7 +6,7 @@ Shows: GAPNet; a linear head; that head permuted at test only; PermuteNet; for
 location and recognition, after 300 and 900 steps, with probes of each
 frozen network from its latent, permuted latent and sorted latent.
 Expected time: 45 minutes on two busy AMD EPYC cores (18 networks of 900 steps).
-Measured: compare_digits in benchmarks/results/, and the README's table.
+Measured: compare_digits in benchmarks/results/, and docs/findings/.
 """
 
 from gpool_jax.config import (

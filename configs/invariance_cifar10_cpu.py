@@ -6,7 +6,7 @@ Shows: accuracy, consistency under shift and how well position can still be deco
 for a baseline, shift augmentation, AugShift, BlurPool, and the last two together;
 a thin ResNet-18 on 5,000 training images, two views of each.
 Expected time: 52 minutes on two busy AMD EPYC cores (15 networks of 600 steps).
-Measured: invariance_cifar10_cpu in benchmarks/results/, and the README's table.
+Measured: invariance_cifar10_cpu in benchmarks/results/, and docs/findings/.
 """
 
 from gpool_jax.config import (

@@ -9,7 +9,7 @@ epochs of one arm 1.28 million x 90 x 49 GFLOP = 5.7e18 FLOP: 4 hours where 400 
 sustained (eight chips at 50). The same command goes on after a stop.
 Memory: 512 views a step; some 90 MB of bfloat16 activations a view, 46 GB over all devices, and
 0.3 GB of parameters, gradients and momentum on each. On disk 147 GB; in memory one batch a worker.
-Input: 4 hours an arm are 8,000 images/s; see README, Data, for what one core decodes.
+Input: 4 hours an arm are 8,000 images/s; see docs/guides/data.md for what one core decodes.
 """
 
 from gpool_jax.config import (

@@ -206,7 +206,7 @@ def from_torch(
       with_head: whether the head's weights are there too, and wanted.
 
     Returns:
-      `{"params": ..., "batch_stats": ...}` of float32 arrays for `model.apply`.
+      `params` and `batch_stats`, of float32 arrays, for `model.apply`.
 
     Raises:
       InputError: one message that counts and names missing, unexpected and misshapen arrays; or

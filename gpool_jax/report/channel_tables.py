@@ -1,4 +1,4 @@
-"""Tables of ranked and removed channels, for the terminal, the page and the README."""
+"""Tables of ranked and removed channels, for the terminal and the pages."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

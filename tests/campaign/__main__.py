@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=count, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=Path, help="by default a temporary folder")
-    parser.add_argument("--out", type=Path, default=Path("docs/trust.md"))
+    parser.add_argument("--out", type=Path, default=Path("docs/project/trust.md"))
     options = parser.parse_args(argv)
     command = shlex.join(["python", "-m", "tests.campaign", *(argv or sys.argv[1:])])
     with tempfile.TemporaryDirectory(prefix="gpool-campaign-") as temporary:

@@ -300,7 +300,7 @@ def test_invariance_and_consistency_from_the_command_line(gpool, tmp_path):
     config, run = tmp_path / "arms.py", tmp_path / "run"
     config.write_text(INVARIANCE)
     small = ["--train.steps", "2", "--probe.num-images", "12"]
-    code, out, errors = gpool("invariance", config, "--workdir", run, *small)
+    code, out, errors = gpool("invariance", config, "--workdir", run, "--tables", *small)
     assert (code, errors) == (0, [])
     assert "protocol zeros: difference from baseline" in out
     assert (run / "report.html").exists()

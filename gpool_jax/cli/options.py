@@ -27,6 +27,8 @@ class Options:
     """Folder that the results (results.json, of an audit audit.json), report.html and all else are written to."""
     quiet: bool = False
     """Print errors and the paths of results only."""
+    tables: bool = False
+    """Print every table, not the main one alone."""
     json: bool = False
     """Print the content of results.json (of an audit audit.json), and nothing else, on stdout."""
     compilation_cache: str | None = None

@@ -64,9 +64,11 @@ def show(result: Any, options: Options) -> int:
         say((folder / "results.json").read_text(encoding="utf-8").rstrip("\n"))
         return 0
     if not options.quiet:
+        from gpool_jax.report.summary import format_summary
         from gpool_jax.report.table import format_table
 
-        say("\n".join((*result.notes, f"\n{format_table(result)}\n")))
+        full = "\n".join((*result.notes, f"\n{format_table(result)}"))
+        say(f"{full if options.tables else format_summary(result)}\n")
     for name in ("results.json", "report.html"):
         if (folder / name).exists():
             say(str(folder / name))

@@ -114,6 +114,7 @@ class Maps(TypedDict, total=False):
       tuning: [channels, n, n], mean activations of the most selective channels, which
         are `tuning_channels`, with eta squared `tuning_selectivity`.
       scores: "METHOD REGION" to a ranking's scores, best first.
+      first_channels: ranking to the channels that it puts first.
       table: header and lines of a table of a comparison's accuracies by n.
       table_count, table_actions: removals that tables show; older results have one
         `table_action` (see `channel_result.table_actions`).
@@ -129,6 +130,7 @@ class Maps(TypedDict, total=False):
     tuning_channels: list[int]
     tuning_selectivity: list[float]
     scores: dict[str, list[float]]
+    first_channels: dict[str, list[int]]
     table: list[list[str]]
     table_count: int
     table_actions: list[str]

@@ -73,20 +73,21 @@ def format_table(result: Result) -> str:
     """Format accuracies, channels, measurements under shift and probes, in aligned columns."""
     parts = []
     if result.rows:
-        parts.append(_align([HEADER, *[format_row(row) for row in result.rows]]))
+        parts.append(align([HEADER, *[format_row(row) for row in result.rows]]))
     for title, header, lines in channel_blocks(result):
-        parts.append(f"{title} (95 % interval):\n{_align([header, *lines])}")
+        parts.append(f"{title} (95 % interval):\n{align([header, *lines])}")
     for title, header, lines in measurement_blocks(result.measurements):
-        parts.append(f"Under shift, {title} (95 % interval):\n{_align([header, *lines])}")
+        parts.append(f"Under shift, {title} (95 % interval):\n{align([header, *lines])}")
     if result.probes:
         parts.append(
             "Probes of the frozen network, accuracy % (95 % interval) by input:\n"
-            + _align(probe_lines(result.probes))
+            + align(probe_lines(result.probes))
         )
     return "\n\n".join(parts)
 
 
-def _align(lines: list[tuple[str, ...]]) -> str:
+def align(lines: list[tuple[str, ...]]) -> str:
+    """Lines of cells as text, in columns."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()

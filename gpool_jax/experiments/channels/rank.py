@@ -22,6 +22,7 @@ from gpool_jax.train import parallel
 _ONE, _APART = 0.99, 0.3
 # Seed of the random ranking.
 _SEED = 0
+_NUM_SHOWN = 10
 
 
 def measure(target: Target, *, authors_format: bool = False) -> Measured:
@@ -35,7 +36,7 @@ def measure(target: Target, *, authors_format: bool = False) -> Measured:
     result = Result(
         title=f"Channels of {config.feature}, ranked: {subject.name} on {setup.dataset.name}",
         config=plain.to_dict(setup.config),
-        maps={"scores": _falling_scores(rankings)},
+        maps={"scores": _falling_scores(rankings), "first_channels": _first_channels(rankings)},
         notes=[
             *target.notes,
             f"Ranked on {scored.num_images:,} images of {' and '.join(config.splits)}.",
@@ -182,6 +183,11 @@ def stability(scored: ChannelScores, config: RankConfig) -> list[Stability]:
             )
         )
     return lines
+
+
+def _first_channels(rankings: list[Ranking]) -> dict[str, list[int]]:
+    """The channels that each ranking puts first."""
+    return {f"{r.method} {r.region}": r.order[:_NUM_SHOWN].tolist() for r in rankings}
 
 
 def _falling_scores(rankings: list[Ranking]) -> dict[str, list[float]]:

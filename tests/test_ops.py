@@ -57,9 +57,9 @@ def test_normalise_takes_bytes_and_leaves_the_background_zero():
 
 def test_draws_are_uniform_and_belong_to_the_global_index():
     index = jnp.arange(20_000)
-    cells = np.asarray(ops.draw_cells(KEY, index, 3))
+    cells = np.asarray(ops.draw_cells(KEY, index, 9))
     assert stats.chisquare(np.bincount(cells, minlength=9)).pvalue > 1e-3
-    np.testing.assert_array_equal(ops.draw_cells(KEY, index[500:900], 3), cells[500:900])
+    np.testing.assert_array_equal(ops.draw_cells(KEY, index[500:900], 9), cells[500:900])
     images = jnp.broadcast_to(jnp.arange(2.0)[None, None, :, None], (4000, 1, 2, 1))
     flipped = np.asarray(ops.random_flip(KEY, images, index[:4000]))[:, 0, 0, 0]
     assert abs(flipped.mean() - 0.5) < 0.03

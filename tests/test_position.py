@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpool_jax import ops
 from gpool_jax.data import split as splits
-from gpool_jax.errors import RunError
+from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import driver, saved, workdir
 from gpool_jax.experiments.position import exhaustive, measure
 from gpool_jax.experiments.position import training as position
+from gpool_jax.experiments.position.rows import make_rows
 from gpool_jax.train.optimizer import evaluated_variables
 from tests import reference
 from tests.helpers import tiny
@@ -205,3 +207,39 @@ def test_predictions_of_what_is_not_finite_are_refused_not_counted(measured):
     measure_it = makers[measured](setup)
     with pytest.raises(RunError, match=r"the network's .* is not finite"):
         measure_it(state.variables if measured == "cells" else state)
+
+
+def test_classes_that_are_bound_to_cells_are_trained_in_these_alone():
+    own = np.asarray(ops.bound_cells(10, 3))
+    assert own.shape == (10, 5)
+    assert all(len(set(row)) == 5 for row in own)
+    assert len({tuple(sorted(row)) for row in own}) > 5
+    assert set(own.ravel()) == set(range(9))
+    setup = position.prepare(tiny(task="recognition", cells="bound", model={"head": "linear"}))
+    labels = jnp.arange(10).repeat(200)
+    cells = position._choose_cells(
+        setup.design, labels, lambda count: ops.draw_cells(KEY, jnp.arange(2000), count)
+    )
+    for label in range(10):
+        seen, counts = np.unique(np.asarray(cells).reshape(10, 200)[label], return_counts=True)
+        assert set(seen) == set(own[label])
+        assert counts.min() > 20
+
+
+def test_bound_classes_are_tested_in_their_cells_and_in_the_others():
+    setup = position.prepare(tiny(task="recognition", cells="bound", model={"head": "linear"}))
+    labels = np.broadcast_to(np.array([0, 4])[:, None], (2, 9))
+    own = np.asarray(ops.bound_cells(10, 3))
+    kept = np.where([[cell in own[label] for cell in range(9)] for label in (0, 4)], labels, 9)
+    answers = exhaustive.Predictions(labels, kept, None, np.zeros((9, 3)), np.zeros((9, 3)))
+    rows = [row for row, _ in make_rows(setup, answers, "best", 7)]
+    assert [(row.arm, row.accuracy, row.num_predictions) for row in rows] == [
+        ("linear head", pytest.approx(5 / 9), 18),
+        ("linear head, in its class's cells", 1.0, 10),
+        ("linear head, in other cells", 0.0, 8),
+    ]
+
+
+def test_a_location_cannot_be_bound_to_its_class():
+    with pytest.raises(InputError, match="`cells` bound is of recognition alone"):
+        position.prepare(tiny(cells="bound"))

@@ -74,7 +74,7 @@ def _canvas_rows(width: float, batch: int) -> list[Row]:
     def canvases(key: jax.Array, images: jax.Array, rows: jax.Array) -> jax.Array:
         x = ops.normalise(images[rows], dataset.mean, dataset.std)
         x = ops.random_flip(key, x, rows)
-        return ops.place(x, ops.draw_cells(key, rows, 3), 3)
+        return ops.place(x, ops.draw_cells(key, rows, 9), 3)
 
     def shifted(key: jax.Array, images: jax.Array, rows: jax.Array) -> jax.Array:
         x = ops.normalise(images[rows], dataset.mean, dataset.std)

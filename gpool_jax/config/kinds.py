@@ -49,6 +49,8 @@ class PositionConfig(_Kind):
     """Task of the network: location (n x n cells) or recognition (the classes of the data set)."""
     n: int = 3
     """Cells per side of the canvas."""
+    cells: Literal["all", "bound"] = "all"
+    """Cells that training shows an image in: all, or bound (recognition: half of the cells for each class, its own half; tested in both halves)."""
     seed: int = 0
     """Random seed."""
     data: DataConfig = DataConfig()
@@ -81,6 +83,8 @@ class ComparisonConfig(_Kind):
     """Number of training seeds: seed, seed + 1, ..."""
     n: int = 3
     """Cells per side of the canvas."""
+    cells: Literal["all", "bound"] = "all"
+    """Cells that training shows an image in: all, or bound (recognition: half of the cells for each class, its own half; tested in both halves)."""
     seed: int = 0
     """First random seed."""
     data: DataConfig = DataConfig()
@@ -180,8 +184,19 @@ def _check_arms(config: InvarianceComparisonConfig) -> None:
         )
 
 
+def _check_cells(config: PositionConfig | ComparisonConfig) -> None:
+    tasks = (config.task,) if isinstance(config, PositionConfig) else config.tasks
+    if config.cells == "bound" and "location" in tasks:
+        raise InputError(
+            "`cells` bound is of recognition alone (a location would tell the class): leave "
+            "location out of the tasks."
+        )
+
+
 # Checks of fields of a kind against each other; those within one section are in `checks`.
 CROSS_CHECKS: dict[type, Callable[[Any], None]] = {
+    PositionConfig: _check_cells,
+    ComparisonConfig: _check_cells,
     InvarianceConfig: _check_shift,
     InvarianceComparisonConfig: _check_arms,
 }

@@ -12,6 +12,7 @@ from gpool_jax.ops.bootstrap import draw_resamples as draw_resamples
 from gpool_jax.ops.bootstrap import resampled_means as resampled_means
 from gpool_jax.ops.bootstrap import seed_interval as seed_interval
 from gpool_jax.ops.bootstrap import unseen_interval as unseen_interval
+from gpool_jax.ops.canvas import bound_cells as bound_cells
 from gpool_jax.ops.canvas import draw_cells as draw_cells
 from gpool_jax.ops.canvas import normalise as normalise
 from gpool_jax.ops.canvas import place as place

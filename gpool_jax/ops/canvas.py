@@ -35,12 +35,23 @@ def random_flip(key: jax.Array, images: jax.Array, index: jax.Array) -> jax.Arra
     return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
-def draw_cells(key: jax.Array, index: jax.Array, n: int) -> jax.Array:
-    """Draw one of n x n cells per example, uniformly: int32 [B] in [0, n*n).
+def draw_cells(key: jax.Array, index: jax.Array, num_cells: int) -> jax.Array:
+    """Draw one of some cells per example, uniformly: int32 [B] in [0, num_cells).
 
     `index`, int [B], is the global index of each example.
     """
-    return jax.vmap(lambda k: jax.random.randint(k, (), 0, n * n))(example_keys(key, index))
+    return jax.vmap(lambda k: jax.random.randint(k, (), 0, num_cells))(example_keys(key, index))
+
+
+def bound_cells(num_classes: int, n: int) -> jax.Array:
+    """The cells that each class is bound to: int32 [K, (n*n + 1) // 2], another set for each.
+
+    Half of the cells, rounded up, drawn once and for all: a network that is trained with every
+    class in its own cells alone is tested in the others, for whether it knows them there.
+    """
+    keys = jax.vmap(lambda k: jax.random.fold_in(jax.random.key(0), k))(jnp.arange(num_classes))
+    order = jax.vmap(lambda key: jax.random.permutation(key, n * n))(keys)
+    return order[:, : (n * n + 1) // 2].astype(jnp.int32)
 
 
 def place(images: jax.Array, cell: jax.Array, n: int) -> jax.Array:

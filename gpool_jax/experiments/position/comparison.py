@@ -29,6 +29,7 @@ def members(config: ComparisonConfig) -> dict[str, PositionConfig]:
         run = PositionConfig(
             task=task,
             n=n,
+            cells=config.cells,
             seed=seed,
             data=config.data,
             model=model,

@@ -65,7 +65,7 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         """One pass of the reference's test: a random cell of each image, and the prediction."""
         index, kept, latent = batch
         key = jax.random.fold_in(jax.random.key(data["seed"] ^ _REFERENCE_KEY), number)
-        cell = ops.draw_cells(key, index, config.n)
+        cell = ops.draw_cells(key, index, cells)
         rows = jnp.arange(len(index))
         if config.model.head == "gapnet":
             return jnp.stack([cell, kept[rows, cell]], axis=-1)

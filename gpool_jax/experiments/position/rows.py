@@ -33,12 +33,34 @@ def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np
     return {name: kept, f"{name}, permuted at test": permuted}
 
 
+def _halves(setup: Setup, predictions: Predictions) -> dict[str, tuple[np.ndarray, int]]:
+    """The headline in the cells that training bound each image's class to, and in the others."""
+    name = network_name(setup.config)
+    given = predictions.kept[:, :, None]
+    if is_permuted(setup.config) and predictions.permuted is not None:
+        given = predictions.permuted
+    right = (given == predictions.labels[:, :, None]).mean(axis=2)
+    own = np.asarray(ops.bound_cells(setup.num_outputs, setup.config.n))[predictions.labels[:, 0]]
+    other = np.ones(right.shape, bool)
+    np.put_along_axis(other, own, False, axis=1)
+    return {
+        f"{name}, {where}": (
+            (right * cells).sum(axis=1) / cells.sum(axis=1),
+            int(cells[0].sum()) * given.shape[2],
+        )
+        for where, cells in (("in its class's cells", ~other), ("in other cells", other))
+    }
+
+
 def make_rows(
     setup: Setup, predictions: Predictions, checkpoint: str, step: int
 ) -> list[tuple[Row, np.ndarray]]:
     """Rows of one network at one checkpoint, each with its per-image scores [1, N]."""
     rows = []
-    for arm, (per_image, predictions_per_image) in arms(setup.config, predictions).items():
+    found = arms(setup.config, predictions)
+    if setup.config.cells == "bound":
+        found |= _halves(setup, predictions)
+    for arm, (per_image, predictions_per_image) in found.items():
         row = make_row(
             per_image[None],
             arm=arm,

@@ -90,6 +90,20 @@ def place(design: Design, images: jax.Array, cell: jax.Array) -> Maps:
     return (ops.place_shared if shared else ops.place)(images, cell, n)
 
 
+def _choose_cells(
+    design: Design, labels: jax.Array, choose: Callable[[int], jax.Array]
+) -> jax.Array:
+    """Cells [B] among all or, if they are bound, among those of each label's class.
+
+    `choose` gives int [B] below a count.
+    """
+    n = design.config.n
+    if design.config.cells == "all":
+        return choose(n * n)
+    own = ops.bound_cells(design.num_outputs, n)
+    return own[labels, choose(own.shape[1])]
+
+
 def is_permuted(config: PositionConfig) -> bool:
     """Tell whether the network is trained and tested through a permutation.
 
@@ -110,7 +124,9 @@ def make_loss_fn(design: Design, axis_name: str | None) -> Callable:
         images = ops.normalise(batch["images"], batch["mean"], batch["std"])
         if config.data.flip:
             images = ops.random_flip(flip_key, images, position)
-        cell = ops.draw_cells(cell_key, position, config.n)
+        cell = _choose_cells(
+            design, batch["labels"], lambda count: ops.draw_cells(cell_key, position, count)
+        )
         permutation = None
         if is_permuted(config):
             seed, per = batch["seed"], config.model.permute_per
@@ -144,7 +160,7 @@ def make_validate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         index = batch["index"]
         images = ops.normalise(batch["images"], data["mean"], data["std"])
         # Neighbouring rows share a class in some sources: spread cells by a prime.
-        cell = index * 7919 % (config.n * config.n)
+        cell = _choose_cells(design, batch["labels"], lambda count: index * 7919 % count)
         permutation = None
         if is_permuted(config):
             key, seed = jax.random.key(data["seed"]), data["seed"]

@@ -1,4 +1,4 @@
-"""Digits whose classes are bound to cells: does recognition use where the image stands?
+"""Digits bound to cells: recognition by networks that saw each class in half of the cells.
 
     gpool train configs/bound_digits.py --workdir RUN
 

@@ -55,7 +55,7 @@ def sections_in(text: str) -> set[str]:
 )
 def test_help_shows_the_fields_of_the_command_alone(capsys, command, sections, own):
     text = help_of(capsys, command)
-    assert sections_in(text) == sections - {"task", "n", "seed"}
+    assert sections_in(text) == sections - {"task", "n", "seed", "cells"}
     assert {own, "--workdir", "--quiet", "--json", "--seed"} <= names_in(text)
     assert not {"--target", "--config"} & names_in(text)
     assert text.count("usage:") == 1

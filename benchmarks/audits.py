@@ -6,7 +6,7 @@ r"""Audit networks of several origins beside their untrained twins, in one table
         --out benchmarks/results/audit/efficientnet_lite
     python -m benchmarks.audits runs --runs RUN/baseline-seed0 RUN/augshift-seed0 \
         --data-dir TFDS_DIR --out benchmarks/results/audit/cifar_arms
-    python -m benchmarks.audits canvases --runs RUN/recognition-gapnet-seed0 \
+    python -m benchmarks.audits canvases --runs RUN/recognition-gapnet-n3-seed0 \
         --data-dir TFDS_DIR --out benchmarks/results/audit/cifar_canvases
 
 cifar: DIR holds resnet20-*.th, resnet32-*.th and resnet56-*.th of akamaster/pytorch_resnet_cifar10

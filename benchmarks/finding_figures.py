@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks import channel_tables, findings
+from benchmarks import channel_tables
+from benchmarks.findings import audits
 from gpool_jax.report import read_result
 from gpool_jax.report.audit_result import Audited
 from gpool_jax.report.canvas import colour, legend_below, new_figure, new_panels
@@ -14,7 +15,7 @@ _ORDERS = {"in order": "ordered", "sorted": "sorted", "random code, sorted": "so
 
 def draw_all(results: Path, folder: Path) -> None:
     """Draw every figure into a folder, as SVG with its text as text."""
-    networks = findings.audited(results)
+    networks = audits.read(results)
     figures = {
         "position": position(networks),
         "survival": survival(networks),
@@ -62,8 +63,8 @@ def survival(networks: list[Audited]) -> Any:
     axes = figure.subplots()
     for number, (control, label) in enumerate((("", "trained"), ("untrained", "untrained"))):
         pairs = [
-            (net.line("share", "position", findings.SHARE, control=control),
-             net.line("share", "content", findings.SHARE, control=control))
+            (net.line("share", "position", audits.SHARE, control=control),
+             net.line("share", "content", audits.SHARE, control=control))
             for net in networks
         ]  # fmt: skip
         shown = [(a, b) for a, b in pairs if a and b]

@@ -1,4 +1,4 @@
-"""How the documentation is built: `make docs`."""
+"""Configuration of Sphinx, for `make docs`."""
 
 import os
 import sys

@@ -50,7 +50,7 @@ def draw_stimulus(path: Path) -> None:
 
 
 def commands() -> str:
-    """What `gpool help COMMAND` prints, for every command."""
+    """The output of `gpool help COMMAND`, for every command."""
     parts = ["# Commands\n", _code(_help([]))]
     for name in COMMANDS:
         parts.append(f"## gpool {name}\n\n{_code(_help(['help', name]))}")
@@ -74,12 +74,14 @@ def configs() -> str:
     """Every field of every configuration, with its default and its meaning."""
     parts = [
         "# Configurations\n",
-        "A config file makes one of these and calls it `config`; each field is an option of "
-        "`gpool train`, too.\n",
+        "A config file makes one of the first five and calls it `config`; each of their fields is "
+        "an option of `gpool train`, too. A section's defaults are those of its class, unless the "
+        "kind says otherwise.\n",
     ]
     sections: dict[str, type] = {}
     for name, kind in KINDS.items():
-        parts.append(f"## {name}\n\n{inspect.getdoc(kind)}\n\n{_fields(kind, sections)}")
+        about = f"{inspect.getdoc(kind)}\n\n{_fields(kind, sections)}{_own_defaults(kind)}"
+        parts.append(f"## {name}\n\n{about}")
     for name, kind in sections.items():
         parts.append(f"## {name}\n\n{inspect.getdoc(kind)}\n\n{_fields(kind, {})}")
     about = inspect.getdoc(AuditConfig)
@@ -100,6 +102,20 @@ def _fields(kind: type, sections: dict[str, type]) -> str:
             shown = f"`{default!r}`"
         lines.append(f"| `{field.name}` | {_cell(shown)} | {_cell(text)} |")
     return "\n".join(lines) + "\n"
+
+
+def _own_defaults(kind: type) -> str:
+    """The defaults of a kind that are not those of its sections' classes."""
+    changed = []
+    for field in dataclasses.fields(kind):
+        if not dataclasses.is_dataclass(field.default):
+            continue
+        plain = type(field.default)()
+        for part in dataclasses.fields(plain):
+            value = getattr(field.default, part.name)
+            if value != getattr(plain, part.name):
+                changed.append(f"`{field.name}.{part.name}` {_cell(f'`{value!r}`')}")
+    return f"\nHere the defaults are {', '.join(changed)}.\n" if changed else ""
 
 
 def _cell(text: str) -> str:

@@ -416,3 +416,19 @@ def test_no_network_and_networks_of_many_colours_are_refused():
     net = from_function(lambda x: {"map": x}, preprocess=many, name="many")
     with pytest.raises(InputError, match="takes 4 colour channels"):
         audit(net, pixels)
+
+
+def test_passes_of_twins_are_timed_too():
+    def make(seed):
+        return from_function(lambda x: {"map": x}, preprocess=PREPROCESS, name=f"seed {seed}")
+
+    seconds = []
+    net = auditing._timed(dataclasses.replace(make(0), untrained=make), seconds)
+    inputs = np.zeros(PREPROCESS.shape(2), np.float32)
+    net.encode(inputs)
+    twin = net.untrained(3)
+    twin.encode(inputs)
+    twin.encode(inputs)
+    assert len(seconds) == 3
+    assert min(seconds) > 0
+    assert twin.name == "seed 3"

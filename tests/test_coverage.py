@@ -39,6 +39,23 @@ def test_few_seeds_that_differ_are_covered(seeds):
     assert 0.92 < coverage(seeds, SPREADS["seeds"], paired=False, trials=500) < 0.99
 
 
+def test_images_that_share_a_draw_are_no_independent_ones():
+    """Taken as independent, intervals of these would cover less than half."""
+    rng = np.random.default_rng(0)
+    found = []
+    for size in (12, 1):
+        hits = 0
+        for _ in range(400):
+            shared = np.repeat(rng.uniform(0.2, 0.8, 40), 12)
+            scores = np.clip(shared + rng.normal(0, 0.05, 480), 0, 1)
+            low, high = ops.bootstrap_interval(scores, group_size=size, num_draws=400)
+            hits += low <= 0.5 <= high
+        found.append(hits / 400)
+    assert 0.9 < found[0] < 0.98
+    assert found[1] < 0.5
+    assert ops.bootstrap_interval(scores[:12], group_size=12) == (0.0, 1.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("spread", SPREADS)

@@ -55,6 +55,7 @@ class BrightnessConfig:
 class BrightnessComparisonConfig:
     """Two thresholds side by side."""
 
+    only: tuple[str, ...] = ()
     seed: int = 0
     data: DataConfig = TINY.data
     model: ModelConfig = TINY.model

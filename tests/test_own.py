@@ -153,18 +153,20 @@ def test_it_is_trained_by_name(home):
     assert set(net.encode(np.zeros((2, 24, 24, 1), np.float32))) == {"stage_early", "pre_gap"}
 
 
-@pytest.mark.parametrize("head", ["permutenet", "comparison"])
+@pytest.mark.parametrize("head", ["permutenet", "comparison", "networks"])
 def test_code_of_a_folder_that_may_be_anybodys_is_not_run(head, home, capsys):
     config = tiny(model={"name": "python:own_module:make", "head": "permutenet"})
     if head == "comparison":
         config = dataclasses.replace(TINY_COMPARISON, model=config.model)
+    if head == "networks":
+        config = dataclasses.replace(TINY_COMPARISON, networks=("vgg5", config.model.name))
     (home / "run").mkdir()
     (home / "run/config.json").write_text(json.dumps(plain.to_dict(config)))
     for command in ("evaluate", "rank", "attack", "audit"):
         assert cli.main([command, "run", "--workdir", command]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        if (command, head) != ("audit", "comparison"):  # of which there is none
+        if command != "audit" or head == "permutenet":  # of a comparison there is none
             assert "`run`: the network of run is python:own_module:make" in error
     with pytest.raises(InputError):
         gp.from_run("run")

@@ -1,12 +1,13 @@
 """A comparison over networks, paddings and n, some of whose runs are asked for at a time."""
 
 import dataclasses
+import shutil
 
 import pytest
 
-from gpool_jax.config import checks
+from gpool_jax.config import ModelConfig, checks
 from gpool_jax.errors import InputError
-from gpool_jax.experiments import driver, training
+from gpool_jax.experiments import driver, training, workdir
 from gpool_jax.experiments.position.comparison import members
 from gpool_jax.report import read_result
 from tests.helpers import TINY_COMPARISON
@@ -36,11 +37,20 @@ def test_what_varies_is_in_the_names_and_nothing_else():
 def test_some_runs_at_a_time_fill_one_table(tmp_path, monkeypatch):
     result = driver.run(dataclasses.replace(SMALL, only=("*n2*",)), tmp_path, warn=pytest.fail)
     assert [path.name for path in tmp_path.glob("location*")] == ["location-gapnet-n2-seed0"]
-    assert result.notes == ["1 of 2 runs are trained."]
+    assert result.notes == ["1 of 2 runs are finished."]
     assert [len(line) for line in result.maps["table"]] == [4] * 4
     assert result.maps["table"][0] == ["task", "arm", "n = 2", "n = 3"]
-    assert result.maps["table"][1] == ["location", "chance", "25.0", "11.1"]
+    assert result.maps["table"][1] == ["location", "chance", "25.0", ""]
     assert [line[3] for line in result.maps["table"][2:]] == ["", ""]
+    assert result.title.endswith(" digits")
+    assert result.maps["per_cell_of"] == "GAPNet, location, n = 2"
+
+    # What is finished is measured again, whatever was asked for last.
+    again = dataclasses.replace(SMALL, eval=dataclasses.replace(SMALL.eval, num_images=5))
+    found = driver.evaluate(SMALL, again, tmp_path, tmp_path / "evaluation", warn=pytest.fail)
+    assert found.notes == ["1 of 2 runs are finished."]
+    assert {(row.arm.split(", ")[-1], row.num_images) for row in found.rows} == {("n = 2", 5)}
+    shutil.rmtree(tmp_path / "evaluation")
 
     train = driver.train
     trained = []
@@ -59,7 +69,9 @@ def test_some_runs_at_a_time_fill_one_table(tmp_path, monkeypatch):
     assert [row.chance for row in result.rows if row.arm == "GAPNet, n = 2"] == [1 / 4]
     table = read_result(tmp_path).maps["table"]
     assert [line[:2] for line in table[2:]] == [["location", name] for name in names]
-    assert all(" to " in cell for line in table[2:] for cell in line[2:])
+    assert table[1] == ["location", "chance", "25.0", "11.1"]
+    assert all(cell.endswith("; images only)") for line in table[2:] for cell in line[2:])
+    assert workdir.read_config(tmp_path).only == ()
     assert "Accuracy by n" in (tmp_path / "report.html").read_text()
 
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
@@ -71,9 +83,13 @@ def test_patterns_that_fit_no_run_and_values_that_are_none_are_refused(tmp_path)
     with pytest.raises(InputError, match=r"`only` fits none of the 2 runs, of which the first is "):
         driver.run(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    for field, one in (("n", {"n": 5}), ("model.name", {"model": ModelConfig(name="vgg11")})):
+        with pytest.raises(InputError, match=f"`{field}` is not used beside"):
+            checks.check(dataclasses.replace(SMALL, networks=("vgg5",), **one))
     for field, value in (("ns", (1,)), ("ns", (3, 3)), ("only", ("",))):
         with pytest.raises(InputError, match=f"`{field}`"):
             checks.check(dataclasses.replace(SMALL, **{field: value}))
+    plain = dataclasses.replace(SMALL, model=ModelConfig(width=1 / 16))
     for field, named in (("networks", "name"), ("paddings", "padding")):
         with pytest.raises(InputError, match=f"`model.{named}`.*got 'other'"):
-            driver.run(dataclasses.replace(SMALL, **{field: ("other",)}), tmp_path / "run")
+            driver.run(dataclasses.replace(plain, **{field: ("other",)}), tmp_path / "run")

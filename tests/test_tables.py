@@ -1,4 +1,4 @@
-"""The tables, sentences and figures of the pages are those of the committed results."""
+"""The tables and sentences of the pages are those of the committed results."""
 
 import re
 

@@ -121,6 +121,8 @@ class InvarianceComparisonConfig(_Kind):
     """Arms to compare: baseline (mirrored views), shift (shifted views), augshift (shifted views and the invariance loss), blurpool, augshift_blurpool."""
     weights: tuple[float, ...] = ()
     """Further augshift arms, one for each of these weights of the invariance loss."""
+    only: tuple[str, ...] = ()
+    """Train only the runs whose names fit one of these patterns, such as *blurpool* (the names are those of the folders); the table shows all that are finished. None: all."""
     num_seeds: int = 3
     """Number of training seeds: seed, seed + 1, ..."""
     n: int = 3
@@ -184,6 +186,21 @@ def _check_arms(config: InvarianceComparisonConfig) -> None:
         )
 
 
+def _check_varied(config: ComparisonConfig) -> None:
+    _check_cells(config)
+    plain = ComparisonConfig()
+    for several, one, value, default in (
+        ("ns", "n", config.n, plain.n),
+        ("networks", "model.name", config.model.name, plain.model.name),
+        ("paddings", "model.padding", config.model.padding, plain.model.padding),
+    ):
+        if getattr(config, several) and value != default:
+            raise InputError(
+                f"`{one}` is not used beside `{several}`, which names all that are compared; got "
+                f"{value!r}."
+            )
+
+
 def _check_cells(config: PositionConfig | ComparisonConfig) -> None:
     tasks = (config.task,) if isinstance(config, PositionConfig) else config.tasks
     if config.cells == "bound" and "location" in tasks:
@@ -196,7 +213,7 @@ def _check_cells(config: PositionConfig | ComparisonConfig) -> None:
 # Checks of fields of a kind against each other; those within one section are in `checks`.
 CROSS_CHECKS: dict[type, Callable[[Any], None]] = {
     PositionConfig: _check_cells,
-    ComparisonConfig: _check_cells,
+    ComparisonConfig: _check_varied,
     InvarianceConfig: _check_shift,
     InvarianceComparisonConfig: _check_arms,
 }

@@ -36,13 +36,15 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
         checks.check(config)
         workdir.check_run(folder, config)
         setups = prepare_all(config, warn=warn)
+        processes.check_same("config", {"runs": list(setups)}, plain.differences)
         for setup in setups.values():  # before the folder is made
             training.check_alike(setup)
             setup.design.model(parallel.AXIS)  # whether it can be trained on these devices
         with _hold(folder):
             if comparison is None:
                 return _run_one(setups[""], folder, started=started, warn=warn)
-            processes.on_first_process(workdir.open_run, folder, config)
+            # The folder is that of all runs, whichever are asked for this time.
+            processes.on_first_process(workdir.open_run, folder, _whole(config))
             for number, (name, setup) in enumerate(setups.items(), 1):
                 if processes.from_first(_is_finished, folder / name, setup.config):
                     continue
@@ -85,10 +87,14 @@ def evaluate(trained: Any, config: Any, folder: Path, out: Path, *, warn: Warn =
     check_overrides(trained, config)
     workdir.check_owner(out, output.owner)
     with parallel.use(config.train.parallel):
-        setups = prepare_all(config, warn=warn)
         comparison = registry.comparison(config)
         if comparison is None:
-            return _measure_run(setups[""], folder, output)
+            return _measure_run(prepare_all(config, warn=warn)[""], folder, output)
+        runs = comparison.members(trained)
+        finished = tuple(name for name, run in runs.items() if _is_finished(folder / name, run))
+        if not finished:
+            raise InputError(f"`run`: no run of the comparison {folder} is finished.")
+        setups = prepare_all(dataclasses.replace(config, only=finished), warn=warn)
         for name, setup in setups.items():
             owner = workdir.own(folder / name, "evaluate")
             _measure_run(setup, folder / name, Output(out / name, owner, warn))
@@ -157,18 +163,23 @@ def _asked(config: Any) -> dict[str, Any]:
     comparison = registry.comparison(config)
     if comparison is None:
         return {"": config}
-    members, only = comparison.members(config), getattr(config, "only", ())
+    members = comparison.members(config)
     asked = {
         name: member
         for name, member in members.items()
-        if not only or any(fnmatch.fnmatchcase(name, pattern) for pattern in only)
+        if not config.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.only)
     }
     if not asked:
         raise InputError(
             f"`only` fits none of the {len(members)} runs, of which the first is "
-            f"{next(iter(members))}; got {' '.join(only)}."
+            f"{next(iter(members))}; got {' '.join(config.only)}."
         )
     return asked
+
+
+def _whole(config: Any) -> Any:
+    """The configuration of a comparison with all of its runs."""
+    return dataclasses.replace(config, only=())
 
 
 def train(
@@ -270,17 +281,16 @@ def _is_archive(path: Path) -> bool:
 
 
 def _combine(comparison: Comparison, config: Any, folder: Path, output: Output) -> Result:
-    """Compare the runs that were trained in `folder` and measured in the output's folder.
-
-    Of runs that are not asked for this time, those that an earlier time has finished.
-    """
-    runs, asked = comparison.members(config), _asked(config)
+    """Compare all runs that were trained in `folder` and measured in the output's folder."""
+    runs = comparison.members(config)
     members = {
         name: _read_member(folder / name, output.folder / name, output.warn)
         for name, run in runs.items()
-        if name in asked or _is_finished(output.folder / name, run)
+        if _is_finished(output.folder / name, run)
     }
-    some = [] if len(members) == len(runs) else [f"{len(members)} of {len(runs)} runs are trained."]
+    some = (
+        [] if len(members) == len(runs) else [f"{len(members)} of {len(runs)} runs are finished."]
+    )
     measured = comparison.combine(config, members)
     seconds = {n: m.result.environment.get("wall_seconds") for n, m in members.items()}
     caveats = [

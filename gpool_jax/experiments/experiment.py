@@ -79,7 +79,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Several runs put in one table.
+    """Several runs put in one table, some of which a configuration's `only` asks for.
 
     `members` gives each run's configuration by the name of its folder; `combine` compares the
     finished runs, and writes nothing.

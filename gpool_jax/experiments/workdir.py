@@ -13,7 +13,7 @@ from gpool_jax import files, imports
 from gpool_jax.config import plain
 from gpool_jax.errors import InputError
 
-# Fields that say where things lie and what is shown, not what the run computes.
+# Fields that say where things lie, what is shown, or how much is done this time.
 MACHINE_FIELDS = (
     "data.cache_dir",
     "data.dir",
@@ -254,8 +254,9 @@ def read_config(folder: Path) -> Any:
 
 def check_trusted(config: Any, folder: Path, *, trust_code: bool) -> None:
     """Raise if the network of a run is code of its maker's, and nobody said that it may run."""
-    name = config.model.name
-    if name.startswith(imports.PREFIX) and not trust_code:
+    names = (config.model.name, *getattr(config, "networks", ()))
+    name = next((name for name in names if name.startswith(imports.PREFIX)), None)
+    if name is not None and not trust_code:
         raise InputError(
             f"`run`: the network of {folder} is {name}, whose code would be run; if you trust it, "
             "say --trust-code (from Python, trust_code=True)."

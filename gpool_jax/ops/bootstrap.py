@@ -89,15 +89,29 @@ def resampled_means(
 
 
 def bootstrap_interval(
-    per_image: np.ndarray, *, num_draws: int = 2000, level: float = 0.95, seed: int = 0
+    per_image: np.ndarray,
+    *,
+    group_size: int = 1,
+    num_draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Interval (low, high) of an accuracy: `bootstrap_ratio` with counts of 1, in [0, 1].
 
-    `per_image` is [N], or [S, N] for S seeds; the options are those of `bootstrap_ratio`.
+    Args:
+      per_image: [N], or [S, N] for S seeds.
+      group_size: images in a row that share a draw, such as of a permutation, and so are no
+        independent ones: they are resampled together.
+      num_draws: see `bootstrap_ratio`, as of the other options.
+      level: coverage.
+      seed: random seed of the draws.
     """
     scores = np.atleast_2d(np.asarray(per_image, np.float64))
-    ones = np.ones_like(scores)
-    low, high = bootstrap_ratio(scores, ones, num_draws=num_draws, level=level, seed=seed)
+    starts = np.arange(0, scores.shape[1], group_size)
+    if len(starts) < 2 <= group_size:
+        return 0.0, 1.0  # one draw says nothing of others
+    sums, counts = (np.add.reduceat(x, starts, axis=1) for x in (scores, np.ones_like(scores)))
+    low, high = bootstrap_ratio(sums, counts, num_draws=num_draws, level=level, seed=seed)
     return max(low, 0.0), min(high, 1.0)
 
 

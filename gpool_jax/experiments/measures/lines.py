@@ -10,9 +10,14 @@ from gpool_jax.experiments.experiment import Member
 from gpool_jax.report import Probe, Row
 
 
-def summarise(scores: np.ndarray, *, predictions_per_image: int, bootstrap: int) -> dict[str, Any]:
-    """The numbers of a row or probe, from per-image accuracies [S, N] of S seeds."""
-    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap)
+def summarise(
+    scores: np.ndarray, *, predictions_per_image: int, bootstrap: int, group_size: int = 1
+) -> dict[str, Any]:
+    """The numbers of a row or probe, from per-image accuracies [S, N] of S seeds.
+
+    So many images in a row as a group has are resampled together.
+    """
+    low, high = ops.bootstrap_interval(scores, num_draws=bootstrap, group_size=group_size)
     return {
         "accuracy": float(scores.mean()),
         "low": low,
@@ -24,10 +29,20 @@ def summarise(scores: np.ndarray, *, predictions_per_image: int, bootstrap: int)
 
 
 def make_row(
-    scores: np.ndarray, *, predictions_per_image: int, bootstrap: int, **facts: Any
+    scores: np.ndarray,
+    *,
+    predictions_per_image: int,
+    bootstrap: int,
+    group_size: int = 1,
+    **facts: Any,
 ) -> Row:
     """Make a row from per-image accuracies [S, N] of S seeds and what else `Row` says."""
-    numbers = summarise(scores, predictions_per_image=predictions_per_image, bootstrap=bootstrap)
+    numbers = summarise(
+        scores,
+        predictions_per_image=predictions_per_image,
+        bootstrap=bootstrap,
+        group_size=group_size,
+    )
     return Row(**facts, **numbers, per_seed=[float(s) for s in scores.mean(axis=1)])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from gpool_jax.config import ComparisonConfig, PositionConfig, plain
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.measures.lines import combine_probes, group, make_row
+from gpool_jax.experiments.position.rows import group_size
 from gpool_jax.report import Probe, Result, Row
 from gpool_jax.report.result import Maps
 
@@ -37,18 +38,25 @@ def members(config: ComparisonConfig) -> dict[str, PositionConfig]:
             eval=config.eval,
             probe=config.probe,
         )
-        parts = [part.replace(" = ", "") for part in _varied(config, run)]
+        parts = [*_network(config, run), *([f"n{n}"] if config.ns else [])]
         runs["-".join([task, head, *parts, f"seed{seed}"])] = run
     return runs
 
 
-def _varied(config: ComparisonConfig, run: PositionConfig) -> list[str]:
-    """What tells a run's network from others of the comparison, beside its head and task."""
-    return [
-        *([run.model.name] if config.networks else []),
-        *([run.model.padding] if config.paddings else []),
-        *([f"n = {run.n}"] if config.ns else []),
-    ]
+def _network(config: ComparisonConfig, run: PositionConfig) -> list[str]:
+    """List the names that tell a run's network from others of the comparison with its head."""
+    name, padding = run.model.name, run.model.padding
+    return [*([name] if config.networks else []), *([padding] if config.paddings else [])]
+
+
+def _suffix(config: ComparisonConfig, run: PositionConfig) -> str:
+    """Name everything that varies beside head and task, for the end of an arm's name."""
+    parts = [*_network(config, run), *([_column(run.n)] if config.ns else [])]
+    return "".join(f", {part}" for part in parts)
+
+
+def _column(n: int) -> str:
+    return f"n = {n}"
 
 
 def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
@@ -58,13 +66,15 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
     rows = _combine_rows(config, named)
     probes = combine_probes(named, config.eval.bootstrap)
     data = next(iter(finished.values())).result.title.split(" on ")[-1]
+    if config.ns:
+        data = data.rpartition(", n = ")[0]
     table = _tabulate(config, rows)
     result = Result(
         title=f"Does the order of the pooled channels carry position? {data}",
         config=plain.to_dict(config),
         rows=rows,
         probes=probes,
-        maps=_pick_maps(finished) | table,
+        maps=_pick_maps(named) | table,
         curves={n: m.events for n, m in finished.items() if n.endswith(f"seed{config.seed}")},
         notes=[] if table else _sentences(rows) + _probe_sentences(probes),
     )
@@ -73,14 +83,16 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
 
 def _with_varied(config: ComparisonConfig, run: PositionConfig, member: Member) -> Member:
     """A run whose arms and networks are told from those of all other runs by their names."""
-    suffix = "".join(f", {part}" for part in _varied(config, run))
+    suffix, old = _suffix(config, run), member.result
+    maps = old.maps.copy()
+    for title in ("per_cell_of", "confusion_of"):
+        if title in maps:
+            maps[title] += suffix
     result = dataclasses.replace(
-        member.result,
-        rows=[dataclasses.replace(row, arm=row.arm + suffix) for row in member.result.rows],
-        probes=[
-            dataclasses.replace(probe, network=probe.network + suffix)
-            for probe in member.result.probes
-        ],
+        old,
+        rows=[dataclasses.replace(row, arm=row.arm + suffix) for row in old.rows],
+        probes=[dataclasses.replace(each, network=each.network + suffix) for each in old.probes],
+        maps=maps,
     )
     return dataclasses.replace(member, result=result)
 
@@ -89,17 +101,28 @@ def _tabulate(config: ComparisonConfig, rows: list[Row]) -> Maps:
     """The best checkpoints' accuracies, a line for each arm and a column for each n."""
     if not config.ns:
         return Maps()
-    columns = [f"n = {n}" for n in config.ns]
-    lines: dict[tuple[str, str], dict[str, str]] = {}
+    header = ["task", "arm", *map(_column, config.ns)]
+    found: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         if row.checkpoint == "best":
-            arm, _, n = row.arm.rpartition(", ")
-            cells = lines.setdefault((row.task, arm), {})
-            cells[n] = f"{100 * row.accuracy:.1f} ({100 * row.low:.1f} to {100 * row.high:.1f})"
-    chance = [f"{100 / n**2:.1f}" for n in config.ns]
-    table = [["task", "arm", *columns], ["location", "chance", *chance]]
-    table += [[*key, *(cells.get(c, "") for c in columns)] for key, cells in lines.items()]
+            arm, _, column = row.arm.rpartition(", ")
+            found.setdefault((row.task, arm), {})[column] = row
+    table = [header]
+    for task in config.tasks:
+        lines = {arm: columns for (of, arm), columns in found.items() if of == task}
+        chances = {c: row.chance for columns in lines.values() for c, row in columns.items()}
+        known = [f"{100 * chances[c]:.1f}" if c in chances else "" for c in header[2:]]
+        table += [[task, "chance", *known]] if lines else []
+        for arm, columns in lines.items():
+            cells = [_cell(columns[c]) if c in columns else "" for c in header[2:]]
+            table.append([task, arm, *cells])
     return Maps(table=table)
+
+
+def _cell(row: Row) -> str:
+    """An accuracy in percent, its interval, and over how many seeds."""
+    seeds = "images only" if row.num_seeds == 1 else f"{row.num_seeds} seeds"
+    return f"{100 * row.accuracy:.1f} ({100 * row.low:.1f} to {100 * row.high:.1f}; {seeds})"
 
 
 def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[Row]:
@@ -118,6 +141,7 @@ def _combine_rows(config: ComparisonConfig, members: dict[str, Member]) -> list[
                 chance=first.chance,
                 predictions_per_image=first.num_predictions // first.num_images,
                 bootstrap=config.eval.bootstrap,
+                group_size=group_size(arm),
             )
         )
     tasks: list[str] = list(config.tasks)

@@ -20,6 +20,8 @@ from gpool_jax.train import parallel
 # Keeps test permutations apart from everything that training drew.
 _TEST_KEY = 0x7E57
 _REFERENCE_KEY = 0x2EF
+# Images that share a permutation in the reference's test.
+REFERENCE_BATCH = 48
 
 
 def is_tested_as_the_reference(config: PositionConfig) -> bool:
@@ -39,8 +41,8 @@ class Predictions:
         network that has none.
       latent_sum: float64 [cells, C], sum of the pooled latent over images.
       latent_square_sum: float64 [cells, C], sum of its square.
-      reference: int [N, cells, 2], each a random cell and the prediction in it, a whole batch
-        of a pass (that of one device) through one permutation; None if not asked for.
+      reference: int [N, cells, 2], each a random cell and the prediction in it, in one pass
+        `REFERENCE_BATCH` images in a row through one permutation; None if not asked for.
     """
 
     labels: np.ndarray
@@ -61,26 +63,6 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
     config, model = design.config, design.model()
     cells, num_permutations = config.n * config.n, config.eval.permutations
 
-    def as_the_reference(number: jax.Array, variables: Any, data: dict, batch: tuple) -> jax.Array:
-        """One pass of the reference's test: a random cell of each image, and the prediction."""
-        index, kept, latent = batch
-        key = jax.random.fold_in(jax.random.key(data["seed"] ^ _REFERENCE_KEY), number)
-        cell = ops.draw_cells(key, index, cells)
-        rows = jnp.arange(len(index))
-        if config.model.head == "gapnet":
-            return jnp.stack([cell, kept[rows, cell]], axis=-1)
-        permutation = draw_permutation(
-            jax.random.fold_in(key, index[0]),  # the batch's own
-            config,
-            index,
-            model.num_permutable,
-            seed=data["seed"],
-            per="batch",
-        )
-        pooled = {"gap": latent[rows, cell]}
-        answer: Any = model.apply(variables, pooled, permutation=permutation, method="classify")
-        return jnp.stack([cell, answer.argmax(-1)], axis=-1)
-
     def evaluate_batch(variables: Any, data: dict, inputs: dict) -> dict[str, Any]:
         index = inputs["index"]
         images = resident.fetch(data["resident"], {"index": index})["images"]
@@ -96,8 +78,8 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
             "latent_square_sum": (kept_rows**2).sum(0),
         }
         if is_tested_as_the_reference(config):
-            outputs["reference"] = jax.vmap(as_the_reference, (0, None, None, None), 1)(
-                jnp.arange(cells), variables, data, (index, outputs["kept"], latent)
+            outputs["reference"] = _test_as_the_reference(
+                design, variables, data["seed"], index, outputs["kept"], latent
             )
         if config.model.head == "gapnet" and config.model.permute_at == "gap":
             return outputs  # there is no pooled vector whose channels could be permuted
@@ -128,6 +110,39 @@ def make_evaluate_batch(design: Design) -> Callable[[Any, dict, dict], dict[str,
         return outputs
 
     return evaluate_batch
+
+
+def _test_as_the_reference(
+    design: Design,
+    variables: Any,
+    seed: jax.Array,
+    index: jax.Array,
+    kept: jax.Array,
+    latent: jax.Array,
+) -> jax.Array:
+    """Test as the reference does, in n x n passes: int [B, n * n, 2], random cells and predictions.
+
+    `kept` [B, cells] are predictions in order, `latent` [B, cells, C] the pooled vectors. In a
+    pass, each batch of test images has one permutation.
+    """
+    config, model, rows = design.config, design.model(), jnp.arange(len(index))
+
+    def draw_of(key: jax.Array, batch: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(key, batch)
+        count = model.num_permutable
+        return draw_permutation(key, config, index, count, seed=seed, per="batch")
+
+    def run_pass(number: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed ^ _REFERENCE_KEY), number)
+        cell = ops.draw_cells(key, index, kept.shape[1])
+        if config.model.head == "gapnet":
+            return jnp.stack([cell, kept[rows, cell]], axis=-1)
+        permutation = jax.vmap(draw_of, (None, 0))(key, index // REFERENCE_BATCH)
+        pooled = {"gap": latent[rows, cell]}
+        answer: Any = model.apply(variables, pooled, permutation=permutation, method="classify")
+        return jnp.stack([cell, answer.argmax(-1)], axis=-1)
+
+    return jax.vmap(run_pass, out_axes=1)(jnp.arange(kept.shape[1]))
 
 
 def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:

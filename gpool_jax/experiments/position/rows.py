@@ -5,13 +5,19 @@ import numpy as np
 from gpool_jax import ops
 from gpool_jax.config import PositionConfig
 from gpool_jax.experiments.measures.lines import make_row
-from gpool_jax.experiments.position.exhaustive import Predictions
+from gpool_jax.experiments.position.exhaustive import REFERENCE_BATCH, Predictions
 from gpool_jax.experiments.position.training import is_permuted, network_name
 from gpool_jax.experiments.training import Setup
 from gpool_jax.report import Row
 from gpool_jax.report.result import Maps
 
 _NUM_TUNING_MAPS = 16
+_REFERENCE = "tested as the reference"
+
+
+def group_size(arm: str) -> int:
+    """Images in a row whose predictions of an arm are not independent: they share permutations."""
+    return REFERENCE_BATCH if _REFERENCE in arm else 1
 
 
 def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np.ndarray, int]]:
@@ -23,7 +29,7 @@ def arms(config: PositionConfig, predictions: Predictions) -> dict[str, tuple[np
     if predictions.reference is not None:
         cell, answer = np.moveaxis(predictions.reference, -1, 0)
         labels = np.take_along_axis(predictions.labels, cell, axis=1)
-        reference[f"{name}, tested as the reference"] = (answer == labels).mean(axis=1), cells
+        reference[f"{name}, {_REFERENCE}"] = (answer == labels).mean(axis=1), cells
     if predictions.permuted is None:
         return {name: kept} | reference
     right = predictions.permuted == predictions.labels[:, :, None]
@@ -70,6 +76,7 @@ def make_rows(
             chance=1.0 / setup.num_outputs,
             predictions_per_image=predictions_per_image,
             bootstrap=setup.config.eval.bootstrap,
+            group_size=group_size(arm),
         )
         rows.append((row, per_image[None]))
     return rows

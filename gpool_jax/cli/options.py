@@ -148,5 +148,22 @@ class Audit(Options):
     """Conditions, such as "shift.answers_changed.crop > 0.2", for which the exit code is 3; any of several does it."""
 
 
-_ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack, Audit)
+@dataclasses.dataclass(frozen=True)
+class Export(Options):
+    """Write a run's network to a file that JAX alone runs."""
+
+    module = "export"
+    takes = "RUN"
+    about = """\
+  RUN is the folder of a training run. Its best checkpoint goes to network.jax_export, and
+  what its inputs and outputs are to network.json, in RUN/export or --workdir."""
+    sections = ()
+
+    platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")
+    """Platforms that the program runs on: cpu, cuda, rocm, tpu."""
+    trust_code: bool = False
+    """Run the code of a run whose network is python:MODULE:FUNCTION."""
+
+
+_ALL: tuple[type[Options], ...] = (Demo, Train, Invariance, Evaluate, Rank, Attack, Audit, Export)
 COMMANDS = {kind.__name__.lower(): kind for kind in _ALL}

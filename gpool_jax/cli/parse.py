@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
 from gpool_jax import config as configs
-from gpool_jax.cli.options import COMMANDS, Options
+from gpool_jax.cli.options import COMMANDS, Measuring, Options
 from gpool_jax.cli.streams import writing
 from gpool_jax.config import KINDS, PositionConfig, SegmentationConfig, checks, paths, plain
 from gpool_jax.config.sections import is_segmenter
@@ -158,7 +158,8 @@ def print_completion(words: Sequence[str]) -> None:
 
 
 def _visible_fields(kind: type[Options], config: Any, target: str | None) -> list[str]:
-    more = _UNTOLD if target is None else _LOCATION
+    untold = target is None and issubclass(kind, Measuring)
+    more = _UNTOLD if untold else _LOCATION
     return [name for name, _ in plain.leaves(config) if _takes(kind, name, more)]
 
 

@@ -28,7 +28,9 @@ LATER_SECTIONS = ("rank.", "attack.")
 # Sections and fields that say how a finished run is measured.
 MEASUREMENTS = ("eval.", "probe.", "consistency.", "data.cluster")
 # Files that every command leaves.
-_OUTPUTS = ("results.json", "audit.json", "report.html", "per_image.npz")
+_OUTPUTS = ("results.json", "audit.json", "network.json", "report.html", "per_image.npz")
+# Files that say whose folder it is.
+_OWNED = ("audit.json", "network.json", "results.json")
 # Orbax takes a path for a pattern, and then cannot read what it has written.
 _PATTERN = "[]*?\\\\"
 
@@ -94,10 +96,10 @@ def check_owner(folder: Path, owner: Owner) -> None:
 
 
 def _read_owner(folder: Path) -> Owner | None:
-    name = "audit.json" if (folder / "audit.json").exists() else "results.json"
+    names = [name for name in _OWNED if (folder / name).exists()]
     try:
-        return Owner(**json.loads((folder / name).read_bytes())["environment"]["owner"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return Owner(**json.loads((folder / names[0]).read_bytes())["environment"]["owner"])
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None  # none there, of an earlier version, or damaged
 
 

@@ -184,7 +184,7 @@ def test_eight_devices_equal_one(normalise):
 
 def test_arms_differ_in_what_their_names_say():
     config = tiny_arms(
-        arms=("baseline", "shift", "augshift", "blurpool", "augshift_blurpool"),
+        arms=("baseline", "shift", "augshift", "blurpool", "augshift_blurpool", "aps"),
         weights=(0.1,),
         shift={"weight": 0.5},
         model={"antialias": 3},
@@ -200,8 +200,13 @@ def test_arms_differ_in_what_their_names_say():
         "augshift": (True, 0.5, 0, 2),
         "blurpool": (False, 0.0, 3, 2),
         "augshift_blurpool": (True, 0.5, 3, 2),
+        "aps": (False, 0.0, 0, 2),
         "augshift_weight0.1": (True, 0.1, 0, 2),
     }
+    arms = invariance_comparison.arm_configs(config)
+    assert [name for name, c in arms.items() if c.model.subsampling == "aps"] == ["aps"]
+    assert invariance.network_name(arms["aps"]) == "APS"
+    assert invariance.network_name(arms["augshift_blurpool"]) == "AugShift + BlurPool-3"
     # Without mirroring, unshifted views would be copies of each other.
     config = dataclasses.replace(config, data=DataConfig(flip=False))
     views = {n: c.shift.views for n, c in invariance_comparison.arm_configs(config).items()}
@@ -273,6 +278,11 @@ def test_a_comparison_pairs_its_arms_and_goes_on_where_it_stopped(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/checkpoints/*")} == before
     assert again.measurements == result.measurements
     assert read_result(tmp_path).measurements == result.measurements
+    # An arm is compared once all of its seeds are there.
+    (tmp_path / "augshift-seed1" / "results.json").unlink()
+    some = run(dataclasses.replace(config, only=("baseline*",)), tmp_path)
+    assert {m.arm for m in some.measurements} == {"baseline"}
+    assert "3 of 4 runs are finished." in some.notes
 
 
 @pytest.mark.slow

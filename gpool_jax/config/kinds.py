@@ -94,7 +94,7 @@ class ComparisonConfig(_Kind):
     probe: ProbeConfig = ProbeConfig()
 
 
-Arm = Literal["baseline", "shift", "augshift", "blurpool", "augshift_blurpool"]
+Arm = Literal["baseline", "shift", "augshift", "blurpool", "augshift_blurpool", "aps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ class InvarianceComparisonConfig(_Kind):
     """Train every arm for several seeds, and put accuracy, consistency and position in one table."""
 
     arms: tuple[Arm, ...] = ("baseline", "shift", "augshift", "blurpool", "augshift_blurpool")
-    """Arms to compare: baseline (mirrored views), shift (shifted views), augshift (shifted views and the invariance loss), blurpool, augshift_blurpool."""
+    """Arms to compare: baseline (mirrored views), shift (shifted views), augshift (shifted views and the invariance loss), blurpool, augshift_blurpool, aps (adaptive polyphase sampling)."""
     weights: tuple[float, ...] = ()
     """Further augshift arms, one for each of these weights of the invariance loss."""
     only: tuple[str, ...] = ()

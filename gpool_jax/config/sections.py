@@ -61,6 +61,8 @@ class ModelConfig:
     """Taps of the BlurPool in every strided convolution and max-pool; 0: no BlurPool."""
     antialias_layout: Literal["everywhere", "timm", "zhang"] = "everywhere"
     """Place of the BlurPool in resnet18..101: everywhere, or as in published weights: timm (its resnetblur: not in the first convolution and the shortcuts), zhang (antialiased-cnns: not in the first convolution; a 2x2 max-pool)."""
+    subsampling: Literal["strided", "aps"] = "strided"
+    """Subsampling in strided convolutions and max-pools: strided, or aps (adaptive polyphase sampling: on the strongest of the possible grids, for each image)."""
     dtype: str = "float32"
     """Data type of the computation: float32 or bfloat16."""
     permute_at: str = "gap"

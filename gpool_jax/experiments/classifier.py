@@ -21,6 +21,7 @@ def create(config: ModelConfig, num_outputs: int, axis_name: str | None = None) 
         width=config.width,
         antialias=config.antialias,
         antialias_layout=config.antialias_layout,
+        subsampling=config.subsampling,
         permute_at=config.permute_at,
         dtype=config.dtype,
         axis_name=axis_name,

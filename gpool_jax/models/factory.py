@@ -14,6 +14,7 @@ from gpool_jax.models import own, vgg
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.heads import HEADS, GapHead, LinearHead
 from gpool_jax.models.resnet import ANTIALIAS_LAYOUTS, STEMS, BasicBlock, Bottleneck, ResNet
+from gpool_jax.models.subsampling import SUBSAMPLING
 from gpool_jax.ops import Maps
 
 RESNETS = {
@@ -27,7 +28,13 @@ _VGGS = ("vgg5", *vgg.STAGE_SIZES)
 
 MODELS = (*RESNETS, *_CIFAR_RESNETS, *_VGGS)
 # Options of `create` that an encoder of a user's may not have.
-_ENCODER_DEFAULTS = {"padding": "zeros", "width": 1.0, "antialias": 0, "dtype": jnp.float32}
+_ENCODER_DEFAULTS = {
+    "padding": "zeros",
+    "width": 1.0,
+    "antialias": 0,
+    "subsampling": "strided",
+    "dtype": jnp.float32,
+}
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -103,7 +110,7 @@ class Classifier(nn.Module):
         """Whether `x` may be an `ops.SharedBackground`, which is then computed with as such."""
         net = self.backbone
         plain = isinstance(net, ResNet) and net.padding == "zeros" and not net.antialias
-        return plain and not net.stem.endswith("_pool")
+        return plain and net.subsampling == "strided" and not net.stem.endswith("_pool")
 
     @property
     def num_permutable(self) -> int:
@@ -132,6 +139,7 @@ def create(
     width: float = 1.0,
     antialias: int = 0,
     antialias_layout: str = "everywhere",
+    subsampling: str = "strided",
     permute_at: str = "gap",
     dtype: str = "float32",
     axis_name: str | None = None,
@@ -148,6 +156,8 @@ def create(
       width: multiplies every channel count.
       antialias: taps of the BlurPool in every strided convolution and max-pool, 2 to 5; 0: none.
       antialias_layout: for ResNet-18..101 with `antialias`, where BlurPool stands; see `ResNet`.
+      subsampling: "strided", or "aps" (adaptive polyphase sampling) in every strided convolution,
+        max-pool and shortcut.
       permute_at: "gap", or the stage before which a permutation is applied.
       dtype: the computation's type, "float32" or "bfloat16"; parameters, batch statistics,
         pooling and logits are float32.
@@ -173,7 +183,13 @@ def create(
             f"which is that of published networks; got {padding!r}."
         )
     shared = {"padding": padding, "dtype": DTYPES[dtype], "axis_name": axis_name}
-    shared["antialias"] = antialias
+    check_choice("model.subsampling", subsampling, SUBSAMPLING)
+    if subsampling == "aps" and padding == "resize":
+        raise InputError(
+            "`model.subsampling` aps needs maps of even sides, which `model.padding` resize "
+            "shrinks."
+        )
+    shared |= {"antialias": antialias, "subsampling": subsampling}
     if is_own:
         if stem is not None or antialias_layout != "everywhere":
             raise InputError(f"`model.stem` and `model.antialias_layout` are no options of {name}.")
@@ -193,9 +209,9 @@ def register(name: str, builder: own.Builder) -> None:
       name: a name that no network has. What is compiled is known by it: it stays that builder's.
       builder: returns the module, which is called as `module(x [B, H, W, C], train=...)` and
         returns the map [B, h, w, C'] that is pooled, or a dict of maps with that one as
-        "pre_gap". It may have arguments `width`, `padding`, `antialias`, `dtype` and `axis_name`,
-        which then are those of `models.create`; batch statistics on several devices need
-        `axis_name`.
+        "pre_gap". It may have arguments `width`, `padding`, `antialias`, `subsampling`, `dtype` and
+        `axis_name`, which then are those of `models.create`; batch statistics on several devices
+        need `axis_name`.
 
     Raises:
       InputError: if the name is taken, or the builder is no function.
@@ -267,4 +283,9 @@ def check_input_side(model: Classifier, side: int, what: str) -> None:
         raise InputError(
             f"{what} is {side} pixels wide; this network (total stride {stride}, padding "
             f"{padding!r}) needs at least {needed}."
+        )
+    if getattr(model.backbone, "subsampling", "strided") == "aps" and side % stride:
+        raise InputError(
+            f"{what} is {side} pixels wide; it must be a multiple of {stride} pixels for "
+            "`model.subsampling` aps."
         )

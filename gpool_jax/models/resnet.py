@@ -13,6 +13,7 @@ from gpool_jax import ops
 from gpool_jax.errors import InputError
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
+from gpool_jax.models.subsampling import subsampler
 
 STEMS = ("conv7", "conv7_pool", "conv3", "conv3_pool")
 _STEM_STRIDE = {"conv7": 2, "conv7_pool": 4, "conv3": 1, "conv3_pool": 2}
@@ -24,10 +25,11 @@ def _split_stride(stride: int, blur: Callable | None) -> tuple[int, Callable]:
     """Split a stride into what a layer keeps of it and the blur, if any, that follows.
 
     With BlurPool a strided layer becomes one at stride 1, its activation, and the blur; a
-    shortcut is blurred first (Zhang, 2019, section 3.2).
+    shortcut is blurred first (Zhang, 2019, section 3.2). What follows is given a map, and perhaps
+    the phase that another path of the block has chosen; it returns the map and its phase.
     """
     if blur is None or stride == 1:
-        return stride, lambda x: x
+        return stride, lambda x, phase=None: (x, None)
     return 1, functools.partial(blur, stride=stride)
 
 
@@ -54,10 +56,10 @@ class BasicBlock(_Block):
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
         step, subsample = _split_stride(self.stride, self.blur)
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv1")(x)
-        y = subsample(ops.relu(self.norm(name="bn1")(y)))
+        y, phase = subsample(ops.relu(self.norm(name="bn1")(y)))
         y = self.conv(self.features, dilation=self.dilation, name="conv2")(y)
         y = self.norm(name="bn2")(y)
-        return ops.relu(y + _shortcut(self, x, self.features))
+        return ops.relu(y + _shortcut(self, x, self.features, phase))
 
 
 class Bottleneck(_Block):
@@ -71,18 +73,21 @@ class Bottleneck(_Block):
         step, subsample = _split_stride(self.stride, self.blur)
         y = ops.relu(self.norm(name="bn1")(self.conv(self.features, size=1, name="conv1")(x)))
         y = self.conv(self.features, stride=step, dilation=self.dilation, name="conv2")(y)
-        y = subsample(ops.relu(self.norm(name="bn2")(y)))
+        y, phase = subsample(ops.relu(self.norm(name="bn2")(y)))
         out = self.features * self.expansion
         y = self.norm(name="bn3")(self.conv(out, size=1, name="conv3")(y))
-        return ops.relu(y + _shortcut(self, x, out))
+        return ops.relu(y + _shortcut(self, x, out, phase))
 
 
-def _shortcut(block: _Block, x: jax.Array, features: int) -> jax.Array:
-    """Bring the block's input to its output's shape; call inside the block."""
+def _shortcut(block: _Block, x: jax.Array, features: int, phase: jax.Array | None) -> jax.Array:
+    """Bring the block's input to its output's shape; call inside the block.
+
+    `phase` is that of the block's other path, if it has chosen one.
+    """
     if block.stride == 1 and x.shape[-1] == features:
         return x
     step, subsample = _split_stride(block.stride, block.blur if block.blur_shortcut else None)
-    x = subsample(x)
+    x, _ = subsample(x, phase)
     if block.shortcut == "projection":
         x = block.conv(features, size=1, stride=step, name="shortcut_conv")(x)
         return block.norm(name="shortcut_bn")(x)
@@ -106,6 +111,8 @@ class ResNet(nn.Module):
         and shortcut, padded like the network. "timm" (its `resnetblur`): not in the stem's
         convolution and in no shortcut. "zhang" (`antialiased-cnns`): not in the stem's
         convolution, and the max-pool is 2x2 and not padded. Those two pad it by reflection.
+      subsampling: "strided", or "aps": on the strongest phase of each map (`ops.strongest_phase`),
+        after the blur, if there is one.
       output_stride: input pixels per pixel of the last map; None: what the stem and the stages
         give. For a smaller one, later stages keep stride 1 and dilate their 3x3 convolutions.
       norm_momentum: momentum of the running batch statistics, in Flax's sense.
@@ -119,6 +126,7 @@ class ResNet(nn.Module):
     padding: str = "zeros"
     antialias: int = 0
     antialias_layout: str = "everywhere"
+    subsampling: str = "strided"
     output_stride: int | None = None
     norm_momentum: float = 0.9
     dtype: Any = jnp.float32
@@ -187,10 +195,8 @@ class ResNet(nn.Module):
         conv = functools.partial(Conv, padding=self.padding, dtype=self.dtype)
         norm = functools.partial(BatchNorm, train=train, axis_name=self.axis_name, dtype=self.dtype)
         norm = functools.partial(norm, momentum=self.norm_momentum)
-        blur: Callable | None = None
-        if self.antialias:
-            padding = self.padding if self.antialias_layout == "everywhere" else "reflect"
-            blur = functools.partial(ops.blur_pool2d, taps=self.antialias, padding=padding)
+        padding = self.padding if self.antialias_layout == "everywhere" else "reflect"
+        blur = subsampler(self.antialias, padding, self.subsampling)
         if start is None:
             x = _stem(self, x, conv, norm, blur)
         features = {start or "stem": x}
@@ -224,9 +230,10 @@ def _stem(
     size, stride = (3, 1) if net.stem.startswith("conv3") else (7, 2)
     step, subsample = _split_stride(stride, blur if net.antialias_layout == "everywhere" else None)
     x = conv(net.stage_features[0], size=size, stride=step, name="conv1")(x)
-    x = subsample(ops.relu(norm(name="bn1")(x)))
+    x, _ = subsample(ops.relu(norm(name="bn1")(x)))
     if net.stem.endswith("_pool"):
         step, subsample = _split_stride(2, blur)
         size, amount = (2, 0) if blur and net.antialias_layout == "zhang" else (3, 1)
-        x = subsample(ops.max_pool2d(x, size=size, stride=step, amount=amount, padding=net.padding))
+        x = ops.max_pool2d(x, size=size, stride=step, amount=amount, padding=net.padding)
+        x, _ = subsample(x)
     return x

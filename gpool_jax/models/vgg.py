@@ -10,6 +10,7 @@ from flax import linen as nn
 from gpool_jax import ops
 from gpool_jax.models.features import stages_done
 from gpool_jax.models.layers import BatchNorm, Conv
+from gpool_jax.models.subsampling import subsampler
 
 STAGE_FEATURES = (64, 128, 256, 512, 512)
 STAGE_SIZES = {
@@ -34,6 +35,7 @@ class VGG(nn.Module):
     final_pool: bool = True
     padding: str = "zeros"
     antialias: int = 0
+    subsampling: str = "strided"
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -87,10 +89,11 @@ class VGG(nn.Module):
         return features
 
     def _pool(self, x: jax.Array) -> jax.Array:
-        """Halve the map: by a 2x2 max-pool, or by one at stride 1 and a BlurPool."""
-        if not self.antialias:
+        """Halve the map: by a 2x2 max-pool, or by one at stride 1 and what then subsamples it."""
+        subsample = subsampler(self.antialias, self.padding, self.subsampling)
+        if subsample is None:
             return ops.max_pool2d(x, size=2, stride=2)
         # Padded by one pixel at the end, so that the map keeps its size (and, under circular
-        # padding, its symmetry) until the blur subsamples it.
+        # padding, its symmetry) until it is subsampled.
         x = ops.max_pool2d(x, size=2, stride=1, amount=(0, 1), padding=self.padding)
-        return ops.blur_pool2d(x, taps=self.antialias, stride=2, padding=self.padding)
+        return subsample(x, stride=2)[0]

@@ -60,6 +60,8 @@ from gpool_jax.ops.null import shuffle_code as shuffle_code
 from gpool_jax.ops.permute import draw_permutation as draw_permutation
 from gpool_jax.ops.permute import draw_permutations as draw_permutations
 from gpool_jax.ops.permute import permute_channels as permute_channels
+from gpool_jax.ops.polyphase import strongest_phase as strongest_phase
+from gpool_jax.ops.polyphase import take_phase as take_phase
 from gpool_jax.ops.pool import BLUR_TAPS as BLUR_TAPS
 from gpool_jax.ops.pool import blur_pool2d as blur_pool2d
 from gpool_jax.ops.pool import global_average_pool as global_average_pool

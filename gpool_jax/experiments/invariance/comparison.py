@@ -33,6 +33,8 @@ def arm_configs(config: InvarianceComparisonConfig) -> dict[str, InvarianceConfi
             views=config.shift.views if augment or config.data.flip else 1,
         )
         model = config.model if "blurpool" in arm else plain_model
+        if arm == "aps":
+            model = dataclasses.replace(model, subsampling="aps")
         arms[arm] = dataclasses.replace(single, shift=shift, model=model)
     for weight in config.weights:
         shift = dataclasses.replace(config.shift, augment=True, weight=weight)
@@ -53,6 +55,12 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
     """Put every arm's measurements together over its seeds, and the differences of arms."""
     bootstrap, names = config.consistency.bootstrap, _names(config)
     seeds = range(config.seed, config.seed + config.num_seeds)
+    # An arm is compared once all of its seeds are there.
+    names = {
+        arm: name
+        for arm, name in names.items()
+        if all(f"{arm}-seed{seed}" in members for seed in seeds)
+    }
     arms, measurements = {}, []
     for arm, name in names.items():
         runs = [members[f"{arm}-seed{seed}"] for seed in seeds]
@@ -63,11 +71,6 @@ def combine(config: InvarianceComparisonConfig, members: dict[str, Member]) -> M
         pair = name, arms[name], versus, arms[versus]
         measurements += tallies.compare(*pair, bootstrap=bootstrap)
     notes = sentences(measurements) + consistency.caveats(config)
-    if config.num_seeds < 5:
-        notes.append(
-            f"With {config.num_seeds} training seeds the bootstrap underestimates how seeds "
-            "differ: intervals are too narrow where seeds matter more than images (see per_seed)."
-        )
     data = next(iter(members.values())).result.title.split(" on ")[-1]
     result = Result(
         title=f"Translation invariance by augmentation, loss and BlurPool: {data}",

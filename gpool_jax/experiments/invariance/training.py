@@ -32,10 +32,10 @@ def network_name(config: InvarianceConfig) -> str:
         name = "AugShift" if shift.weight > 0 else "shift augmentation"
     elif shift.weight > 0:
         name = "invariance loss"
-    if config.model.antialias:
-        blur = f"BlurPool-{config.model.antialias}"
-        name = blur if name == "baseline" else f"{name} + {blur}"
-    return name
+    model = config.model
+    added = [f"BlurPool-{model.antialias}"] if model.antialias else []
+    added += ["APS"] if model.subsampling == "aps" else []
+    return " + ".join(added if added and name == "baseline" else [name, *added])
 
 
 def prepare(

@@ -301,7 +301,7 @@ def _combine(comparison: Comparison, config: Any, folder: Path, output: Output) 
     result = dataclasses.replace(
         measured.result,
         environment={"seconds_per_run": seconds},
-        notes=some + measured.result.notes + caveats,
+        notes=some + caveats + measured.result.notes,
     )
     return write(dataclasses.replace(measured, result=result), output)
 

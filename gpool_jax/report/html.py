@@ -8,6 +8,7 @@ from pathlib import Path
 from gpool_jax.report import channel_tables, figures, pages, quantities, table
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
+from gpool_jax.report.tiles import make_tiles
 
 _log = logging.getLogger("gpool_jax")
 
@@ -26,6 +27,7 @@ def write_report(
             "template.html",
             figures.draw_all(result, overlays),
             result=result,
+            shown_tiles=make_tiles(result),
             header=table.HEADER,
             rows=[table.format_row(row) for row in result.rows],
             channel_blocks=channel_tables.channel_blocks(result),

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from benchmarks import channel_tables
 from benchmarks.findings import audits
+from gpool_jax import ops
 from gpool_jax.report import read_result
 from gpool_jax.report.audit_result import Audited
-from gpool_jax.report.canvas import colour, legend_below, new_figure, new_panels
+from gpool_jax.report.canvas import colour, legend_below, new_figure, new_panels, to_png
 from gpool_jax.report.channel_result import select
 
 _ORDERS = {"in order": "ordered", "sorted": "sorted", "random code, sorted": "sorted, random code"}
@@ -24,10 +28,26 @@ def draw_all(results: Path, folder: Path) -> None:
     }
     import matplotlib
 
+    images = folder.parent / "images"
+    if images.is_dir():
+        (images / "stimulus.png").write_bytes(stimulus())
     for name, figure in figures.items():
         # Without what differs from one run to the next.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def stimulus() -> bytes:
+    """A digit in each cell of a 3 x 3 canvas, as PNG."""
+    from sklearn.datasets import load_digits
+
+    digit = jnp.asarray(np.kron(load_digits().images[3], np.ones((2, 2)))[None, :, :, None])
+    canvases = np.asarray(ops.place_everywhere(digit, 3))[0, ..., 0]
+    figure = new_figure(7.2, 0.9)
+    for axes, canvas in zip(figure.subplots(1, 9), canvases, strict=True):
+        axes.imshow(canvas, cmap="gray")
+        axes.set(xticks=[], yticks=[])
+    return to_png(figure)
 
 
 def position(networks: list[Audited]) -> Any:

@@ -10,16 +10,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 import gpool_jax
 from gpool_jax import models, ops
 from gpool_jax.cli import main as cli
 from gpool_jax.cli.options import COMMANDS
 from gpool_jax.config import AuditConfig
 from gpool_jax.config.kinds import KINDS
-from gpool_jax.report.canvas import new_figure, to_png
 
 MODULES = {"gpool_jax": gpool_jax, "ops": ops, "models": models}
 
@@ -33,20 +29,6 @@ def write(folder: Path) -> None:
         path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-    draw_stimulus(folder / "stimulus.png")
-
-
-def draw_stimulus(path: Path) -> None:
-    """Draw one digit in each cell of a 3 x 3 canvas."""
-    from sklearn.datasets import load_digits
-
-    digit = jnp.asarray(np.kron(load_digits().images[3], np.ones((2, 2)))[None, :, :, None])
-    canvases = np.asarray(ops.place_everywhere(digit, 3))[0, ..., 0]
-    figure = new_figure(7.2, 0.9)
-    for axes, canvas in zip(figure.subplots(1, 9), canvases, strict=True):
-        axes.imshow(canvas, cmap="gray")
-        axes.set(xticks=[], yticks=[])
-    path.write_bytes(to_png(figure))
 
 
 def commands() -> str:

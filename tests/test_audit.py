@@ -180,6 +180,8 @@ def test_the_files_hold_what_was_found(result, tmp_path):
     rows = (tmp_path / "channels.csv").read_text().splitlines()
     assert len(rows) == 1 + 8 + 8
     page = (tmp_path / "report.html").read_text()
+    for line in (line for network in found.networks for line in network.lines):
+        assert line.quantity.startswith(LINE_QUESTIONS[line.question])
     asked = {line.question for network in found.networks for line in network.lines}
     assert asked | {"class"} == set(LINE_QUESTIONS)  # of images without labels
     for sentence in found.networks[0].verdicts.values():
@@ -302,7 +304,14 @@ BAD_WORDS = {
         ["timm:x", "--workdir", "OUT", "--fail-if", "shifts.x > 1"],
         "must begin with one of position, content, class, share, channels, removal, erasure, shift",
     ),
-    "no number": (["timm:x", "--workdir", "OUT", "--fail-if", "shift.x > nan"], "must be like"),
+    "no number": (
+        ["timm:x", "--workdir", "OUT", "--fail-if", "shift.answers_changed.x > nan"],
+        "must be like",
+    ),
+    "no quantity": (
+        ["timm:x", "--workdir", "OUT", "--fail-if", "shift.nosuch.crop > 0.2"],
+        "must go on with one of shift.answers_changed, shift.latent_distance; got 'shift.nosuch",
+    ),
     "among images": (
         ["timm:x", "--workdir", "OUT", "--images", "OUT/.."],
         "must not lie in the folder of images",

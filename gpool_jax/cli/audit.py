@@ -127,11 +127,16 @@ def _condition(text: str) -> tuple[str, str, float]:
         name, found, number = (part.strip() for part in text.partition(sign))
         if not found:
             continue
-        question = name.partition(".")[0]
+        question, quantity = (*name.split("."), "", "")[:2]
         if question not in LINE_QUESTIONS:
             known = ", ".join(LINE_QUESTIONS)
             hint = nearest(question, LINE_QUESTIONS)
             raise InputError(f"`--fail-if` must begin with one of {known}; got {text!r}.{hint}")
+        quantities = [each.replace(" ", "_") for each in LINE_QUESTIONS[question]]
+        if not quantity.startswith(tuple(quantities)):
+            known = ", ".join(f"{question}.{each}" for each in quantities)
+            hint = nearest(quantity, quantities)
+            raise InputError(f"`--fail-if` must go on with one of {known}; got {text!r}.{hint}")
         try:
             value = float(number)
         except ValueError:

@@ -72,11 +72,11 @@ class ComparisonConfig(_Kind):
     tasks: tuple[Task, ...] = ("location", "recognition")
     """Tasks to compare the heads on."""
     networks: tuple[str, ...] = ()
-    """Networks to compare the heads on; none: model.name alone."""
+    """Networks to compare the heads on, in place of model.name; none: that one alone."""
     paddings: tuple[str, ...] = ()
-    """Padding modes to compare the heads on; none: model.padding alone."""
+    """Padding modes to compare the heads on, in place of model.padding; none: that one alone."""
     ns: tuple[int, ...] = ()
-    """Cells per side of the canvas to compare the heads on; none: n alone."""
+    """Cells per side of the canvas to compare the heads on, in place of n; none: that alone."""
     only: tuple[str, ...] = ()
     """Train only the runs whose names fit one of these patterns, such as *gapnet*n3* (the names are those of the folders); the table shows all that are finished. None: all."""
     num_seeds: int = 1
@@ -186,21 +186,6 @@ def _check_arms(config: InvarianceComparisonConfig) -> None:
         )
 
 
-def _check_varied(config: ComparisonConfig) -> None:
-    _check_cells(config)
-    plain = ComparisonConfig()
-    for several, one, value, default in (
-        ("ns", "n", config.n, plain.n),
-        ("networks", "model.name", config.model.name, plain.model.name),
-        ("paddings", "model.padding", config.model.padding, plain.model.padding),
-    ):
-        if getattr(config, several) and value != default:
-            raise InputError(
-                f"`{one}` is not used beside `{several}`, which names all that are compared; got "
-                f"{value!r}."
-            )
-
-
 def _check_cells(config: PositionConfig | ComparisonConfig) -> None:
     tasks = (config.task,) if isinstance(config, PositionConfig) else config.tasks
     if config.cells == "bound" and "location" in tasks:
@@ -213,7 +198,7 @@ def _check_cells(config: PositionConfig | ComparisonConfig) -> None:
 # Checks of fields of a kind against each other; those within one section are in `checks`.
 CROSS_CHECKS: dict[type, Callable[[Any], None]] = {
     PositionConfig: _check_cells,
-    ComparisonConfig: _check_varied,
+    ComparisonConfig: _check_cells,
     InvarianceConfig: _check_shift,
     InvarianceComparisonConfig: _check_arms,
 }

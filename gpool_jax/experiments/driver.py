@@ -14,7 +14,7 @@ import numpy as np
 
 from gpool_jax import files
 from gpool_jax.config import checks, plain
-from gpool_jax.errors import InputError
+from gpool_jax.errors import InputError, shown
 from gpool_jax.experiments import registry, saved, training, workdir
 from gpool_jax.experiments.experiment import Comparison, Measured, Member, Warn
 from gpool_jax.experiments.training import Setup
@@ -164,17 +164,18 @@ def _asked(config: Any) -> dict[str, Any]:
     if comparison is None:
         return {"": config}
     members = comparison.members(config)
-    asked = {
-        name: member
-        for name, member in members.items()
-        if not config.only or any(fnmatch.fnmatchcase(name, pattern) for pattern in config.only)
-    }
-    if not asked:
-        raise InputError(
-            f"`only` fits none of the {len(members)} runs, of which the first is "
-            f"{next(iter(members))}; got {' '.join(config.only)}."
-        )
-    return asked
+    if not config.only:
+        return members
+    fitting: set[str] = set()
+    for pattern in config.only:
+        found = [name for name in members if fnmatch.fnmatchcase(name, pattern)]
+        if not found:
+            first = next(iter(members))
+            raise InputError(
+                f"`only`: {shown(pattern)} fits none of the {len(members)} runs, such as {first}."
+            )
+        fitting.update(found)
+    return {name: member for name, member in members.items() if name in fitting}
 
 
 def _whole(config: Any) -> Any:

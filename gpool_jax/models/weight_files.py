@@ -243,7 +243,7 @@ def _read_torch(path: Path) -> Any:
         import torch
     except ImportError:
         raise InputError(
-            f"`weights`: reading {file} needs PyTorch; pip install 'gpool_jax[torch]', or "
+            f"`weights`: reading {file} needs PyTorch, the extra [torch] of this package, or "
             "save the state dict as .safetensors."
         ) from None
     try:

@@ -149,8 +149,8 @@ def _library(name: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a build for another PyTorch raises other kinds
         raise InputError(
-            f"`network`: {name} cannot be imported ({first_line(error)}); pip install "
-            f"'gpool_jax[timm]'."
+            f"`network`: {name} cannot be imported ({first_line(error)}); install "
+            "this package with its extra [timm], such as pip install '.[timm]' in a checkout."
         ) from error
 
 

@@ -99,7 +99,7 @@ def _read(path: Path) -> Any:
         import onnxruntime  # noqa: F401
     except ImportError:
         raise InputError(
-            "`network`: ONNX files need onnx and onnxruntime; pip install 'gpool_jax[onnx]'."
+            "`network`: ONNX files need onnx and onnxruntime, the extra [onnx] of this package."
         ) from None
     if not path.is_file():
         raise InputError(f"`network`: there is no file {path}.")

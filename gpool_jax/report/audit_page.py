@@ -121,5 +121,6 @@ def format_lines(result: AuditResult) -> str:
         start = f"{network.name}: " if len(result.networks) > 1 else ""
         sentences = [f"{start}{sentence}" for sentence in network.verdicts.values()]
         text += ["", *sentences] if len(result.networks) <= 3 else []
-    text += ["", *result.notes]
+    alone = result.networks[0].notes if len(result.networks) == 1 else []
+    text += ["", *alone, *result.notes]
     return "\n".join(text[:25])

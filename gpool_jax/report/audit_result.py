@@ -12,17 +12,17 @@ from gpool_jax.report.result import build, to_null
 
 # Raised when a field changes its meaning or goes.
 SCHEMA = 1
-# What a line may answer.
-LINE_QUESTIONS = (
-    "position",
-    "content",
-    "class",
-    "share",
-    "channels",
-    "removal",
-    "erasure",
-    "shift",
-)
+# The questions that a line may answer, and the first words of the quantities of each.
+LINE_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "position": ("cell", "row", "column"),
+    "content": ("image",),
+    "class": ("class",),
+    "share": ("position", "content"),
+    "channels": ("variance", "translation with flip", "translation"),
+    "removal": ("answers kept", "divergence", "cell", "image"),
+    "erasure": ("cell", "image", "answers kept", "answers changed by shifts"),
+    "shift": ("answers changed", "latent distance"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

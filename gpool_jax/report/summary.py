@@ -50,6 +50,8 @@ def _main_table(result: Result) -> tuple[str, list[tuple[str, ...]]]:
     if blocks:
         # The first says what there is with nothing removed, the second what removals leave.
         title, header, lines = blocks[min(1, len(blocks) - 1)]
+        if len(blocks) > 1 and result.removals:
+            title = f"{title}; nothing removed: {100 * result.removals[0].value:.1f}"
         return f"{title} (95 % interval)", [header, *lines]
     shifted = measurement_blocks(result.measurements)
     if shifted:

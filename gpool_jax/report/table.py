@@ -72,6 +72,9 @@ def _accuracy(probe: Probe | None) -> str:
 def format_table(result: Result) -> str:
     """Format accuracies, channels, measurements under shift and probes, in aligned columns."""
     parts = []
+    if "table" in result.maps:
+        lines = [tuple(line) for line in result.maps["table"]]
+        parts.append(f"Accuracy by n, % (95 % interval):\n{align(lines)}")
     if result.rows:
         parts.append(align([HEADER, *[format_row(row) for row in result.rows]]))
     for title, header, lines in channel_blocks(result):

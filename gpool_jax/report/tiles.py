@@ -66,12 +66,9 @@ def _of_removals(result: Result) -> list[Tile]:
         return " / ".join(_percent(by_fill[fill]) for fill in fills if fill in by_fill)
 
     rankings = dict.fromkeys(r.ranking for r in shown)
+    how, random = " / ".join(fills), values("random")
     return found + [
-        (
-            f"{count} channels by {name}, {' / '.join(fills)}",
-            values(name),
-            f"random: {values('random')}",
-        )
+        (f"{count} channels by {name}, {how}", values(name), f"random: {random}")
         for name in rankings
         if not name.startswith(("random", "matched", "class"))
     ]

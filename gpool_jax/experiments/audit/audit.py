@@ -147,9 +147,11 @@ def _audit_one(
             seen = collect(config, twin, images, advance=advance)
             if np.array_equal(seen.plain, latents.plain):
                 notes.append(
-                    f"The untrained twin of seed {config.seed + number} is the network itself: it "
-                    "is not trained, or what makes it draws its weights from a seed of its own."
+                    f"The untrained twin of seed {config.seed + number} is the network itself, and "
+                    "left out: the network is not trained, or what makes it draws its weights from "
+                    "a seed of its own."
                 )
+                continue
             twins.append(_measure(config, twin, seen, images.labels))
     notes += own.notes + _confidence(network, latents)
     lines = make_lines(own.scores, [twin.scores for twin in twins], bootstrap=config.bootstrap)

@@ -8,6 +8,7 @@ import numpy as np
 from gpool_jax.config import ComparisonConfig, PositionConfig, plain
 from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.measures.lines import combine_probes, group, make_row
+from gpool_jax.experiments.position import sentences
 from gpool_jax.experiments.position.rows import group_size
 from gpool_jax.report import Probe, Result, Row
 from gpool_jax.report.result import Maps
@@ -64,11 +65,12 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
     runs = members(config)
     named = {name: _with_varied(config, runs[name], run) for name, run in finished.items()}
     rows = _combine_rows(config, named)
-    probes = combine_probes(named, config.eval.bootstrap)
+    probes = _once(combine_probes(named, config.eval.bootstrap))
     data = next(iter(finished.values())).result.title.split(" on ")[-1]
     if config.ns:
         data = data.rpartition(", n = ")[0]
     table = _tabulate(config, rows)
+    say_arms = sentences.count_rows if table else sentences.say_rows
     result = Result(
         title=f"Does the order of the pooled channels carry position? {data}",
         config=plain.to_dict(config),
@@ -76,7 +78,7 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
         probes=probes,
         maps=_pick_maps(named) | table,
         curves={n: m.events for n, m in finished.items() if n.endswith(f"seed{config.seed}")},
-        notes=[] if table else _sentences(rows) + _probe_sentences(probes),
+        notes=say_arms(rows) + sentences.say_probes(probes),
     )
     return Measured(result)
 
@@ -156,42 +158,21 @@ def _pick_maps(members: dict[str, Member]) -> Maps:
     return next(iter(members.values())).result.maps
 
 
-def _sentences(rows: list[Row]) -> list[str]:
-    """State each arm's accuracy against chance, no more than the table says."""
-    sentences = []
-    for row in rows:
-        if row.checkpoint != "best":
-            continue
-        beyond = "above" if row.low > row.chance else "below" if row.high < row.chance else "at"
-        sentences.append(
-            f"{row.task.capitalize()}, {row.arm}: {100 * row.accuracy:.1f} % "
-            f"({100 * row.low:.1f} to {100 * row.high:.1f}), {beyond} chance "
-            f"({100 * row.chance:.1f} %)."
-        )
-    return sentences
-
-
-def _probe_sentences(probes: list[Probe]) -> list[str]:
-    """State what probes read from each frozen network with and without channel order."""
-    by_target = {
-        (p.network, p.target, p.input): p
-        for p in probes
-        if p.probe == "selected" and p.stage == "gap"
-    }
-    networks = list(dict.fromkeys(p.network for p in probes if p.stage == "gap"))
-    sentences = [
-        f"Probes of the frozen network ({network}), channels in order -> sorted: "
-        + ", ".join(
-            f"{target} {100 * by_target[(network, target, 'latent')].accuracy:.0f} -> "
-            f"{100 * by_target[(network, target, 'sorted latent')].accuracy:.0f} %"
-            for target in ("cell", "class")
-        )
-        + "."
-        for network in networks
-    ]
-    if any("PermuteNet" in network for network in networks):
-        sentences.append(
-            "A PermuteNet learns slowly: after a short training its accuracy is a lower bound on "
-            "what can be learnt without the order."
-        )
-    return sentences
+def _once(probes: list[Probe]) -> list[Probe]:
+    """Keep the probes of an untrained network once: heads and tasks share it."""
+    found: dict[tuple, Probe] = {}
+    for probe in probes:
+        network = probe.network
+        if network.startswith("untrained "):
+            network = "untrained"
+        plain = dataclasses.replace(probe, network=network)
+        # Others that are untrained, such as at another n, keep their own names.
+        key = dataclasses.astuple(plain)
+        found.setdefault(key, plain if network == "untrained" else probe)
+    named: dict[tuple, list[Probe]] = {}
+    for probe in found.values():
+        key = probe.network, probe.stage, probe.input, probe.probe, probe.target
+        named.setdefault(key, []).append(probe)
+    if all(len(lines) == 1 for lines in named.values()):
+        return list(found.values())
+    return probes

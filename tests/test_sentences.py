@@ -1,0 +1,68 @@
+"""Sentences on a comparison: the cell against its null, untrained networks once."""
+
+import dataclasses
+
+import pytest
+
+from gpool_jax.experiments.position import sentences
+from gpool_jax.experiments.position.comparison import _once
+from gpool_jax.report import Probe, Row
+from gpool_jax.report.result import CONTROLS
+
+
+def probe(network, given, low, high, target="cell"):
+    numbers = ((low + high) / 2, low, high, 0.11, 10, 90, 1)
+    return Probe(network, "gap", given, "selected", target, *numbers)
+
+
+def probes(network, *, by_size=(0.5, 0.6), code=(0.2, 0.3)):
+    return [
+        probe(network, "latent", 0.9, 1.0),
+        probe(network, "sorted latent", *by_size),
+        probe(network, CONTROLS[0], *code),
+        probe(network, "latent", 0.4, 0.6, "class"),
+        probe(network, "sorted latent", 0.2, 0.4, "class"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ((0.2, 0.3), "more than such a code keeps"),
+        ((0.55, 0.65), "no more than such a code keeps."),
+        ((0.7, 0.8), "less than such a code keeps."),
+    ],
+)
+def test_position_survives_sorting_only_as_far_as_it_beats_the_null(code, verdict):
+    (sentence,) = sentences.say_probes(probes("GAPNet, location", code=code))
+    start = "GAPNet, location, latent in order -> sorted: cell 95 -> 55 %, class 50 -> 30 %; of the"
+    assert sentence.startswith(start)
+    assert f": {verdict}" in sentence
+
+
+def test_results_without_a_null_say_no_verdict():
+    old = [p for p in probes("GAPNet, location") if p.input != CONTROLS[0]]
+    assert sentences.say_probes(old)[0].endswith("class 50 -> 30 %.")
+
+
+def test_one_untrained_network_is_one_line():
+    heads = ("GAPNet, location", "PermuteNet, recognition")
+    lines = [p for head in heads for p in (*probes(head), *probes(f"untrained {head}"))]
+    assert list(dict.fromkeys(p.network for p in _once(lines))) == [
+        "GAPNet, location",
+        "untrained",
+        "PermuteNet, recognition",
+    ]
+    # Of two that differ, each keeps its name.
+    other = [
+        dataclasses.replace(p, accuracy=0.5) if p.network == lines[-1].network else p for p in lines
+    ]
+    assert _once(other) == other
+
+
+def test_a_table_is_counted():
+    def row(arm, low):
+        return Row(arm, "location", "best", low + 0.1, low, low + 0.2, 0.25, 10, 90, 1, [0.5], [7])
+
+    found = sentences.count_rows([row("a", 0.3), row("b", 0.2), row("c", 0.5)])
+    assert found == ["Location: 2 of 3 arms are above chance; not shown to be so: b."]

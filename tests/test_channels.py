@@ -325,6 +325,7 @@ def test_an_image_without_labels_moves_no_gate_score(pixels):
     np.testing.assert_allclose(without.mean, full.per_image[rest].mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rank_and_attack_measure_and_write_nothing(target, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ranked, attacked = rank.measure(target), attack.measure(target, [])

@@ -276,6 +276,7 @@ def test_the_shift_is_read_where_it_is_and_not_where_it_is_not(sees):
         assert (value > 0.8) if sees else (-0.1 < value < 0.02), value
 
 
+@pytest.mark.slow
 def test_the_cell_is_that_of_the_selected_probe_of_the_latent():
     setup, variables = setup_of(probe={"kinds": ("ridge",), "stages": ("gap", "stage1")})
     probes, scores = probing.measure_probes(setup, variables, "x", batch_size=64, bootstrap=20)

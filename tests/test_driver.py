@@ -165,6 +165,7 @@ def test_a_sixth_kind_needs_its_functions_and_an_entry_no_more(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sixth")
 def test_a_comparison_of_it_is_resumed_run_by_run(tmp_path, monkeypatch):
     config = BrightnessComparisonConfig()

@@ -270,6 +270,7 @@ def test_a_finished_comparison_is_not_trained_again(compared, monkeypatch):
     assert again.rows == result.rows
 
 
+@pytest.mark.slow
 def test_a_comparison_can_be_measured_again_otherwise(compared, tmp_path):
     config, folder, *_ = compared
     other = dataclasses.replace(config, eval=dataclasses.replace(config.eval, num_images=12))

@@ -33,6 +33,7 @@ def run(tmp_path_factory):
     return config, folder
 
 
+@pytest.mark.slow
 def test_another_process_answers_as_the_run_does(run, tmp_path, capsys):
     config, folder = run
     words = ["export", str(folder), "--workdir", str(tmp_path / "out"), "--platforms", "cpu", "tpu"]

@@ -119,7 +119,7 @@ def run_child(folder: Path, moment: str, number: int) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize(
-    "moment", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("step", "sums")), "save"]
+    "moment", [pytest.param(m, marks=pytest.mark.slow) for m in ("step", "sums", "save")]
 )
 def test_killed_hard_and_run_again_ends_with_the_same_bits(tmp_path, finished, moment):
     folder = tmp_path / "run"

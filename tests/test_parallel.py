@@ -14,7 +14,7 @@ from gpool_jax.experiments.position import training as position
 from gpool_jax.train import compiler, parallel
 from gpool_jax.train.step import make_train_step
 from tests import fusions
-from tests.helpers import fetch_of, tiny
+from tests.helpers import fetch_of, slow_but_first, tiny
 
 # One step at rate 1 moves the parameters by the gradient itself.
 ONE_STEP, SGD = optax.sgd(1.0), optax.sgd(0.05, momentum=0.9)
@@ -151,7 +151,7 @@ def test_a_mapping_that_does_not_exist_is_refused():
             pass
 
 
-@pytest.mark.parametrize("mapping", parallel.MAPPINGS)
+@pytest.mark.parametrize("mapping", slow_but_first(parallel.MAPPINGS))
 def test_the_given_state_is_donated_and_the_data_are_not(mapping):
     setup, state, inputs = start()
     loss_fn = position.make_loss_fn(setup.design, parallel.AXIS)

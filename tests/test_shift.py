@@ -10,6 +10,7 @@ import pytest
 
 from gpool_jax import ops
 from tests import reference
+from tests.helpers import slow_but_first
 from tests.test_ops import KEY, _normal, check_everywhere
 
 pytestmark = pytest.mark.usefixtures("strict_types")
@@ -44,7 +45,7 @@ def test_crop_cuts_at_each_images_own_corner():
         ops.crop(images, corners, 7)
 
 
-@pytest.mark.parametrize("side", [7, 8])
+@pytest.mark.parametrize("side", slow_but_first([7, 8]))
 def test_fourier_shift_is_exact_for_whole_pixels_and_for_waves_between_them(side):
     images = _normal(3, 3, side, side, 2)
     offsets = np.array([[0, 0], [2, -3], [-1, side]], np.int32)

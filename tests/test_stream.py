@@ -200,6 +200,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(folder, finished, tmp_pa
     assert bits(fit(streamed(folder, workers=2), run)) == bits(finished)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_stream_goes_on_exactly_and_another_is_refused(
     folder, finished, tmp_path, monkeypatch
 ):
@@ -409,6 +410,7 @@ class EndsQuietly:
         os._exit(0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_without_a_word_is_noticed(monkeypatch, deadline):
     monkeypatch.setattr(workers, "_GRACE_SECONDS", 1.0)
     monkeypatch.setattr(workers, "_CLOSE_SECONDS", 2.0)

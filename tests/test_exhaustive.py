@@ -222,7 +222,7 @@ def compared(tmp_path_factory):
     programs.forget()
     facts = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probing, "_scored", {})  # of other tests
+        patch.setattr(probing, "_untrained", {})  # of other tests
         spies = []
         for name in ("make_pool_batch", "_fit_all"):
             spies.append(mock.Mock(wraps=getattr(probing, name)))

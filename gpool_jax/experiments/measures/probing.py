@@ -1,7 +1,6 @@
 """Probes of a frozen network: what its pooled vector carries, with and without its order."""
 
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -27,10 +26,10 @@ _UNTRAINED_SEEDS = 1000
 
 # Accuracies [1, N] of each probe, and its classes, by (stage, input, kind, target).
 Scores = dict[tuple[str, str, str, str], tuple[np.ndarray, int]]
-# Those of the last networks by their vectors: runs of one seed have the same untrained networks,
-# and each is probed once.
-_scored: dict[bytes, Scores] = {}
-_MOST_SCORED = 16
+# Those of the last untrained networks, by everything that they depend on: heads and tasks of one
+# seed share theirs, and each is probed once.
+_untrained: dict[tuple, Scores] = {}
+_MOST_UNTRAINED = 16
 
 
 def make_pool_batch(backbone: Any, n: int, stages: tuple[str, ...]) -> Callable:
@@ -102,7 +101,7 @@ def measure_probes(
     found = {network: [_score_all(setup, variables, split, batch_size)]}
     first = setup.config.seed + _UNTRAINED_SEEDS
     twins = [
-        _score_all(setup, setup.untrained(seed), split, batch_size)
+        _score_untrained(setup, seed, split, batch_size)
         for seed in range(first, first + setup.config.probe.untrained)
     ]
     if twins:
@@ -122,24 +121,20 @@ def measure_probes(
 def _score_all(setup: Setup, variables: Any, split: ArraySplit, batch_size: int) -> Scores:
     """Read every target from every stage and input by every kind of probe."""
     pooled = _pool(setup, variables, split, resolve_stages(setup), batch_size)
-    targets = _targets(setup, split)
     fold = np.repeat(image_folds(split.labels, setup.config.probe.folds), setup.config.n**2)
-    kinds = setup.config.probe.kinds
-    labels = {f"{name} of {count}": values for name, (values, count) in targets.items()}
-    asked = _digest(kinds, fold, pooled, labels)
-    if asked not in _scored:
-        while len(_scored) >= _MOST_SCORED:
-            del _scored[next(iter(_scored))]
-        _scored[asked] = _fit_all(pooled, targets, fold, kinds)
-    return _scored[asked]
+    return _fit_all(pooled, _targets(setup, split), fold, setup.config.probe.kinds)
 
 
-def _digest(kinds: tuple[str, ...], fold: np.ndarray, *arrays: dict[str, np.ndarray]) -> bytes:
-    digest = hashlib.sha256(repr((kinds, fold.tolist())).encode())
-    for name, values in itertools.chain.from_iterable(each.items() for each in arrays):
-        digest.update(f"{name} {values.shape} {values.dtype}".encode())
-        digest.update(values.tobytes())
-    return digest.digest()
+def _score_untrained(setup: Setup, seed: int, split: ArraySplit, batch_size: int) -> Scores:
+    """The scores of an untrained network, whose encoder does not depend on the head."""
+    config, dataset = setup.config, setup.dataset
+    data = split.checksum, tuple(dataset.mean), tuple(dataset.std), dataset.num_classes
+    key = seed, setup.model.backbone, setup.input_shape, config.n, config.probe, data
+    if key not in _untrained:
+        while len(_untrained) >= _MOST_UNTRAINED:
+            del _untrained[next(iter(_untrained))]
+        _untrained[key] = _score_all(setup, setup.untrained(seed), split, batch_size)
+    return _untrained[key]
 
 
 def _fit_all(

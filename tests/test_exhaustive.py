@@ -19,7 +19,7 @@ from gpool_jax.experiments.position import training as position
 from gpool_jax.experiments.position.rows import make_maps, make_rows
 from gpool_jax.report import read_result
 from gpool_jax.report.result import CONTROLS
-from tests.helpers import TINY_COMPARISON, tiny
+from tests.helpers import TINY_COMPARISON, slow_but_first, tiny
 
 
 def prepared(**sections):
@@ -59,7 +59,9 @@ def test_every_image_in_every_cell_is_answered_as_one_by_one(task):
             assert answers.labels[i, cell] == truth
 
 
-@pytest.mark.parametrize("model", [{"head": "permutenet"}, {"permute_at": "stage3"}])
+@pytest.mark.parametrize(
+    "model", slow_but_first([{"head": "permutenet"}, {"permute_at": "stage3"}])
+)
 def test_answers_through_permutations_are_those_of_the_network_run_again(model):
     setup, variables = prepared(model=model, eval={"num_images": 8, "permutations": 3})
     answers = exhaustive.make_evaluate(setup)(variables)

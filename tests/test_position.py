@@ -156,7 +156,8 @@ def learnt(tmp_path_factory):
     config = tiny(
         data={"num_train": None},
         train={"steps": 120, "batch_size": 48, "eval_every": 120, "ema_decay": 0.9},
-        eval={"num_images": None},
+        eval={"num_images": 100},
+        probe={"enabled": False},
     )
     setup = position.prepare(config)
     return setup, folder, driver.train(setup, folder)
@@ -166,7 +167,6 @@ def test_a_gapnet_learns_where_a_digit_stands(learnt):
     setup, folder, _ = learnt
     result = measure.measure(*driver.load(setup, folder, pytest.fail)).result
     (row,) = result.rows
-    assert row.num_images == 359
     assert row.accuracy > 0.95
     assert np.min(result.maps["per_cell"]) > 0.8
     assert max(result.maps["tuning_selectivity"]) > 0.8

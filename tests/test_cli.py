@@ -374,7 +374,7 @@ def test_a_field_of_consistency_switches_it_on_for_a_position_run(gpool, tmp_pat
     words = ["--consistency.protocols", "circular", "--consistency.num-pairs", "2"]
     for number, extra in enumerate((["--consistency"], words)):
         out = tmp_path / f"out{number}"
-        code, text, errors = gpool("evaluate", run, *extra, "--workdir", out)
+        code, text, errors = gpool("evaluate", run, *extra, "--workdir", out, "--tables")
         assert (code, errors) == (0, [])
         assert "Under shift" in text
     found = json.loads((out / "results.json").read_text())["measurements"]

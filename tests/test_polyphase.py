@@ -58,8 +58,8 @@ def test_circular_networks_do_not_mind_a_shift_by_any_pixels(name, stem, antiali
     found = latents(model)
     np.testing.assert_allclose(found, np.repeat(found[:1], len(offsets), 0), atol=1e-5)
     # Otherwise they do mind it.
-    strided = latents(models.create(name, stem=stem, antialias=antialias, **options))
-    assert np.abs(strided[1] - strided[0]).max() > 1e-4
+    strided = latents(models.create(name, stem=stem, **options))
+    assert np.abs(strided - strided[:1]).max() > max(1e-4, 20 * np.abs(found - found[:1]).max())
 
 
 def test_parameters_are_those_of_the_strided_network():

@@ -28,9 +28,6 @@ def draw_all(results: Path, folder: Path) -> None:
     }
     import matplotlib
 
-    images = folder.parent / "images"
-    if images.is_dir():
-        (images / "stimulus.png").write_bytes(stimulus())
     for name, figure in figures.items():
         # Without what differs from one run to the next.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

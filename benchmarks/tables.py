@@ -211,6 +211,7 @@ def main() -> None:
         for page in PAGES:
             page.write_text(fill(page.read_text(), blocks))
         finding_figures.draw_all(RESULTS, ROOT / "docs" / "findings")
+        (ROOT / "docs" / "images" / "stimulus.png").write_bytes(finding_figures.stimulus())
         return
     for name, table in all_tables().items():
         print(f"{name}\n{table}\n")

@@ -18,8 +18,6 @@ TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
 # Made when the documentation is built.
 MADE = "reference/generated/"
 
-pytestmark = pytest.mark.skipif(not TUTORIALS, reason="there is no documentation beside the tests")
-
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_within_the_documentation_lead_somewhere(page):

@@ -16,8 +16,9 @@ from tests.helpers import TINY_COMPARISON, tiny
 ALONE = """
 import sys
 sys.modules["gpool_jax"] = None
-import jax, numpy as np
-program = jax.export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
+import numpy as np
+from jax import export
+program = export.deserialize(bytearray(open(sys.argv[1], "rb").read()))
 images = np.load(sys.argv[2])
 found = program.call(images)
 one = program.call(images[:1])

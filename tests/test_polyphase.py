@@ -7,7 +7,8 @@ import pytest
 
 from gpool_jax import models, ops
 from gpool_jax.errors import InputError
-from tests.helpers import slow_but_first
+from gpool_jax.experiments.invariance import training as invariance
+from tests.helpers import slow_but_first, tiny_invariance
 
 KEY = jax.random.key(3)
 
@@ -83,5 +84,13 @@ def test_what_cannot_be_sampled_so_is_refused():
     with pytest.raises(InputError, match="`model.subsampling` must be one of strided, aps"):
         models.create("vgg5", **options | {"subsampling": "adaptive"})
     model = models.create("vgg5", **options)
+    models.check_input_side(model, 32, "the image")
     with pytest.raises(InputError, match="must be a multiple of 8 pixels for `model.subsampling`"):
         models.check_input_side(model, 28, "the image")
+    sampled = {"name": "vgg5", "head": "linear", "width": 1 / 16, "subsampling": "aps"}
+    with pytest.raises(InputError, match="crop of `consistency.crop` is 12 pixels wide"):
+        invariance.prepare(
+            tiny_invariance(model=sampled, consistency={"protocols": ("crop",), "crop": 12})
+        )
+    with pytest.raises(InputError, match="`model.antialias_layout` must be everywhere with"):
+        models.create("resnet18", antialias=3, antialias_layout="timm", **options)

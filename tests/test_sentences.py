@@ -48,16 +48,17 @@ def test_results_without_a_null_say_no_verdict():
 def test_one_untrained_network_is_one_line():
     heads = ("GAPNet, location", "PermuteNet, recognition")
     lines = [p for head in heads for p in (*probes(head), *probes(f"untrained {head}"))]
-    assert list(dict.fromkeys(p.network for p in _once(lines))) == [
-        "GAPNet, location",
-        "untrained",
-        "PermuteNet, recognition",
-    ]
-    # Of two that differ, each keeps its name.
-    other = [
-        dataclasses.replace(p, accuracy=0.5) if p.network == lines[-1].network else p for p in lines
-    ]
-    assert _once(other) == other
+    names = {f"untrained {head}": "untrained" for head in heads}
+    found = _once(lines, names)
+    assert list(dict.fromkeys(p.network for p in found)) == [heads[0], "untrained", heads[1]]
+    assert len(found) == 3 * len(probes("x"))
+    # Those of most seeds, where some heads are trained for fewer so far.
+    last = f"untrained {heads[1]}"
+    more = [dataclasses.replace(p, num_seeds=3) if p.network == last else p for p in lines]
+    assert {p.num_seeds for p in _once(more, names) if p.network == "untrained"} == {3}
+    # Another network, such as at another n, is another line.
+    other = {f"untrained {head}": f"untrained, n = {n}" for n, head in enumerate(heads, 2)}
+    assert len(_once(lines, other)) == len(lines)
 
 
 def test_a_table_is_counted():

@@ -27,8 +27,6 @@ class Options:
     """Folder that the results (results.json, of an audit audit.json), report.html and all else are written to."""
     quiet: bool = False
     """Print errors and the paths of results only."""
-    tables: bool = False
-    """Print every table, not the main one alone."""
     json: bool = False
     """Print the content of results.json (of an audit audit.json), and nothing else, on stdout."""
     compilation_cache: str | None = None
@@ -38,14 +36,22 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Demo(Options):
+class Reporting(Options):
+    """Options of the commands that end with tables."""
+
+    tables: bool = False
+    """Print every table, not the main one alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo(Reporting):
     """Answer the main question on handwritten digits, in minutes."""
 
     workdir: str | None = "runs/demo"
 
 
 @dataclasses.dataclass(frozen=True)
-class Train(Options):
+class Train(Reporting):
     """Train and evaluate what a config asks for."""
 
     takes = "CONFIG"
@@ -71,7 +77,7 @@ class Invariance(Train):
 
 
 @dataclasses.dataclass(frozen=True)
-class Measuring(Options):
+class Measuring(Reporting):
     """Options of the commands that measure a run, or a file of weights."""
 
     module = "channels"

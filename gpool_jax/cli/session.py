@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gpool_jax.cli.options import Options
+from gpool_jax.cli.options import Options, Reporting
 from gpool_jax.cli.streams import complain, say
 from gpool_jax.config import paths
 from gpool_jax.errors import InputError
@@ -57,7 +57,7 @@ def _cache_of_programs(chosen: str | None) -> str | None:
     return None if home is None else str(home / "xla")
 
 
-def show(result: Any, options: Options) -> int:
+def show(result: Any, options: Reporting) -> int:
     """Print what was measured and where it is; return the exit code."""
     folder = Path(options.workdir or "")
     if options.json:

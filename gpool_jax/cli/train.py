@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpool_jax.cli import distributed
-from gpool_jax.cli.options import Demo, Options, Train
+from gpool_jax.cli.options import Demo, Reporting, Train
 from gpool_jax.cli.parse import read, split_target
 from gpool_jax.cli.session import show, start, warner
 from gpool_jax.cli.streams import complain, say
@@ -77,7 +77,7 @@ def _without_late_milestones(config: Any, default: Any, warn: Callable[[str], No
     return dataclasses.replace(config, train=dataclasses.replace(training, milestones=kept))
 
 
-def _run(config: Any, options: Options, warn: Callable[[str], None]) -> int:
+def _run(config: Any, options: Reporting, warn: Callable[[str], None]) -> int:
     from gpool_jax.experiments import run
     from gpool_jax.train.loop import Stopped
     from gpool_jax.train.processes import is_first

@@ -39,7 +39,8 @@ def make_setup(config: Any, dataset: Dataset, *, num_outputs: int, side_factor: 
     height, width, channels = dataset.train.image_shape
     what = "the image" if side_factor == 1 else f"a canvas of `n` = {side_factor} images a side"
     model = create(config.model, num_outputs)
-    models.check_input_side(model, side_factor * min(height, width), what)
+    for side in (height, width):
+        models.check_input_side(model, side_factor * side, what)
     shape = (1, side_factor * height, side_factor * width, channels)
     if isinstance(model.backbone, OwnEncoder):
         check_input(model.backbone, shape)

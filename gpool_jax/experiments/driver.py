@@ -44,7 +44,8 @@ def run(config: Any, folder: Path, *, warn: Warn = print) -> Result | None:
             if comparison is None:
                 return _run_one(setups[""], folder, started=started, warn=warn)
             # The folder is that of all runs, whichever are asked for this time.
-            processes.on_first_process(workdir.open_run, folder, _whole(config))
+            whole = dataclasses.replace(config, only=())
+            processes.on_first_process(workdir.open_run, folder, whole)
             for number, (name, setup) in enumerate(setups.items(), 1):
                 if processes.from_first(_is_finished, folder / name, setup.config):
                     continue
@@ -176,11 +177,6 @@ def _asked(config: Any) -> dict[str, Any]:
             )
         fitting.update(found)
     return {name: member for name, member in members.items() if name in fitting}
-
-
-def _whole(config: Any) -> Any:
-    """The configuration of a comparison with all of its runs."""
-    return dataclasses.replace(config, only=())
 
 
 def train(

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import export as jax_export
 
 from gpool_jax import files, ops
 from gpool_jax.errors import InputError
@@ -61,9 +62,9 @@ def export_run(
         return {"logits": logits.astype(jnp.float32)} | pooled
 
     shape = setup.input_shape[1:]
-    (batch,) = jax.export.symbolic_shape("b")
+    (batch,) = jax_export.symbolic_shape("b")
     images = jax.ShapeDtypeStruct((batch, *shape), jnp.uint8)
-    exported = jax.export.export(jax.jit(network), platforms=platforms)(images)
+    exported = jax_export.export(jax.jit(network), platforms=platforms)(images)
     outputs = jax.eval_shape(network, jax.ShapeDtypeStruct((1, *shape), jnp.uint8))
     facts = {
         "model": config.model.name,

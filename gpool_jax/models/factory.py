@@ -189,6 +189,11 @@ def create(
             "`model.subsampling` aps needs maps of even sides, which `model.padding` resize "
             "shrinks."
         )
+    if subsampling == "aps" and antialias_layout != "everywhere":
+        raise InputError(
+            "`model.antialias_layout` must be everywhere with `model.subsampling` aps: all paths "
+            f"of a block take one phase; got {antialias_layout!r}."
+        )
     shared |= {"antialias": antialias, "subsampling": subsampling}
     if is_own:
         if stem is not None or antialias_layout != "everywhere":

@@ -33,7 +33,8 @@ def from_model(
     Raises:
       InputError: if its inputs are too small for it.
     """
-    models.check_input_side(model, min(preprocess.size), "`size`: the input")
+    for side in preprocess.size:
+        models.check_input_side(model, side, "`size`: the input")
     has_head = "head" in variables["params"]
     if has_head and not isinstance(model.head, LinearHead):
         notes = (*notes, "Its head reads the map, not the pooled vector: answers are not measured.")
@@ -79,7 +80,7 @@ def from_weights(
       preprocess: the inputs that it expects; None: those usual for such a network.
       warn: takes notes on the file.
       **options: what weights do not tell: `padding`, `stem`, `antialias`, `antialias_layout`,
-        `dtype` of `models.create`.
+        `subsampling`, `dtype` of `models.create`.
 
     Raises:
       InputError: if the weights cannot be read or do not fit.

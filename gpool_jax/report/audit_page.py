@@ -5,6 +5,7 @@ from typing import Any
 from gpool_jax.report import pages
 from gpool_jax.report.audit_figures import draw_audit
 from gpool_jax.report.audit_result import Audited, AuditResult, Line
+from gpool_jax.report.table import align
 
 QUESTIONS = {
     "position": "How much position does the pooled vector carry?",
@@ -112,11 +113,7 @@ def format_lines(result: AuditResult) -> str:
                 name = network.name if not control else "  untrained"
                 shown = [*cells, network.shift("answers changed", control=control)]
                 rows.append((name, *("-" if x is None else format_value(x) for x in shown)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    text = align(rows).split("\n")
     for network in result.networks:
         start = f"{network.name}: " if len(result.networks) > 1 else ""
         sentences = [f"{start}{sentence}" for sentence in network.verdicts.values()]

@@ -18,7 +18,7 @@ LINE_QUESTIONS: dict[str, tuple[str, ...]] = {
     "content": ("image",),
     "class": ("class",),
     "share": ("position", "content"),
-    "channels": ("variance", "translation with flip", "translation"),
+    "channels": ("variance", "translation"),
     "removal": ("answers kept", "divergence", "cell", "image"),
     "erasure": ("cell", "image", "answers kept", "answers changed by shifts"),
     "shift": ("answers changed", "latent distance"),

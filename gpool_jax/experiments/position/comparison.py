@@ -10,6 +10,7 @@ from gpool_jax.experiments.experiment import Measured, Member
 from gpool_jax.experiments.measures.lines import combine_probes, group, make_row
 from gpool_jax.experiments.position import sentences
 from gpool_jax.experiments.position.rows import group_size
+from gpool_jax.experiments.position.training import network_name
 from gpool_jax.report import Probe, Result, Row
 from gpool_jax.report.result import Maps
 
@@ -65,7 +66,13 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
     runs = members(config)
     named = {name: _with_varied(config, runs[name], run) for name, run in finished.items()}
     rows = _combine_rows(config, named)
-    probes = _once(combine_probes(named, config.eval.bootstrap))
+    untrained = {
+        f"untrained {network_name(run)}, {run.task}{_suffix(config, run)}": (
+            f"untrained{_suffix(config, run)}"
+        )
+        for run in runs.values()
+    }
+    probes = _once(combine_probes(named, config.eval.bootstrap), untrained)
     data = next(iter(finished.values())).result.title.split(" on ")[-1]
     if config.ns:
         data = data.rpartition(", n = ")[0]
@@ -158,21 +165,16 @@ def _pick_maps(members: dict[str, Member]) -> Maps:
     return next(iter(members.values())).result.maps
 
 
-def _once(probes: list[Probe]) -> list[Probe]:
-    """Keep the probes of an untrained network once: heads and tasks share it."""
-    found: dict[tuple, Probe] = {}
+def _once(probes: list[Probe], untrained: dict[str, str]) -> list[Probe]:
+    """Keep the probes of an untrained network once: heads and tasks share it.
+
+    `untrained` is the name of each such network, to one without head and task. Of those of one
+    name the one of most seeds is kept: some heads may be trained for fewer so far.
+    """
+    found: dict[tuple[str, ...], Probe] = {}
     for probe in probes:
-        network = probe.network
-        if network.startswith("untrained "):
-            network = "untrained"
-        plain = dataclasses.replace(probe, network=network)
-        # Others that are untrained, such as at another n, keep their own names.
-        key = dataclasses.astuple(plain)
-        found.setdefault(key, plain if network == "untrained" else probe)
-    named: dict[tuple, list[Probe]] = {}
-    for probe in found.values():
-        key = probe.network, probe.stage, probe.input, probe.probe, probe.target
-        named.setdefault(key, []).append(probe)
-    if all(len(lines) == 1 for lines in named.values()):
-        return list(found.values())
-    return probes
+        network = untrained.get(probe.network, probe.network)
+        key = network, probe.stage, probe.input, probe.probe, probe.target
+        if key not in found or probe.num_seeds > found[key].num_seeds:
+            found[key] = dataclasses.replace(probe, network=network)
+    return list(found.values())

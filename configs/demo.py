@@ -1,4 +1,4 @@
-"""The demo: GAPNet and PermuteNet, location and recognition, on handwritten digits.
+"""The demo: GAPNet, PermuteNet and a linear head, location and recognition, on digits.
 
     gpool demo                      (or: make demo)
 

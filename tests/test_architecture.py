@@ -46,6 +46,8 @@ LAZY = {
     "grain",
     "tyro",
     "tensorboardX",
+    "wandb",
+    "mlflow",
     "sklearn",
     "jinja2",
     "matplotlib",

@@ -47,7 +47,7 @@ def test_every_table_and_figure_shows_every_fill():
             (True, False),
             (False, True),
         ]
-    captions = [caption for caption, _ in draw_removals(result)]
+    captions = [caption for _, caption, _ in draw_removals(result)]
     assert [c for c in captions if "selectivity" in c] == [
         "Region selectivity: 2 of 16 channels set to zero.",
         "Region selectivity: 2 of 16 channels set to their mean.",

@@ -319,12 +319,6 @@ def test_a_resumed_log_has_no_step_twice(tmp_path):
     assert found == [(2, 1.0), (4, 1.0), (6, 2.0)]
 
 
-def test_tensorboard_events_are_written_when_asked(tmp_path):
-    config = tiny(train={"steps": 2, "tensorboard": True})
-    driver.train(position.prepare(config), tmp_path / "run")
-    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
-
-
 def test_chunks_stop_where_the_run_is_validated():
     config = dataclasses.replace(tiny().train, steps=10, eval_every=4, milestones=(5,))
     assert loop.stops(config) == [4, 5, 8, 10]

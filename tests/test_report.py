@@ -1,7 +1,9 @@
 """Committed results still load, and become one page with all their figures."""
 
 import base64
+import html
 import io
+import json
 import os
 import re
 import subprocess
@@ -42,32 +44,16 @@ def test_the_page_holds_every_number_and_figure(tmp_path):
     page = write_report(result, tmp_path).read_text()
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     captions = re.findall("<figcaption>([^<]+)</figcaption>", page)
-    starts = ("Accuracy of each arm", "Accuracy by cell", "Predictions", "Channel tuning", "Traini")
+    starts = ("Accuracy of each arm", "Loss and", "Accuracy in percent", "GAPNet", "Number of each")
     assert [c.startswith(s) for c, s in zip(captions, starts, strict=True)] == [True] * 5
+    questions = re.findall("<figure><h3>([^<]+)</h3>", page)
+    assert len(questions) == 5
+    assert all(question.endswith("?") for question in questions)
     sizes = [Image.open(io.BytesIO(base64.b64decode(p))).size for p in pictures]
-    assert sizes == [(880, 1188), (418, 374), (506, 462), (880, 330), (880, 374)]
+    assert sizes == [(880, 1188), (880, 374)]
     for row in result.rows:
         assert f">{100 * row.accuracy:.2f}</td>" in page
     assert "http" not in page.split("<body>")[1].split("Configuration")[0]
-
-
-def test_a_tuning_tile_is_scaled_by_its_own_channel():
-    maps = {
-        "tuning": [[[0.0, 1.0], [2.0, 4.0]], [[7.0, 7.0], [7.0, 7.0]]],
-        "tuning_channels": [5, 9],
-        "tuning_selectivity": [0.9, 0.0],
-    }
-    _, figure = figures._draw_tuning(maps)
-    (axes,) = figure.axes
-    drawn = np.asarray(axes.images[0].get_array().filled(np.nan))
-    top, side = 8, 20
-    first = drawn[top : top + side : 10, 0:side:10]
-    np.testing.assert_allclose(first, [[0, 0.25], [0.5, 1]])
-    second = drawn[top : top + side, side + 2 : side + 2 + side]
-    np.testing.assert_array_equal(second, np.zeros((side, side)))
-    assert np.isnan(drawn[:top]).all()
-    assert np.isnan(drawn[:, side : side + 2]).all()
-    assert [t.get_text() for t in axes.texts] == ["#5  0.90", "#9  0.00"]
 
 
 def test_overlays_frame_predictions_only():
@@ -77,7 +63,7 @@ def test_overlays_frame_predictions_only():
     overlay = Overlay(
         image, labels, {"intact": labels % 2, "removed": 1 - labels % 2}, (0, 0, 1, 1)
     )
-    caption, figure = figures.draw_overlays([overlay], ["sky", "ground"])
+    _, caption, figure = figures.draw_overlays([overlay], ["sky", "ground"])
     assert caption.startswith("Predictions")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["image", "labels", "intact", "removed"]
@@ -113,11 +99,15 @@ def test_names_of_classes_are_written_as_they_are(tmp_path):
     assert "<script>" not in page
     assert "$t$ &lt;script&gt;" in page
     assert "network &lt;i&gt;" in page
-    for _, figure in figures.draw_all(result, [overlay]):
-        to_png(figure)
-        texts = [text for text in figure.findobj(Text) if text.get_text() in (*NAMES, "$intact$")]
-        assert len(texts) >= len(NAMES)
-        assert not any(text.get_parse_math() for text in texts if "$" in text.get_text())
+    for name in NAMES:
+        shown = html.escape(name).replace("&#x27;", "&#39;").replace("\x1b", "\x1b")
+        assert f"<th>{shown}</th>" in page
+    classes = ["$x$", *NAMES]
+    _, _, figure = figures.draw_overlays([overlay], classes)
+    to_png(figure)
+    texts = [text for text in figure.findobj(Text) if text.get_text() in (*classes, "$intact$")]
+    assert len(texts) >= len(classes)
+    assert not any(text.get_parse_math() for text in texts if "$" in text.get_text())
 
 
 def test_ticks_of_a_logarithmic_axis_stay_formulas():
@@ -165,3 +155,32 @@ def test_the_environment_says_whether_numbers_are_of_64_bits(wide):
         assert environment(1.0)["x64"] is wide
     finally:
         jax.config.update("jax_enable_x64", before)
+
+
+def test_a_result_of_another_schema_is_refused_and_an_older_one_read(tmp_path):
+    result = Result(title="t", config={})
+    path = write_result(result, tmp_path)
+    values = json.loads(path.read_text())
+    assert values["schema"] == 1
+    del values["schema"]
+    path.write_text(json.dumps(values))
+    assert read_result(tmp_path) == result
+    path.write_text(json.dumps(values | {"schema": 2}))
+    with pytest.raises(ValueError, match="schema 2; this version reads 1"):
+        read_result(tmp_path)
+
+
+def test_a_result_in_a_notebook():
+    result = read_result(RESULTS / "compare_digits")
+    assert repr(result).startswith(f"<Result {result.title!r}: {len(result.rows)} rows")
+    assert len(repr(result)) < 300
+    shown = result._repr_html_()
+    assert shown.count("<tr>") == 1 + len(result.rows)
+    assert html.escape(result.notes[0]) in shown
+    assert "&lt;b&gt;" in Result(title="<b>", config={})._repr_html_()
+    with pytest.raises(ValueError, match="`part` must be one of rows, probes"):
+        result.to_pandas("row")
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["accuracy"].tolist() == [row.accuracy for row in result.rows]

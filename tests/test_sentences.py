@@ -67,3 +67,26 @@ def test_a_table_is_counted():
 
     found = sentences.count_rows([row("a", 0.3), row("b", 0.2), row("c", 0.5)])
     assert found == ["Location: 2 of 3 arms are above chance; not shown to be so: b."]
+
+
+def best(arm, task, accuracy, half=0.02):
+    low, high = accuracy - half, accuracy + half
+    return Row(arm, task, "best", accuracy, low, high, 0.25, 10, 90, 1, [accuracy], [7])
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost", "verdict"),
+    [(0.9, 0.3, "Yes,"), (0.3, 0.9, "No,"), (0.51, 0.5, "Not shown by")],
+)
+def test_the_answer_follows_the_intervals(kept, lost, verdict):
+    rows = [best("GAPNet", "location", kept), best("PermuteNet", "location", lost)]
+    (sentence,) = sentences.answer(rows)
+    assert sentence.startswith(verdict)
+    assert f"{100 * kept:.1f} %, without their order" in sentence
+    rows += [best("GAPNet", "recognition", 0.8), best("PermuteNet", "recognition", 0.7)]
+    assert sentences.answer(rows)[0].endswith("the class in 80.0 % and 70.0 % (chance 25.0 %).")
+
+
+def test_without_both_heads_there_is_no_answer():
+    assert sentences.answer([best("GAPNet", "location", 0.9)]) == []
+    assert sentences.answer([best("GAPNet", "recognition", 0.9)]) == []

@@ -17,7 +17,12 @@ from gpool_jax.config.sections import is_segmenter
 from gpool_jax.errors import InputError, nearest
 
 # Other names for fields that people look for.
-_SHORT_NAMES = {"train.tensorboard": "--tensorboard", "train.parallel": "--parallel"}
+_SHORT_NAMES = {
+    "train.tensorboard": "--tensorboard",
+    "train.wandb": "--wandb",
+    "train.mlflow": "--mlflow",
+    "train.parallel": "--parallel",
+}
 # Beside its sections, a command that measures takes of a run where its data lie,
 _LOCATION = ("data.dir", "data.path", "data.cluster", "data.cache_dir", "data.workers")
 # and of a file of weights what that does not say.

@@ -214,10 +214,9 @@ KINDS: dict[str, type] = {kind.__name__: kind for kind in get_args(AnyConfig)}
 
 # What `gpool demo` runs: the main question, small enough for minutes on two CPU cores.
 DEMO = ComparisonConfig(
-    heads=("gapnet", "permutenet"),
     data=DataConfig(flip=False),  # a mirrored digit is another sign
     model=ModelConfig(name="vgg5", width=0.25),  # little to compile
-    train=TrainConfig(steps=300, batch_size=48, eval_every=100, num_val=144),
+    train=TrainConfig(steps=200, batch_size=48, eval_every=100, num_val=144),
     eval=EvalConfig(permutations=4),
     probe=ProbeConfig(num_images=100, kinds=("ridge",)),
 )

@@ -119,6 +119,10 @@ class TrainConfig:
     """Mapping of a step over devices: pmap, or jit of shard_map (same results)."""
     tensorboard: bool = False
     """Write TensorBoard events too (needs tensorboardX)."""
+    wandb: bool = False
+    """Log to Weights & Biases too, project gpool_jax (needs wandb; WANDB_MODE=offline keeps it here)."""
+    mlflow: bool = False
+    """Log to MLflow too, experiment gpool_jax (needs mlflow; MLFLOW_TRACKING_URI says where)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from gpool_jax.errors import InputError, RunError
 from gpool_jax.experiments import saved, workdir
 from gpool_jax.experiments.programs import shared
 from gpool_jax.train import loop, parallel, processes
+from gpool_jax.train.events import track
 from gpool_jax.train.optimizer import evaluated_variables, make_optimizer
 from gpool_jax.train.state import TrainState, create_state
 from gpool_jax.train.step import LossFn, make_train_step
+from gpool_jax.train.writers import check_writers
 
 # What every program receives among its data, beside the images: see `Setup.constants`.
 CONSTANTS = ("mean", "std", "seed")
@@ -116,8 +117,7 @@ def check_training(config: TrainConfig, num_examples: int) -> None:
             f"`train.batch_size` must be at most the {num_examples} training images; "
             f"got {config.batch_size}."
         )
-    if config.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise InputError("`train.tensorboard` needs tensorboardX; install it, or leave it out.")
+    check_writers(config)
 
 
 def check_counts(config: Any, dataset: Splits, warn: Callable[[str], None]) -> None:
@@ -220,7 +220,8 @@ def run_batches(
     devices = jax.device_count() if together else jax.local_device_count()
     per_device = min(batch_size, -(-num_images // devices))
     parts = []
-    for batch in resident.padded_batches(num_images, devices * per_device):
+    batches = resident.padded_batches(num_images, devices * per_device)
+    for batch in batches if together else track(batches, "measuring"):
         if together:
             outputs = parallel.gather(run_rows(processes.own_share(batch["index"])))
         else:

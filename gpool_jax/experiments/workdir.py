@@ -20,8 +20,10 @@ MACHINE_FIELDS = (
     "data.path",
     "data.workers",
     "only",
+    "train.mlflow",
     "train.parallel",
     "train.tensorboard",
+    "train.wandb",
 )
 # Sections of later commands; no training depends on them.
 LATER_SECTIONS = ("rank.", "attack.")

@@ -1,33 +1,34 @@
 """Figures of an audit."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from gpool_jax.report.audit_result import Audited, AuditResult, Line
-from gpool_jax.report.canvas import colour, legend_below, new_figure, new_panels, open_sides
+from gpool_jax.report.canvas import Drawn, colour, legend_below, new_figure, new_panels, open_sides
+from gpool_jax.report.heat import TUNING_CAPTION, TUNING_QUESTION, HeatFigure, tuning_heats
 
 _ORDERS = ("ordered", "permuted", "sorted")
 _UNTRAINED = "#b8bcc4"
 
 
-def draw_audit(result: AuditResult) -> Iterator[tuple[str, Any]]:
-    """Draw every figure that there is data for, as (caption, figure), in reading order."""
+def draw_audit(result: AuditResult) -> Iterator[Drawn]:
+    """Draw every figure that there is data for, in reading order."""
     if result.stimuli is not None:
         yield _draw_stimuli(result.stimuli)
     yield draw_orders(result)
     for network in result.networks:
         if len({line.stage for line in network.lines}) > 1:
             yield _draw_stages(network)
-        yield _draw_tuning(network)
     if any(_shift_lines(network) for network in result.networks):
         yield _draw_shift(result)
     if len(result.networks) > 1:
         yield _draw_scatter(result)
 
 
-def _draw_stimuli(stimuli: np.ndarray) -> tuple[str, Any]:
+def _draw_stimuli(stimuli: np.ndarray) -> Drawn:
     """A few images, each in a few cells."""
     rows, cells = stimuli.shape[:2]
     chosen = np.linspace(0, cells - 1, min(5, cells)).astype(int)
@@ -39,10 +40,10 @@ def _draw_stimuli(stimuli: np.ndarray) -> tuple[str, Any]:
             shown = (images[cell] - low) / max(high - low, 1e-9)
             panel.imshow(np.broadcast_to(shown, (*shown.shape[:2], 3)))
             panel.set_axis_off()
-    return "What the networks were shown: the same image in different cells.", figure
+    return "What were the networks shown?", "The same image in different cells.", figure
 
 
-def draw_orders(result: AuditResult) -> tuple[str, Any]:
+def draw_orders(result: AuditResult) -> Drawn:
     """Position and content, by how the vector was given, beside the untrained network."""
     quantities = (("position", "cell"), ("content", "image"))
     titles = [
@@ -76,7 +77,7 @@ def draw_orders(result: AuditResult) -> tuple[str, Any]:
         "Which cell, and which image: read from the pooled vector in order, with its channels "
         "permuted, and sorted. Dotted: chance. 95 % intervals."
     )
-    return caption, figure
+    return "Does the order of the channels carry position, and content?", caption, figure
 
 
 def _bar(axes: Any, place: float, line: Line, shade: str, label: str | None) -> None:
@@ -86,7 +87,7 @@ def _bar(axes: Any, place: float, line: Line, shade: str, label: str | None) -> 
     axes.bar(place, value, 0.38, yerr=error, color=shade, label=label, **style)
 
 
-def _draw_stages(network: Audited) -> tuple[str, Any]:
+def _draw_stages(network: Audited) -> Drawn:
     """Position at every stage."""
     figure, (axes,) = new_panels([f"{network.name}: cell, by stage"], 5.0, 2.6)
     stages = list(dict.fromkeys(x.stage for x in network.lines if x.question == "position"))
@@ -111,24 +112,28 @@ def _draw_stages(network: Audited) -> tuple[str, Any]:
     axes.set_xticks(range(len(stages)), stages, fontsize=7, rotation=30)
     axes.set_ylim(0, 100)
     legend_below(figure, [axes], ncols=4, fontsize=7)
-    return f"The cell read from every stage of {network.name}.", figure
+    caption = f"The cell read from every stage of {network.name}."
+    return "Where in the network is position?", caption, figure
 
 
-def _draw_tuning(network: Audited) -> tuple[str, Any]:
-    """Mean responses of the channels that rank first, by cell."""
-    count = len(network.tuning)
-    figure = new_figure(0.95 * count, 1.3)
-    order = np.argsort(network.channels["translation_rank"])
-    for axes, values, channel in zip(
-        figure.subplots(1, count, squeeze=False)[0], network.tuning, order, strict=False
-    ):
-        axes.imshow(values, cmap="cividis")
-        axes.set_title(str(channel), fontsize=7)
-        axes.set_axis_off()
-    return (
-        f"{network.name}: mean response by cell of the channels that carry most position.",
-        figure,
-    )
+def make_tuning(result: AuditResult) -> list[HeatFigure]:
+    """Responses by cell of the channels that rank first, and the images that drive them."""
+    figures = []
+    for network in result.networks:
+        channels = np.argsort(network.channels["translation_rank"])[: len(network.tuning)]
+        shares = np.array(network.channels["position"])[channels]
+        heats = tuning_heats(channels.tolist(), shares, np.array(network.tuning))
+        if network.drivers and result.thumbnails:
+            heats = [
+                dataclasses.replace(heat, picture=np.hstack([result.thumbnails[i] for i in rows]))
+                for heat, rows in zip(heats, network.drivers, strict=True)
+            ]
+        caption = (
+            f"{network.name}, the channels that rank first by translation difference. "
+            f"{TUNING_CAPTION} Below: the images that it responds to most, over all cells."
+        )
+        figures.append(HeatFigure(TUNING_QUESTION, caption, heats))
+    return figures
 
 
 def _shift_lines(network: Audited, quantity: str = "answers changed") -> list[Line]:
@@ -142,7 +147,7 @@ def _shift_lines(network: Audited, quantity: str = "answers changed") -> list[Li
     ]
 
 
-def _draw_shift(result: AuditResult) -> tuple[str, Any]:
+def _draw_shift(result: AuditResult) -> Drawn:
     """Changed answers against the size of the shift."""
     protocols = list(
         dict.fromkeys(x.condition.split(",")[0] for n in result.networks for x in _shift_lines(n))
@@ -160,10 +165,11 @@ def _draw_shift(result: AuditResult) -> tuple[str, Any]:
         axes.set_xlabel("shift in pixels", fontsize=8)
     panels[0].set_ylabel("answers changed, %", fontsize=8)
     legend_below(figure, panels, ncols=4, fontsize=7)
-    return "Answers that change when the input is shifted; no labels are needed.", figure
+    caption = "Answers that change when the input is shifted; no labels are needed."
+    return "How far can an image be shifted?", caption, figure
 
 
-def _draw_scatter(result: AuditResult) -> tuple[str, Any]:
+def _draw_scatter(result: AuditResult) -> Drawn:
     """Position carried against answers changed by shifts, a point a network."""
     figure, (axes,) = new_panels(["position against sensitivity"], 4.2, 3.2)
     for index, network in enumerate(result.networks):
@@ -176,4 +182,5 @@ def _draw_scatter(result: AuditResult) -> tuple[str, Any]:
         axes.annotate(network.name, (x, y), fontsize=7, xytext=(4, 4), textcoords="offset points")
     axes.set_xlabel("cell read from the vector, %", fontsize=8)
     axes.set_ylabel("answers changed by the largest shift, %", fontsize=8)
-    return "Networks side by side.", figure
+    caption = "A point a network."
+    return "Do networks with more position change more answers?", caption, figure

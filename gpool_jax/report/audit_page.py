@@ -1,9 +1,10 @@
 """The page and the terminal's lines of an audit."""
 
+from pathlib import Path
 from typing import Any
 
 from gpool_jax.report import pages
-from gpool_jax.report.audit_figures import draw_audit
+from gpool_jax.report.audit_figures import draw_audit, make_tuning
 from gpool_jax.report.audit_result import Audited, AuditResult, Line
 from gpool_jax.report.table import align
 
@@ -17,11 +18,13 @@ QUESTIONS = {
 HEADER = ("quantity", "how", "stage", "this network", "untrained", "chance", "images")
 
 
-def render(result: AuditResult) -> str:
-    """The page: self-contained, no script, no network."""
+def render(result: AuditResult, folder: Path | None = None) -> str:
+    """The page: self-contained, no network; of a folder, with links to its files."""
     return pages.render(
         "audit.html",
         draw_audit(result),
+        heats=make_tuning(result),
+        links=([], []) if folder is None else pages.list_links(folder),
         result=result,
         questions=QUESTIONS,
         tiles={network.name: tiles(network) for network in result.networks},

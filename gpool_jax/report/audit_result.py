@@ -64,6 +64,7 @@ class Audited:
       verdicts: question to a sentence, made by the rules of `experiments.audit.verdicts`.
       channels: column to values [C]: variance shares, scores and ranks of each channel.
       tuning: mean activation [k, n, n] of the channels that carry most position.
+      drivers: numbers [k, 3] of the images that these channels respond to most.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Audited:
     notes: list[str]
     channels: dict[str, list[float]]
     tuning: list[list[list[float]]]
+    drivers: list[list[int]] = dataclasses.field(default_factory=list)
 
     def line(self, question: str, quantity: str, condition: str, **fields: str) -> Line | None:
         """The line of the pooled stage with these fields; None if it was not measured."""
@@ -103,6 +105,7 @@ class AuditResult:
 
     Attributes:
       stimuli: a strip of stimuli, uint8 [k, H, W, 3], for the page only.
+      thumbnails: number of an image to uint8 [h, w, 3], for the page only.
     """
 
     title: str
@@ -111,11 +114,12 @@ class AuditResult:
     notes: list[str]
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
     stimuli: np.ndarray | None = None
+    thumbnails: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """The content of audit.json."""
-        values = dataclasses.asdict(dataclasses.replace(self, stimuli=None))
-        del values["stimuli"]
+        values = dataclasses.asdict(dataclasses.replace(self, stimuli=None, thumbnails={}))
+        del values["stimuli"], values["thumbnails"]
         return {"schema": SCHEMA, **values}
 
 

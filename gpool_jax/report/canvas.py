@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+Drawn = tuple[str, str, Any]  # the question that a figure answers, its caption, the figure
+
 PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2f8f9d", "#c04f4f")
 
 
@@ -42,7 +44,6 @@ def to_png(figure: Any) -> bytes:
     Dollars in the names of classes, files and networks stand for themselves.
     """
     from matplotlib.text import Text
-    from PIL import Image
 
     for text in figure.findobj(Text):
         # The ticks of a logarithmic axis are formulas; they are not written yet.
@@ -52,8 +53,15 @@ def to_png(figure: Any) -> bytes:
         # Names in scripts that matplotlib's font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font")
         figure.canvas.draw()
+    return encode_png(np.asarray(figure.canvas.buffer_rgba()))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 [H, W, 3 or 4] as an RGB picture."""
+    from PIL import Image
+
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG")
+    Image.fromarray(pixels).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
 
 

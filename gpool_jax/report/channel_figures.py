@@ -7,6 +7,7 @@ import numpy as np
 
 from gpool_jax.report.canvas import (
     PALETTE,
+    Drawn,
     colour,
     legend_below,
     new_figure,
@@ -20,8 +21,8 @@ _CONTROLS = {"random": "#7a7a7a", "matched": "#c0a060"}
 _DONE = {"zero": "set to zero", "mean": "set to their mean", "keep": "the only ones kept"}
 
 
-def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
-    """Draw quantities with channels removed, as (caption, figure)."""
+def draw_removals(result: Result) -> Iterator[Drawn]:
+    """Draw quantities with channels removed."""
     removals = result.removals
     removed = [r for r in removals if r.count]
     if not removed:
@@ -41,20 +42,21 @@ def draw_removals(result: Result) -> Iterator[tuple[str, Any]]:
         chosen = select(removed, measure="selectivity", action=fill, count=count, versus=None)
         if chosen:
             caption = f"Region selectivity: {count} of {channels} channels {_DONE[fill]}."
-            yield caption, _draw_selectivity(chosen)
+            yield "Does it hit the region alone?", caption, _draw_selectivity(chosen)
 
 
-def draw_rankings(result: Result) -> Iterator[tuple[str, Any]]:
-    """Draw agreement and scores of rankings, as (caption, figure)."""
+def draw_rankings(result: Result) -> Iterator[Drawn]:
+    """Draw agreement and scores of rankings."""
     agreements = [a for a in result.agreements if a.region and a.correlation is not None]
     if agreements:
-        yield "Rank correlation of the methods' scores, by region.", _draw_agreement(agreements)
+        caption = "Rank correlation of the methods' scores, by region."
+        yield "Do the methods agree?", caption, _draw_agreement(agreements)
     if scores := result.maps.get("scores"):
-        caption = "Scores of each ranking, best first: how many channels stand out."
-        yield caption, _draw_scores(scores)
+        caption = "Scores of each ranking, best first."
+        yield "How many channels stand out?", caption, _draw_scores(scores)
 
 
-def _draw_removal_curves(chosen: list[Removal]) -> tuple[str, Any]:
+def _draw_removal_curves(chosen: list[Removal]) -> Drawn:
     """Draw a quantity against the number of channels: a row per action, a panel per region.
 
     Rankings are lines with their intervals; controls are bands that hold 95 % of the draws.
@@ -77,7 +79,7 @@ def _draw_removal_curves(chosen: list[Removal]) -> tuple[str, Any]:
         "rankings, with 95 % intervals over images. Bands: 95 % of the random and of the matched "
         "sets. Dotted: nothing removed."
     )
-    return caption, figure
+    return "What depends on the channels that a ranking puts first?", caption, figure
 
 
 def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -> None:
@@ -170,7 +172,7 @@ def _draw_scores(scores: dict[str, list[float]]) -> Any:
     return figure
 
 
-def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -> tuple[str, Any]:
+def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -> Drawn:
     rows = -(-len(names) // 4)
     figure = new_figure(9.5, 0.9 + 1.6 * rows)
     grid = figure.subplots(rows, 4, squeeze=False, sharex=True).ravel()
@@ -184,5 +186,8 @@ def _draw_class_curves(removals: list[Removal], action: str, names: list[str]) -
         axes.set_ylim(bottom=0)
     figure.supxlabel("first channels removed, by rankings for the whole image", fontsize=8)
     legend_below(figure, grid[:1], ncols=5, fontsize=7)
-    caption = f"IoU of each class over the whole image, channels {_DONE[action]}. Lines, bands and "
-    return f"{caption}dots as above.", figure
+    caption = (
+        f"IoU of each class over the whole image, channels {_DONE[action]}. Lines, bands and dots "
+        "as above."
+    )
+    return "Which classes suffer?", caption, figure

@@ -6,36 +6,29 @@ from typing import Any
 import numpy as np
 
 from gpool_jax.report import channel_figures, shift_figures
-from gpool_jax.report.canvas import legend_below, new_figure, new_panels, open_sides
+from gpool_jax.report.canvas import Drawn, legend_below, new_figure, new_panels, open_sides
 from gpool_jax.report.overlays import Overlay, draw_overlays
-from gpool_jax.report.result import INPUTS, Maps, Probe, Result, Row
+from gpool_jax.report.result import INPUTS, Probe, Result, Row
 
 _PALETTE = ("#3b6fb6", "#d1822b", "#4b9a6a", "#a3537e", "#7a7a7a", "#b0a03a")
 
 
-def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> Iterator[tuple[str, Any]]:
-    """Draw every figure that there is data for, as (caption, figure), in reading order."""
-    maps = result.maps
+def draw_all(result: Result, overlays: Sequence[Overlay] = ()) -> Iterator[Drawn]:
+    """Draw every figure that there is data for, in reading order."""
     if result.rows:
         yield _draw_rows(result.rows)
-    if "per_cell" in maps:
-        yield _draw_per_cell(np.array(maps["per_cell"]), maps["per_cell_of"])
-    if "confusion" in maps:
-        yield _draw_confusion(maps)
-    if maps.get("tuning"):
-        yield _draw_tuning(maps)
     if result.probes:
         yield _draw_probes(result.probes)
     yield from channel_figures.draw_removals(result)
     if overlays:
-        yield draw_overlays(overlays, maps["classes"])
+        yield draw_overlays(overlays, result.maps["classes"])
     yield from channel_figures.draw_rankings(result)
     yield from shift_figures.draw_shift(result.measurements)
     if any(result.curves.values()):
         yield _draw_curves(result.curves)
 
 
-def _draw_rows(rows: list[Row]) -> tuple[str, Any]:
+def _draw_rows(rows: list[Row]) -> Drawn:
     figure = new_figure(8, 1.2 + 0.32 * len(rows))
     axes = figure.subplots()
     y = np.arange(len(rows))
@@ -54,69 +47,11 @@ def _draw_rows(rows: list[Row]) -> tuple[str, Any]:
     axes.invert_yaxis()
     axes.set(xlim=(0, 108), xlabel="accuracy, %")
     open_sides([axes])
-    return "Accuracy of each arm with its 95 % interval; the grey tick is chance.", figure
+    caption = "Accuracy of each arm with its 95 % interval; the grey tick is chance."
+    return "How often is each arm right?", caption, figure
 
 
-def _draw_per_cell(accuracy: np.ndarray, network: str) -> tuple[str, Any]:
-    figure = new_figure(3.8, 3.4)
-    axes = figure.subplots()
-    image = axes.imshow(100 * accuracy, vmin=0, vmax=100, cmap="viridis")
-    _annotate(axes, 100 * accuracy, "{:.1f}", white=accuracy < 0.6)
-    rows, columns = map(range, accuracy.shape)
-    axes.set(xlabel="column", ylabel="row", xticks=columns, yticks=rows)
-    figure.colorbar(image, ax=axes, label="accuracy, %", shrink=0.85)
-    return f"Accuracy by cell of the canvas: {network}.", figure
-
-
-def _draw_confusion(maps: Maps) -> tuple[str, Any]:
-    figure, confusion = new_figure(4.6, 4.2), np.array(maps["confusion"])
-    axes = figure.subplots()
-    image = axes.imshow(100 * confusion, vmin=0, vmax=100, cmap="Blues")
-    if len(confusion) <= 10:
-        _annotate(axes, 100 * confusion, "{:.0f}", white=confusion > 0.6)
-    axes.set(xlabel="prediction", ylabel="label")
-    if "classes" in maps:
-        ticks = range(len(maps["classes"]))
-        axes.set_xticks(ticks, maps["classes"], fontsize=6, rotation=60, ha="right")
-        axes.set_yticks(ticks, maps["classes"], fontsize=6)
-    figure.colorbar(image, ax=axes, label="% of the label", shrink=0.85)
-    return f"Predictions (columns) for each label (rows): {maps['confusion_of']}.", figure
-
-
-def _annotate(axes: Any, values: np.ndarray, form: str, white: np.ndarray) -> None:
-    for (i, j), value in np.ndenumerate(values):
-        colour = "white" if white[i, j] else "black"
-        axes.text(j, i, form.format(value), ha="center", va="center", color=colour, fontsize=7)
-
-
-def _draw_tuning(maps: Maps) -> tuple[str, Any]:
-    """Draw a tile for each channel, in one image: axes of its own for each take long."""
-    tuning = np.array(maps["tuning"], np.float64)
-    low, high = (f(tuning, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-    tiles = (tuning - low) / np.where(high > low, high - low, 1.0)
-    n, columns = tiles.shape[1], min(8, len(tiles))
-    rows = -(-len(tiles) // columns)
-    # In tenths of a cell: a tenth of a side between tiles, and above them 0.4 for their titles.
-    side, down = 10 * n, 4 * n
-    height, width = side + down, side + n
-    canvas = np.full((rows * height, columns * width), np.nan)
-    figure = new_figure(8, 1.35 * rows + 0.3)
-    axes = figure.subplots()
-    titles = zip(maps["tuning_channels"], maps["tuning_selectivity"], strict=True)
-    for i, (tile, (channel, share)) in enumerate(zip(tiles, titles, strict=True)):
-        top, left = i // columns * height + down, i % columns * width
-        canvas[top : top + side, left : left + side] = np.kron(tile, np.ones((10, 10)))
-        axes.text(left + side / 2, top - n, f"#{channel}  {share:.2f}", ha="center", fontsize=7)
-    axes.imshow(canvas, cmap="magma", interpolation="nearest")
-    axes.axis("off")
-    caption = (
-        "Channel tuning: mean activation of the most position-selective channels over the "
-        "cells (eta squared: share of a channel's variance that the cell explains)."
-    )
-    return caption, figure
-
-
-def _draw_probes(probes: list[Probe]) -> tuple[str, Any]:
+def _draw_probes(probes: list[Probe]) -> Drawn:
     """Draw three bars, one for each input, per (network, stage)."""
     selected = {
         (p.target, p.input, (p.network, p.stage)): p for p in probes if p.probe == "selected"
@@ -142,10 +77,10 @@ def _draw_probes(probes: list[Probe]) -> tuple[str, Any]:
         "Probes of the frozen network by input: the latent, its channels permuted per example, "
         "and sorted (the maximal permutation invariant). Dashed: chance."
     )
-    return caption, figure
+    return "What can be read from the latent?", caption, figure
 
 
-def _draw_curves(curves: dict[str, list[dict[str, Any]]]) -> tuple[str, Any]:
+def _draw_curves(curves: dict[str, list[dict[str, Any]]]) -> Drawn:
     figure = new_figure(8, 3.4)
     panels = figure.subplots(1, 2)
     for axes, key in zip(panels, ("loss", "accuracy"), strict=True):
@@ -161,7 +96,9 @@ def _draw_curves(curves: dict[str, list[dict[str, Any]]]) -> tuple[str, Any]:
         axes.set_ylabel(f"{key} (line: training, dots: validation)", fontsize=8)
     open_sides(panels)
     panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter("{x:g}")  # not powers of ten: formulas are slow to draw
+    panels[0].yaxis.set_minor_formatter("")
     panels[1].set_ylim(0, 1.02)
     if len(curves) > 1:
         panels[1].legend(fontsize=6)
-    return "Training: loss and accuracy.", figure
+    return "Did the training settle?", "Loss and accuracy while training.", figure

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpool_jax.report import channel_tables, figures, pages, quantities, table
+from gpool_jax.report.heat import make_heats
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.result import Result
 from gpool_jax.report.tiles import make_tiles
@@ -26,6 +27,8 @@ def write_report(
         return pages.render(
             "template.html",
             figures.draw_all(result, overlays),
+            heats=make_heats(result),
+            links=pages.list_links(folder),
             result=result,
             shown_tiles=make_tiles(result),
             header=table.HEADER,

@@ -2,11 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.canvas import new_figure
+from gpool_jax.report.canvas import Drawn, new_figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Overlay:
     box: tuple[float, float, float, float] | None = None
 
 
-def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> tuple[str, Any]:
+def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> Drawn:
     """Draw a row per image: the image, its labels and every prediction, one colour per class."""
     columns = 2 + max(len(overlay.answers) for overlay in overlays)
     figure = new_figure(min(18.0, 2.1 * columns), 0.7 + 1.75 * len(overlays))
@@ -58,7 +57,7 @@ def draw_overlays(overlays: Sequence[Overlay], class_names: list[str]) -> tuple[
         "Predictions, one colour a class; pixels without a label are grey. The frame is the "
         "attacked region."
     )
-    return caption, figure
+    return "What does the attack look like?", caption, figure
 
 
 def _blend(image: np.ndarray, classes: np.ndarray, colours: np.ndarray) -> np.ndarray:

@@ -1,17 +1,19 @@
-"""Self-contained HTML pages: no script, no network, figures inside."""
+"""Self-contained HTML pages: no network, figures inside, one script that sorts tables."""
 
 import base64
-from collections.abc import Callable, Iterable
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from gpool_jax import files
-from gpool_jax.report.canvas import to_png
+from gpool_jax.report.canvas import Drawn, encode_png, to_png
 
 
-def render(template: str, figures: Iterable[tuple[str, Any]], **values: Any) -> str:
-    """Render a template of this folder, with (caption, figure) as PNGs in `figures`.
+def render(template: str, figures: Iterable[Drawn], **values: Any) -> str:
+    """Render a template of this folder, with (question, caption, PNG) of each of `figures`.
 
     Raises:
       ImportError: if jinja2, or what draws the figures, is not installed.
@@ -24,8 +26,29 @@ def render(template: str, figures: Iterable[tuple[str, Any]], **values: Any) -> 
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(read), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    drawn = [(title, base64.b64encode(to_png(figure)).decode()) for title, figure in figures]
+    environment.filters["png"] = lambda pixels: _embed(encode_png(pixels))
+    environment.globals["csv"] = lambda header, rows: _embed(to_csv(header, rows).encode())
+    drawn = [(question, caption, _embed(to_png(figure))) for question, caption, figure in figures]
     return environment.get_template(template).render(figures=drawn, **values)
+
+
+def _embed(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def list_links(folder: Path) -> tuple[list[str], list[str]]:
+    """What lies beside a page: files to download, and folders of runs with pages of their own."""
+    ends = (".json", ".npz", ".csv")
+    files = sorted(path.name for path in folder.glob("*.*") if path.suffix in ends)
+    runs = sorted(path.parent.name for path in folder.glob("*/report.html"))
+    return files, runs
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as the text of a .csv file."""
+    text = io.StringIO()
+    csv.writer(text).writerows([header, *rows])
+    return text.getvalue()
 
 
 def write(path: Path, make: Callable[[], str], warn: Callable[[str], None]) -> Path | None:

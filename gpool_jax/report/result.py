@@ -1,6 +1,7 @@
 """The results of an experiment as plain data: the content of results.json."""
 
 import dataclasses
+import html
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from gpool_jax import files
 from gpool_jax.report.channel_result import Agreement, Balance, Removal, Stability
 
+# Raised when a field of results.json changes its meaning or goes; files without it are of 1.
+SCHEMA = 1
 # Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
 # Of the cell in the pooled vector: a code without structure as legible in order, and no code.
@@ -109,6 +112,7 @@ class Maps(TypedDict, total=False):
 
     Attributes:
       per_cell: accuracy [n, n]; `per_cell_of` names the network.
+      per_cells: accuracy [n, n] of every network of a comparison, a mean over its seeds.
       confusion: [K, K], rows (labels) sum to 1; `confusion_of` names the network.
       selectivity: eta squared of every channel.
       tuning: [channels, n, n], mean activations of the most selective channels, which
@@ -122,6 +126,7 @@ class Maps(TypedDict, total=False):
 
     per_cell: list[list[float]]
     per_cell_of: str
+    per_cells: dict[str, list[list[float]]]
     confusion: list[list[float]]
     confusion_of: str
     classes: list[str]
@@ -138,7 +143,7 @@ class Maps(TypedDict, total=False):
     num_channels: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """Everything that one command measured.
 
@@ -169,12 +174,64 @@ class Result:
     stability: list[Stability] = dataclasses.field(default_factory=list)
     balances: list[Balance] = dataclasses.field(default_factory=list)
 
+    def to_pandas(self, part: str = "rows") -> Any:
+        """A `pandas.DataFrame` with a line for each entry of a part, such as "probes".
+
+        Raises:
+          ValueError: if there is no such part.
+        """
+        if part not in PARTS:
+            raise ValueError(f"`part` must be one of {', '.join(PARTS)}; got {part}.")
+        import pandas
+
+        return pandas.DataFrame([dataclasses.asdict(entry) for entry in getattr(self, part)])
+
+    def __repr__(self) -> str:
+        counts = {part: len(getattr(self, part)) for part in PARTS}
+        held = ", ".join(f"{count} {part}" for part, count in counts.items() if count)
+        return f"<Result {self.title!r}: {held or 'nothing measured'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the title, the sentences and the first table."""
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        filled = [getattr(self, part) for part in PARTS if getattr(self, part)]
+        lines = [_plain_fields(entry) for entry in (filled[0] if filled else ())]
+        header = "".join(f"<th>{name}</th>" for name in (lines[0] if lines else ()))
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in line.values()) + "</tr>"
+            for line in lines
+        )
+        table = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+        return f"<h3>{html.escape(self.title)}</h3><ul>{notes}</ul>{table if lines else ''}"
+
+
+# The lists of a result, and what each holds.
+PARTS: dict[str, type] = {
+    "rows": Row,
+    "probes": Probe,
+    "measurements": Measurement,
+    "removals": Removal,
+    "agreements": Agreement,
+    "stability": Stability,
+    "balances": Balance,
+}
+
+
+def _plain_fields(entry: Any) -> dict[str, str]:
+    """The fields of an entry of a part that a cell of a table can hold."""
+    values = dataclasses.asdict(entry)
+    return {
+        name: f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in values.items()
+        if not isinstance(value, list | dict)
+    }
+
 
 def write_result(
     result: Result, folder: Path, per_image: dict[str, np.ndarray] | None = None
 ) -> Path:
     """Write results.json, and per_image.npz (name of a row, probe or tally to its scores)."""
-    text = files.to_json(to_null(dataclasses.asdict(result)))
+    text = files.to_json({"schema": SCHEMA, **to_null(dataclasses.asdict(result))})
     if per_image:
         content: dict[str, Any] = dict(per_image)
         with files.writing(folder / "per_image.npz") as file:
@@ -188,11 +245,15 @@ def read_result(folder: Path) -> Result:
     """Read results.json.
 
     Raises:
-      ValueError: if it is damaged.
+      ValueError: if it is damaged, or of a later schema.
     """
     path = folder / "results.json"
     try:
-        result = _from_plain(json.loads(path.read_bytes()))
+        values = json.loads(path.read_bytes())
+        schema = values.pop("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise ValueError(f"{path} is of schema {schema}; this version reads {SCHEMA}.")
+        result = _from_plain(values)
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} holds no result: {error}.") from error
     if not isinstance(result.environment, dict) or not isinstance(result.config, dict):
@@ -201,16 +262,7 @@ def read_result(folder: Path) -> Result:
 
 
 def _from_plain(values: dict[str, Any]) -> Result:
-    parts = {
-        "rows": Row,
-        "probes": Probe,
-        "measurements": Measurement,
-        "removals": Removal,
-        "agreements": Agreement,
-        "stability": Stability,
-        "balances": Balance,
-    }
-    for name, part in parts.items():
+    for name, part in PARTS.items():
         values[name] = [build(part, fields) for fields in values.get(name, ())]
     values["maps"] = _to_nan(values.get("maps", {}))
     return Result(**values)

@@ -1,19 +1,18 @@
 """Figures of measurements under shift."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from gpool_jax.report.canvas import colour, legend_below, new_panels
+from gpool_jax.report.canvas import Drawn, colour, legend_below, new_panels
 from gpool_jax.report.result import Measurement
 
 # Protocol to arm to quantity to its measurement.
 _Found = dict[str, dict[str, dict[str, Measurement]]]
 
 
-def draw_shift(measurements: list[Measurement]) -> Iterator[tuple[str, Any]]:
-    """Draw every figure that there are measurements for, as (caption, figure)."""
+def draw_shift(measurements: list[Measurement]) -> Iterator[Drawn]:
+    """Draw every figure that there are measurements for."""
     arms = [m for m in measurements if m.versus is None]
     found: _Found = {m.protocol: {} for m in arms if m.quantity == "consistency"}
     for m in arms:
@@ -27,7 +26,7 @@ def draw_shift(measurements: list[Measurement]) -> Iterator[tuple[str, Any]]:
         yield _draw_position(position)
 
 
-def _draw_pareto(found: _Found) -> tuple[str, Any]:
+def _draw_pareto(found: _Found) -> Drawn:
     """Draw accuracy against consistency: a panel per protocol, a cross per arm."""
     figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
@@ -43,10 +42,10 @@ def _draw_pareto(found: _Found) -> tuple[str, Any]:
         "Accuracy against consistency under each protocol, with 95 % intervals: up and to the "
         "right is better."
     )
-    return caption, figure
+    return "Does consistency cost accuracy?", caption, figure
 
 
-def _draw_distance(found: _Found) -> tuple[str, Any]:
+def _draw_distance(found: _Found) -> Drawn:
     figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
         for i, (arm, quantities) in enumerate(arms.items()):
@@ -67,10 +66,10 @@ def _draw_distance(found: _Found) -> tuple[str, Any]:
     caption = (
         "How often the prediction for the shifted image is that for the unshifted one, by distance."
     )
-    return caption, figure
+    return "How far can an image be shifted?", caption, figure
 
 
-def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
+def _draw_position(measurements: list[Measurement]) -> Drawn:
     kinds = list(dict.fromkeys((m.quantity, m.protocol) for m in measurements))
     arms = list(dict.fromkeys(m.arm for m in measurements))
     titles = [
@@ -93,7 +92,7 @@ def _draw_position(measurements: list[Measurement]) -> tuple[str, Any]:
         "Position decoded from the latent: the cell of a canvas, and the shift of a whole image. "
         "Dashed: chance."
     )
-    return caption, figure
+    return "How much position is left?", caption, figure
 
 
 def _reach(m: Measurement) -> list[list[float]]:

@@ -1,18 +1,22 @@
-"""Outputs of a training: metrics.jsonl, TensorBoard, the progress bar."""
+"""Outputs of a training: metrics.jsonl, the progress bar."""
 
 import json
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gpool_jax import files
 from gpool_jax.train import signals
+from gpool_jax.train.writers import Writer
+
+Item = TypeVar("Item")
+_SHORT = 2.0  # seconds for which nothing need be shown
 
 
 class Events:
-    """Appends one JSON object per logged step, and TensorBoard events if asked.
+    """Appends one JSON object per logged step, and tells further writers.
 
     Lines of steps after `first_step`, from a run that was killed after its last checkpoint,
     are dropped: no step is logged twice.
@@ -27,7 +31,7 @@ class Events:
         folder: Path,
         *,
         first_step: int = 0,
-        tensorboard: bool = False,
+        writers: Sequence[Writer] = (),
         warn: Callable[[str], None] = print,
         known: int | None = 0,
     ):
@@ -36,25 +40,20 @@ class Events:
         self.digest = known
         lines = [e for e in read_events(folder, warn) if e["step"] <= first_step]
         files.write(self._path, _to_text(lines))
-        self._writer = None
-        if tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        self._writers = writers
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Log `values` for a step."""
         line = {"step": step, **values}
         files.append(self._path, _to_text([line]))
         self.digest = None if self.digest is None else digest([line], self.digest)
-        for name, value in values.items():
-            if self._writer is not None:
-                self._writer.add_scalar(name, value, step)
+        for writer in self._writers:
+            writer.write(step, values)
 
     def close(self) -> None:
-        """Flush the event files."""
-        if self._writer is not None:
-            self._writer.close()
+        """Close the further writers."""
+        for writer in self._writers:
+            writer.close()
 
 
 def digest(events: list[dict[str, Any]], before: int = 0) -> int:
@@ -88,13 +87,22 @@ def read_events(folder: Path, warn: Callable[[str], None] = print) -> list[dict[
 
 
 class Progress:
-    """A progress bar over images, with images/s and time left, on stderr.
+    """A progress bar over images or other units, with their rate and the time left, on stderr.
 
     Silent without tqdm (a bare accelerator machine); drawn every half minute without a
-    terminal.
+    terminal, and not before `delay` seconds.
     """
 
-    def __init__(self, total_steps: int, first_step: int, batch_size: int, title: str):
+    def __init__(
+        self,
+        total_steps: int,
+        first_step: int,
+        batch_size: int,
+        title: str,
+        *,
+        unit: str = "img",
+        delay: float = 0.0,
+    ):
         self._batch_size = batch_size
         try:
             from tqdm import tqdm
@@ -105,7 +113,8 @@ class Progress:
             total=total_steps * batch_size,
             initial=first_step * batch_size,
             desc=title,
-            unit="img",
+            unit=unit,
+            delay=delay,
             unit_scale=True,
             mininterval=0.5 if sys.stderr.isatty() else 30.0,
             dynamic_ncols=True,
@@ -129,3 +138,14 @@ class Progress:
             self._bar.close()
             signals.open_bars -= self._open
             self._open = 0
+
+
+def track(items: Sequence[Item], title: str, *, unit: str = "batch") -> Iterator[Item]:
+    """Go through `items`; if that takes over two seconds, a bar shows how many are done."""
+    progress = Progress(len(items), 0, 1, title, unit=unit, delay=_SHORT)
+    try:
+        for item in items:
+            yield item
+            progress.advance(1)
+    finally:
+        progress.close()

@@ -19,6 +19,7 @@ from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.signals import note_signals
 from gpool_jax.train.state import TrainState
+from gpool_jax.train.writers import open_writers
 
 _log = logging.getLogger("gpool_jax")
 
@@ -179,7 +180,7 @@ class _Log:
         self._events = Events(
             folder,
             first_step=first_step,
-            tensorboard=config.tensorboard,
+            writers=open_writers(config, folder, first_step),
             warn=warn,
             known=checkpoints.describe(first_step).get("log") if first_step else 0,
         )

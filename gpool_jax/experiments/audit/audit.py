@@ -19,6 +19,7 @@ from gpool_jax.report.audit_result import Audited, AuditResult
 from gpool_jax.report.environment import environment
 
 _NUM_STIMULI = 4
+_THUMBNAIL = 32, 32  # pixels
 # Fewer images leave a fold, or an image to match, without others.
 _MIN_IMAGES = 10
 
@@ -68,6 +69,8 @@ def audit(
     audited = [_audit_one(net, images, own, progress, inspect) for net, own in pairs]
     shown = np.arange(min(_NUM_STIMULI, len(images)))
     strip = np.asarray(stimuli(config, networks[0], images, shown))
+    driving = sorted({row for network in audited for rows in network.drivers for row in rows})
+    thumbnails = images.batch(driving, _THUMBNAIL)
     size = f"{config.n} x {config.n}"
     about = environment(time.perf_counter() - started)
     return AuditResult(
@@ -77,6 +80,7 @@ def audit(
         notes=[*images.notes, *_caveats(config)],
         environment=about | {"pass_seconds": round(sum(seconds), 1)},
         stimuli=strip,
+        thumbnails=dict(zip(driving, thumbnails, strict=True)),
     )
 
 
@@ -176,6 +180,7 @@ def _audit_one(
         notes=notes,
         channels={name: values.tolist() for name, values in own.channels.columns.items()},
         tuning=own.channels.tuning.tolist(),
+        drivers=own.channels.drivers.tolist(),
     )
     return dataclasses.replace(found, verdicts=verdicts.judge(found))
 

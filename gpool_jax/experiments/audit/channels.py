@@ -14,6 +14,7 @@ from gpool_jax.experiments.audit.scores import Score
 
 # Channels whose responses to the cells are drawn.
 _NUM_TUNED = 12
+_NUM_DRIVERS = 3
 FILLS = ("zero", "mean")
 POSITION, RANDOM, MATCHED = "position channels", "random channels", "matched channels"
 
@@ -26,12 +27,14 @@ class Channels:
       columns: column to values [C].
       order: int [C], channels by translation difference, the most first.
       tuning: float [k, n, n], mean responses of the first channels by cell.
+      drivers: int [k, 3], the images that each of them responds to most, over all cells.
       scores: lines of the question "channels".
     """
 
     columns: dict[str, np.ndarray]
     order: np.ndarray
     tuning: np.ndarray
+    drivers: np.ndarray
     scores: list[Score]
 
 
@@ -57,6 +60,8 @@ def describe(config: AuditConfig, latents: Latents, stage: str) -> Channels:
     }
     shown = order[: min(_NUM_TUNED, channels)]
     tuning = latent[:, :, shown].mean(axis=0).T.reshape(-1, config.n, config.n)
+    responses = latent[:, :, shown].mean(axis=1)
+    drivers = np.argsort(-responses, axis=0, kind="stable")[:_NUM_DRIVERS].T
     whole = _variance_split(latent)
     scores = [Score("channels", f"variance, {k}", "ordered", stage, v) for k, v in whole.items()]
     halves = [translation[i::2].mean(axis=0) for i in (0, 1)]
@@ -67,7 +72,7 @@ def describe(config: AuditConfig, latents: Latents, stage: str) -> Channels:
     for name, pair in correlations.items():
         value = np.full(num_images, ops.rank_correlation(*pair))
         scores.append(Score("channels", name, "rank correlation", stage, value, 0.0, "correlation"))
-    return Channels(columns, order, tuning, scores)
+    return Channels(columns, order, tuning, drivers, scores)
 
 
 def _variance_split(latent: np.ndarray) -> dict[str, np.ndarray]:

@@ -38,7 +38,7 @@ def write(
         # First of all, since it says whose the others are.
         write_audit(result, out / "audit.json")
         files.write(out / "channels.csv", _to_csv(result))
-        page = pages.write(out / "report.html", lambda: audit_page.render(result), warn)
+        page = pages.write(out / "report.html", lambda: audit_page.render(result, out), warn)
     written = [out / "audit.json", out / "channels.csv"]
     return written if page is None else [*written, page]
 

@@ -66,7 +66,7 @@ class Page:
 
     def plot(self) -> Any:
         """The figure of position and content, a matplotlib figure."""
-        return audit_figures.draw_orders(self.result)[1]
+        return audit_figures.draw_orders(self.result)[-1]
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write audit.json, channels.csv and report.html into a folder; return their paths."""

@@ -22,6 +22,7 @@ from gpool_jax.experiments.measures.views import Stimulus
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Setup, check_finite
 from gpool_jax.train import parallel
+from gpool_jax.train.events import track
 
 
 def check(setup: Setup, stimulus: Stimulus) -> None:
@@ -107,7 +108,8 @@ def measure(setup: Setup, stimulus: Stimulus, variables: Any) -> Tallies:
     meters = {protocol: _Meter(setup, stimulus, protocol) for protocol in config.protocols}
     most = max(meter.chunk for meter in meters.values()) + 1
     per_device = min(max(1, config.batch_size // most), -(-len(split) // devices))
-    for batch in resident.padded_batches(len(split), devices * per_device):
+    batches = resident.padded_batches(len(split), devices * per_device)
+    for batch in track(batches, "measuring under shift"):
         content = split.batch(batch["index"])
         labels = stimulus.labels(content["labels"])
         for meter in meters.values():

@@ -20,6 +20,7 @@ from gpool_jax.experiments.training import Setup
 from gpool_jax.ops import probe
 from gpool_jax.report.result import CONTROLS, INPUTS, Probe
 from gpool_jax.train import parallel
+from gpool_jax.train.events import track
 
 # Seeds of untrained networks begin here, beyond those of trainings.
 _UNTRAINED_SEEDS = 1000
@@ -146,7 +147,7 @@ def _fit_all(
     """Fit the probes to vectors [N, cells, C] of each stage; `fold` is that of each row."""
     key = jax.random.key(held_out.SEED)
     found = {}
-    for stage, vectors in pooled.items():
+    for stage, vectors in track(list(pooled.items()), "fitting probes", unit="stage"):
         latent = jnp.asarray(vectors.reshape(len(fold), -1))
         permutations = ops.draw_permutations(key, jnp.arange(len(fold)), latent.shape[1])
         permuted = ops.permute_channels(latent, permutations)
@@ -247,7 +248,7 @@ def _pool(
     run = shared(parallel.map_batch, make_pool_batch, setup.model.backbone, setup.config.n, stages)
     parts: dict[str, list[np.ndarray]] = {stage: [] for stage in stages}
     rows = per_device * jax.local_device_count()
-    for batch in resident.padded_batches(len(split), rows):
+    for batch in track(resident.padded_batches(len(split), rows), "pooling for probes"):
         outputs = parallel.unshard(run(variables, data, parallel.shard({"index": batch["index"]})))
         for stage, value in outputs.items():
             parts[stage].append(value[batch["mask"]])

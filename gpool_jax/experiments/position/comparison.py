@@ -83,9 +83,9 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
         config=plain.to_dict(config),
         rows=rows,
         probes=probes,
-        maps=_pick_maps(named) | table,
+        maps=_pick_maps(named) | _cells_of_all(named) | table,
         curves={n: m.events for n, m in finished.items() if n.endswith(f"seed{config.seed}")},
-        notes=say_arms(rows) + sentences.say_probes(probes),
+        notes=sentences.answer(rows) + say_arms(rows) + sentences.say_probes(probes),
     )
     return Measured(result)
 
@@ -163,6 +163,15 @@ def _pick_maps(members: dict[str, Member]) -> Maps:
         if name.startswith("location-") and "permutenet" not in name:
             return member.result.maps
     return next(iter(members.values())).result.maps
+
+
+def _cells_of_all(members: dict[str, Member]) -> Maps:
+    """The accuracy by cell of each network, a mean over its seeds."""
+    cells: dict[str, list[list[list[float]]]] = {}
+    for member in members.values():
+        maps = member.result.maps
+        cells.setdefault(maps["per_cell_of"], []).append(maps["per_cell"])
+    return Maps(per_cells={name: np.mean(each, axis=0).tolist() for name, each in cells.items()})
 
 
 def _once(probes: list[Probe], untrained: dict[str, str]) -> list[Probe]:

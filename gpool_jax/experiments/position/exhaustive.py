@@ -16,6 +16,7 @@ from gpool_jax.experiments.position.training import draw_permutation, place
 from gpool_jax.experiments.programs import shared
 from gpool_jax.experiments.training import Design, Setup, check_finite
 from gpool_jax.train import parallel
+from gpool_jax.train.events import track
 
 # Keeps test permutations apart from everything that training drew.
 _TEST_KEY = 0x7E57
@@ -159,7 +160,7 @@ def make_evaluate(setup: Setup) -> Callable[[Any], Predictions]:
         variables = parallel.replicate(variables)
         parts: dict[str, list[np.ndarray]] = {"kept": [], "permuted": [], "reference": []}
         sums = dict.fromkeys(("latent_sum", "latent_square_sum"), np.zeros((), np.float64))
-        for batch in batches:
+        for batch in track(batches, "evaluating"):
             outputs = jax.device_get(run(variables, data, parallel.shard(batch)))
             for name in sums:
                 # [devices, cells, C]: each device summed its own share.

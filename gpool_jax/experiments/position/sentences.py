@@ -19,6 +19,38 @@ def say_rows(rows: list[Row]) -> list[str]:
     return sentences
 
 
+def answer(rows: list[Row]) -> list[str]:
+    """Answer whether the order carries position: GAPNet's location against PermuteNet's.
+
+    One sentence, of the best checkpoints' intervals; none where one of the two is missing.
+    """
+    best = {(row.task, row.arm): row for row in rows if row.checkpoint == "best"}
+
+    def pair(task: str) -> tuple[Row, Row] | None:
+        found = best.get((task, "GAPNet")), best.get((task, "PermuteNet"))
+        return None if found[0] is None or found[1] is None else (found[0], found[1])
+
+    location = pair("location")
+    if location is None:
+        return []
+    kept, lost = location
+    verdict = "Not shown by these networks"
+    if kept.low > lost.high:
+        verdict = "Yes, in these networks"
+    elif kept.high < lost.low:
+        verdict = "No, in these networks"
+    told = (
+        f"{verdict}: with the channels in order (GAPNet) the cell is told in "
+        f"{100 * kept.accuracy:.1f} %, without their order (PermuteNet) in "
+        f"{100 * lost.accuracy:.1f} % (chance {100 * kept.chance:.1f} %)"
+    )
+    recognition = pair("recognition")
+    if recognition is None:
+        return [f"{told}."]
+    values = " and ".join(f"{100 * row.accuracy:.1f} %" for row in recognition)
+    return [f"{told}; the class in {values} (chance {100 * recognition[0].chance:.1f} %)."]
+
+
 def count_rows(rows: list[Row]) -> list[str]:
     """State, for each task, how many arms of a table are above chance, and which are not."""
     sentences = []
@@ -32,13 +64,18 @@ def count_rows(rows: list[Row]) -> list[str]:
 
 
 def say_probes(probes: list[Probe]) -> list[str]:
-    """State what probes read from each frozen network, against a code that is as legible."""
+    """State what probes read from each frozen network, against a code that is as legible.
+
+    The untrained network comes first: no number on position stands without it.
+    """
     read = {
         (p.network, p.target, p.input): p
         for p in probes
         if p.probe == "selected" and p.stage == "gap"
     }
-    networks = list(dict.fromkeys(network for network, *_ in read))
+    networks = sorted(
+        dict.fromkeys(network for network, *_ in read), key=lambda n: not n.startswith("untrained")
+    )
     sentences = [_say_network(network, read) for network in networks]
     if any("PermuteNet" in network for network in networks):
         sentences.append(

@@ -20,6 +20,8 @@ import argparse
 import importlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -27,6 +29,7 @@ import gpool_jax as gp
 from gpool_jax.config import DataConfig
 from gpool_jax.data.images import load as sources
 from gpool_jax.experiments.audit.page import Page
+from gpool_jax.networks import from_model
 
 RESNETS = ("resnet20", "resnet32", "resnet56")
 # Sides of the inputs that EfficientNet-Lite0, 1 and 2 were trained on.
@@ -70,6 +73,17 @@ def audit_imagenet(options: argparse.Namespace) -> Page:
     drawn = sorted(rng.choice(len(paths), options.num_images, replace=False))
     images = np.stack([crop(paths[row], max(LITE_SIDES), rng) for row in drawn])
     return gp.audit(networks, images, **COMMON)
+
+
+def make_resnet50() -> gp.Network:
+    """A ResNet-50 of fresh weights for 224 pixels, to see what an audit costs beside its passes.
+
+    gpool audit python:benchmarks.audits:make_resnet50 --twins 0 --num-images 100 --workdir OUT
+    """
+    model = gp.models.create("resnet50", head="linear", num_outputs=1000, stem="conv7_pool")
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+    preprocess = gp.Preprocess((224, 224))
+    return from_model(model, variables, preprocess=preprocess, name="resnet50")
 
 
 def load_lite(number: int, side: int) -> gp.Network:

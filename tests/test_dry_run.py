@@ -8,7 +8,7 @@ import pytest
 
 from gpool_jax.cli import main as cli
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import dry_run, training
+from gpool_jax.experiments import dry_run, measure_cost, training
 from gpool_jax.experiments.position import training as position
 from gpool_jax.report import estimate
 from tests.helpers import tiny, tiny_arms
@@ -22,7 +22,6 @@ def found(optimised):
     return dry_run.run(CONFIG)
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_sizes_are_those_of_the_run(found):
     (e,) = found
@@ -66,15 +65,21 @@ def test_the_prediction_follows_from_what_was_measured(found):
         step_seconds=(0.1, 0.05, 0.3),
         num_validations=4,
         validation_seconds=2.5,
+        measuring_seconds=30.0,
         num_runs=3,
         name="arm",
     )
-    assert given.seconds == pytest.approx(10 + 100 + 10)
+    assert given.seconds == pytest.approx(10 + 100 + 10 + 30)
     text = estimate.describe(given)
     assert text.startswith("arm\n")
-    for words in ("predicted   2 min 0 s, 3 times", "160 images/s", "100 epochs"):
+    for words in (
+        "measurements 30 s",
+        "predicted   2 min 30 s, 3 times",
+        "160 images/s",
+        "100 epochs",
+    ):
         assert words in text
-    assert "All 4 runs together: 8 min" in estimate.describe_total(
+    assert "All 4 runs together: 10 min" in estimate.describe_total(
         [given, dataclasses.replace(given, num_runs=1)]
     )
 
@@ -93,6 +98,32 @@ def test_runs_that_differ_in_their_seed_are_measured_once():
     # What was compiled before would not say how long compiling takes.
     assert cached == [False, False]
     assert jax.config.values["jax_enable_compilation_cache"]
+
+
+def test_measurements_are_predicted_from_two_parts_of_the_test_images(monkeypatch):
+    config = tiny(eval={"num_images": None}, probe={"num_images": 50})
+    setup = position.prepare(config)
+    assert len(setup.dataset.test) > 100
+    timed = []
+
+    def take(part, state):
+        # A second, and a hundredth for each image that is evaluated or probed.
+        images = len(part.dataset.test)
+        timed.append(images)
+        return 1.0 + 0.01 * (images + min(50, images))
+
+    monkeypatch.setattr(measure_cost, "_time", take)
+    found = measure_cost.predict_seconds(setup, None)
+    assert timed == [32, 96]
+    assert found == pytest.approx(1.0 + 0.01 * (len(setup.dataset.test) + 50))
+
+
+@pytest.mark.slow
+def test_few_test_images_are_all_measured():
+    config = tiny(eval={"num_images": 20}, probe={"num_images": 20}, train={"milestones": (1,)})
+    setup = position.prepare(config)
+    part = measure_cost._with_images(setup, 20)
+    assert measure_cost.predict_seconds(part, part.init_state()) > 0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpool_jax.report import Result, figures, read_result, write_report, write_result
-from gpool_jax.report.canvas import new_figure, to_png
+from gpool_jax.report.canvas import colours_of, new_figure, to_png
 from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay
 from gpool_jax.report.table import format_table
@@ -136,7 +136,7 @@ def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
         "sys.modules['matplotlib_inline'] = None\n"
         "import importlib.metadata\n"
         "importlib.metadata.entry_points = lambda **_: ()\n"
-        "from gpool_jax.report.canvas import new_figure, to_png\n"
+        "from gpool_jax.report.canvas import colours_of, new_figure, to_png\n"
         "assert to_png(new_figure(1, 1)).startswith(b'\\x89PNG')\n"
         "import os, matplotlib\n"
         "print(os.environ['MPLBACKEND'], matplotlib.rcParams['backend'].lower())\n"
@@ -184,3 +184,13 @@ def test_a_result_in_a_notebook():
     frame = result.to_pandas()
     assert isinstance(frame, pandas.DataFrame)
     assert frame["accuracy"].tolist() == [row.accuracy for row in result.rows]
+
+
+def test_a_method_has_one_colour_on_every_page():
+    both, alone = colours_of(["flip", "gate", "mine"]), colours_of(["mine", "gate"])
+    assert both["gate"] == alone["gate"]
+    assert len(set(both.values())) == 3
+    many = colours_of([*"abcdefgh", "flip"])
+    assert len(many) == 9
+    assert many["flip"] == both["flip"]
+    assert many["flip"] not in [shade for name, shade in many.items() if name != "flip"]

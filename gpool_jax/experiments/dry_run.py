@@ -1,4 +1,4 @@
-"""Estimate a training's cost: count sizes, time a few steps, predict the rest."""
+"""Estimate a run's cost: count sizes, time a few steps and measurements, predict the rest."""
 
 import dataclasses
 import statistics
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from gpool_jax.errors import RunError
-from gpool_jax.experiments import driver, programs, registry, training
+from gpool_jax.experiments import driver, measure_cost, programs, registry, training
 from gpool_jax.experiments.experiment import Warn
 from gpool_jax.experiments.training import Design, Recipe, Setup
 from gpool_jax.models import cost
@@ -26,10 +26,11 @@ _VALIDATION = 256
 def run(
     config: Any, *, report: Callable[[Estimate], None] = lambda _: None, warn: Warn = print
 ) -> list[Estimate]:
-    """Prepare every run of a configuration as for training, and time a few steps of each kind.
+    """Prepare every run of a configuration as for training, and time a part of each kind.
 
-    Writes nothing. The data are loaded, so that mistakes in them or in the configuration
-    are found. `report` receives each estimate as soon as it is made.
+    A few steps and measurements on a few images are timed. Writes nothing. The data are loaded,
+    so that mistakes in them or in the configuration are found. `report` receives each estimate
+    as soon as it is made.
 
     Returns:
       One estimate per group of runs that differ in their seed only.
@@ -67,6 +68,7 @@ def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimat
         count = min(loop.steps_of_dispatch(train, feed), train.steps)
         validation_seconds = _time_validation(setup, recipe, state)
         timed = _time_steps(step, feed, state, count)
+        measuring = processes.from_first(lambda: measure_cost.predict_seconds(setup, state))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -93,6 +95,7 @@ def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimat
         steps=train.steps,
         num_validations=len(loop.stops(train)),
         validation_seconds=validation_seconds,
+        measuring_seconds=measuring,
         **timed,
     )
 

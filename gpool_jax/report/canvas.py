@@ -13,6 +13,22 @@ import numpy as np
 Drawn = tuple[str, str, Any]  # the question that a figure answers, its caption, the figure
 
 PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2f8f9d", "#c04f4f")
+# Places in the palette of the methods that rank channels, and of the arms of `gpool invariance`.
+_OWN = {
+    "random": 0,
+    "translation": 1,
+    "flip": 2,
+    "gate": 3,
+    "integrated": 4,
+    "mean": 5,
+    "probe": 6,
+    "variance": 7,
+    "baseline": 0,
+    "shift augmentation": 1,
+    "AugShift": 2,
+    "BlurPool-3": 3,
+    "AugShift + BlurPool-3": 4,
+}
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -68,6 +84,19 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def colour(index: int) -> str:
     """Return the palette's colour of a line, starting again after the last one."""
     return PALETTE[index % len(PALETTE)]
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Give each name a colour: methods and arms their own on every page, others what is left.
+
+    >>> colours_of(["gate", "flip"]) == colours_of(["flip", "gate"])
+    True
+    """
+    names = list(dict.fromkeys(names))
+    known = {name: PALETTE[_OWN[name]] for name in names if name in _OWN}
+    free = [shade for shade in PALETTE[1:] if shade not in known.values()] or list(PALETTE)
+    others = [name for name in names if name not in known]
+    return known | {name: free[i % len(free)] for i, name in enumerate(others)}
 
 
 def open_sides(grid: Iterable[Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from gpool_jax.report.canvas import (
     PALETTE,
     Drawn,
-    colour,
+    colours_of,
     legend_below,
     new_figure,
     new_panels,
@@ -87,6 +87,7 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
     names = list(dict.fromkeys(r.ranking for r in there if r.region == region))
     lines = [n for n in names if not n.startswith(("random", "matched", "class"))]
     bands = ["random", *(n for n in names if n.startswith("matched"))]
+    colours = colours_of([*lines, "class"])
     for name in dict.fromkeys([*bands, "class", *lines]):
         own = "overall" if name in ("random", "class") else region
         points = sorted(select(there, ranking=name, region=own), key=lambda r: r.count)
@@ -100,8 +101,7 @@ def _draw_panel(axes: Any, removals: list[Removal], region: str, intact: dict) -
             label = "random" if control == "random" else "matched, one band per ranking"
             axes.fill_between(x, low, high, color=_CONTROLS[control], alpha=dark, label=label, lw=0)
             continue
-        place = 2 + lines.index(name) % (len(PALETTE) - 2) if name in lines else 1
-        own_colour = PALETTE[place]
+        own_colour = colours[name]
         value = [100 * p.value for p in points]
         axes.plot(x, value, "o-", ms=3, lw=1.2, color=own_colour, label=name)
         axes.fill_between(x, low, high, color=own_colour, alpha=0.15, lw=0)
@@ -157,10 +157,11 @@ def _draw_scores(scores: dict[str, list[float]]) -> Any:
     pairs = {name: tuple(name.rsplit(" ", 1)) for name in scores}
     regions = list(dict.fromkeys(region for _, region in pairs.values()))
     methods = list(dict.fromkeys(method for method, _ in pairs.values()))
+    colours = colours_of(methods)
     figure, panels = new_panels(regions, max(5.0, 3.2 * len(regions)), 3.4, sharey=True)
     for name, (method, region) in pairs.items():
         axes, values = panels[regions.index(region)], np.array(scores[name])
-        x, line = np.arange(1, len(values) + 1), colour(methods.index(method))
+        x, line = np.arange(1, len(values) + 1), colours[method]
         share = values / (np.abs(values).max() or 1.0)
         axes.plot(x, share, color=line, linewidth=1.2, label=method)
     for axes in panels:

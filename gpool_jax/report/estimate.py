@@ -1,4 +1,4 @@
-"""The estimated cost of a training, and its text for the terminal."""
+"""The estimated cost of a run, and its text for the terminal."""
 
 import dataclasses
 import math
@@ -23,6 +23,7 @@ class Estimate:
       compile_seconds: compilation of the step, with an empty cache.
       step_seconds: median, shortest, longest.
       validation_seconds: time of each, without loading data and compilation.
+      measuring_seconds: time of all measurements after the training, without compilation.
     """
 
     name: str
@@ -45,12 +46,14 @@ class Estimate:
     step_seconds: tuple[float, float, float]
     num_validations: int
     validation_seconds: float
+    measuring_seconds: float
 
     @property
     def seconds(self) -> float:
         """Predicted time of one run."""
         validations = self.num_validations * self.validation_seconds
-        return self.compile_seconds + self.steps * self.step_seconds[0] + validations
+        training = self.compile_seconds + self.steps * self.step_seconds[0] + validations
+        return training + self.measuring_seconds
 
 
 def describe_total(estimates: list[Estimate]) -> str:
@@ -59,8 +62,8 @@ def describe_total(estimates: list[Estimate]) -> str:
     total = _duration(sum(e.num_runs * e.seconds for e in estimates))
     together = f"All {runs} runs together: {total}.\n" if runs > 1 else ""
     return (
-        f"{together}The prediction covers training only, not reading the data before it or the "
-        "measurements after it. Nothing was saved."
+        f"{together}The prediction covers training and measurements, not reading the data, "
+        "compiling the measurements or writing the page. Nothing was saved."
     )
 
 
@@ -91,7 +94,8 @@ def describe(e: Estimate) -> str:
         f"{images / e.num_images:.3g} epochs; {e.num_validations} validations",
         "measured": f"compilation {e.compile_seconds:.1f} s; a step {1e3 * median:.4g} ms "
         f"({1e3 * least:.4g} to {1e3 * most:.4g}), {e.batch_size / median:,.0f} images/s, "
-        f"{rate:,.1f} GFLOP/s; a validation {e.validation_seconds:.3g} s",
+        f"{rate:,.1f} GFLOP/s; a validation {e.validation_seconds:.3g} s; "
+        f"measurements {e.measuring_seconds:.3g} s",
         "predicted": _duration(e.seconds) + (f", {e.num_runs} times" if e.num_runs > 1 else ""),
     }
     text = "\n".join(f"{name:<12}{value}" for name, value in lines.items())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpool_jax.report.canvas import Drawn, colour, legend_below, new_panels
+from gpool_jax.report.canvas import Drawn, colours_of, legend_below, new_panels
 from gpool_jax.report.result import Measurement
 
 # Protocol to arm to quantity to its measurement.
@@ -28,11 +28,12 @@ def draw_shift(measurements: list[Measurement]) -> Iterator[Drawn]:
 
 def _draw_pareto(found: _Found) -> Drawn:
     """Draw accuracy against consistency: a panel per protocol, a cross per arm."""
+    colours = colours_of(arm for arms in found.values() for arm in arms)
     figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
-        for i, (arm, quantities) in enumerate(arms.items()):
+        for arm, quantities in arms.items():
             x, y = quantities["accuracy"], quantities["consistency"]
-            style = {"fmt": "o", "color": colour(i), "markersize": 5, "linewidth": 1}
+            style = {"fmt": "o", "color": colours[arm], "markersize": 5, "linewidth": 1}
             errors = {"xerr": _reach(x), "yerr": _reach(y)}
             axes.errorbar(100 * x.value, 100 * y.value, **errors, **style, label=arm)
         axes.set_xlabel("accuracy, unshifted, %", fontsize=8)
@@ -46,9 +47,10 @@ def _draw_pareto(found: _Found) -> Drawn:
 
 
 def _draw_distance(found: _Found) -> Drawn:
+    colours = colours_of(arm for arms in found.values() for arm in arms)
     figure, panels = new_panels(list(found), max(4.2, 2.9 * len(found)), 3.6)
     for axes, arms in zip(panels, found.values(), strict=True):
-        for i, (arm, quantities) in enumerate(arms.items()):
+        for arm, quantities in arms.items():
             at = {
                 int(name.split()[2]): m
                 for name, m in quantities.items()
@@ -58,8 +60,8 @@ def _draw_distance(found: _Found) -> Drawn:
             value, low, high = (
                 [100 * getattr(at[d], name) for d in distance] for name in ("value", "low", "high")
             )
-            axes.plot([0, *distance], [100, *value], color=colour(i), linewidth=1.3, label=arm)
-            axes.fill_between(distance, low, high, color=colour(i), alpha=0.15, linewidth=0)
+            axes.plot([0, *distance], [100, *value], color=colours[arm], linewidth=1.3, label=arm)
+            axes.fill_between(distance, low, high, color=colours[arm], alpha=0.15, linewidth=0)
         axes.set_xlabel("shift, px (the larger of the two axes)", fontsize=8)
     panels[0].set_ylabel("agrees with the unshifted prediction, %", fontsize=8)
     legend_below(figure, panels, ncols=4)
@@ -76,13 +78,14 @@ def _draw_position(measurements: list[Measurement]) -> Drawn:
         "cell, accuracy" if quantity == "cell_decoding" else f"shift ({protocol}), R2"
         for quantity, protocol in kinds
     ]
+    colours = colours_of(arms)
     figure, panels = new_panels(titles, 9, 1.0 + 0.35 * len(arms), sharey=True)
     for axes, (quantity, protocol) in zip(panels, kinds, strict=True):
         for m in measurements:
             if (m.quantity, m.protocol) != (quantity, protocol):
                 continue
             i = arms.index(m.arm)
-            axes.barh(i, m.value, 0.6, color=colour(i))
+            axes.barh(i, m.value, 0.6, color=colours[m.arm])
             axes.plot([m.low, m.high], [i, i], color="black", linewidth=1.2)
             if m.chance is not None:
                 axes.axvline(m.chance, color="#555555", linestyle="--", linewidth=1)

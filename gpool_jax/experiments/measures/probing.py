@@ -126,6 +126,11 @@ def _score_all(setup: Setup, variables: Any, split: ArraySplit, batch_size: int)
     return _fit_all(pooled, _targets(setup, split), fold, setup.config.probe.kinds)
 
 
+def forget_untrained() -> None:
+    """Forget the scores of untrained networks, so that they are measured again."""
+    _untrained.clear()
+
+
 def _score_untrained(setup: Setup, seed: int, split: ArraySplit, batch_size: int) -> Scores:
     """The scores of an untrained network, whose encoder does not depend on the head."""
     config, dataset = setup.config, setup.dataset

@@ -128,3 +128,13 @@ def test_probes_are_shown_as_fitted_before_and_fitted_again():
     ]
     shown = [(line[0], *(cell.split()[0] for cell in line[2:])) for line in lines]
     assert shown == [("none", "68.0", "68.0", "66.0"), ("random", "36.0", "50.0", "65.0")]
+
+
+def test_channels_matched_to_half_of_all_are_the_other_half_without_an_interval():
+    result = _result()
+    matched = dataclasses.replace(NUMBER, ranking="matched to gate", measured="overall")
+    removals = [*result.removals, matched, dataclasses.replace(matched, count=8)]
+    blocks = channel_blocks(dataclasses.replace(result, removals=removals))
+    lines = next(lines for title, _, lines in blocks if title.startswith("head, whole image"))
+    (line,) = (line for line in lines if line[0] == "matched to gate")
+    assert line[2:4] == ("50.0 (40.0 to 60.0)", "50.0 (the other half)")

@@ -1,5 +1,7 @@
 """Tables of ranked and removed channels, for the terminal and the pages."""
 
+import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -46,7 +48,8 @@ def channel_blocks(result: Result) -> list[Block]:
 
 def _removed(result: Result) -> list[Block]:
     """Tables of what removals do: each for every fill, one below the other."""
-    removals, maps = result.removals, result.maps
+    maps = result.maps
+    removals = _without_choice(result.removals, maps["num_channels"])
     quantity, count, fills = removals[0].quantity, maps["table_count"], table_actions(maps)
     whole = select(removals, measured="overall", measure="value")
     blocks: list[Block] = []
@@ -69,6 +72,16 @@ def _removed(result: Result) -> list[Block]:
     return blocks
 
 
+def _without_choice(removals: list[Removal], num_channels: int) -> list[Removal]:
+    """Take the interval from channels matched to half of all: every draw is the other half."""
+    return [
+        dataclasses.replace(r, low=math.nan, high=math.nan)
+        if r.ranking.startswith("matched") and 2 * r.count >= num_channels
+        else r
+        for r in removals
+    ]
+
+
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
@@ -78,6 +91,8 @@ def _interval(r: Removal | None) -> str:
     if r is None or r.value != r.value:
         return "-"
     sign = "" if r.measure == "value" else "+"
+    if math.isnan(r.low):
+        return f"{100 * r.value:{sign}.1f} (the other half)"
     return f"{100 * r.value:{sign}.1f} ({100 * r.low:{sign}.1f} to {100 * r.high:{sign}.1f})"
 
 

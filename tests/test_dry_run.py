@@ -97,6 +97,7 @@ def test_runs_that_differ_in_their_seed_are_measured_once():
     assert [(e.name, e.num_runs) for e in found] == [("baseline", 2), ("augshift", 2)]
     # What was compiled before would not say how long compiling takes.
     assert cached == [False, False]
+    assert all(e.measuring_seconds > 0 for e in found)
     assert jax.config.values["jax_enable_compilation_cache"]
 
 
@@ -134,7 +135,8 @@ def config_file(tmp_path):
     return path
 
 
-def test_the_command_prints_it_and_keeps_nothing(config_file, tmp_path, capsys):
+def test_the_command_prints_it_and_keeps_nothing(config_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure_cost, "predict_seconds", lambda setup, state: 61.0)
     run = tmp_path / "run"
     code = cli.main(["train", str(config_file), "--dry-run", "--workdir", str(run)])
     out = capsys.readouterr().out
@@ -142,6 +144,7 @@ def test_the_command_prints_it_and_keeps_nothing(config_file, tmp_path, capsys):
     names = ("data", "network", "operations", "devices", "memory", "steps", "measured", "predicted")
     assert re.findall(r"^(\w+) ", out, re.MULTILINE)[: len(names)] == list(names)
     assert "40 of 16 images: 640 images, 4 epochs; 5 validations" in out
+    assert "measurements 61 s" in out
     assert {p.name for p in tmp_path.iterdir()} == {"config.py"}
 
 

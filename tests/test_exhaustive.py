@@ -236,6 +236,7 @@ def compared(tmp_path_factory):
     return config, folder / "run", result, facts
 
 
+@pytest.mark.slow
 def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(compared):
     *_, ((lowered, pooled, fitted), (lowered_after, pooled_after, fitted_after)) = compared
     # Two heads have one encoder, and one untrained network.
@@ -245,6 +246,7 @@ def test_a_comparison_of_several_seeds_compiles_what_one_seed_compiles(compared)
     assert (pooled_after, fitted_after) == (1, 9)
 
 
+@pytest.mark.slow
 def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
     _, folder, result, _ = compared
     arms = {(r.arm, r.checkpoint) for r in result.rows}
@@ -265,6 +267,7 @@ def test_a_comparison_puts_heads_tasks_seeds_and_lengths_in_one_table(compared):
     assert {p.num_seeds for p in result.probes} == {2}
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_is_not_trained_again(compared, monkeypatch):
     config, folder, result, _ = compared
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))

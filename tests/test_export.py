@@ -91,7 +91,7 @@ def test_many_steps_in_one_dispatch_lower():
 def test_probes_lower(kind):
     x = jax.ShapeDtypeStruct((90, 8), jnp.float32)
     rows = jax.ShapeDtypeStruct((90,), jnp.int32)
-    fit = functools.partial(probe.cross_validate, kind=kind, num_classes=9, num_folds=3)
+    fit = functools.partial(probe.cross_validate, kinds=(kind,), num_classes=9, num_folds=3)
     key = jax.eval_shape(lambda: jax.random.key(0))
     exported = export.export(jax.jit(fit), platforms=("tpu", "cuda"))(key, x, rows, rows)
     assert [a.shape for a in exported.out_avals] == [(90,), (3,)]

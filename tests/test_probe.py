@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpool_jax import ops
+from gpool_jax.experiments.measures import probing
 from gpool_jax.ops import gradient_probes, probe, ridge
 from gpool_jax.ops.hold_out import hold_out
 from tests import reference
@@ -26,16 +27,29 @@ def blobs(seed=0, images=60, cells=4, channels=6, noise=0.3):
 
 
 def correct(x, y, fold, kind, classes=4):
-    answers = probe.cross_validate(
-        KEY, x, jnp.asarray(y), jnp.asarray(fold), kind=kind, num_classes=classes, num_folds=5
-    )
-    return np.asarray(answers[0])
+    options = {"kinds": (kind,), "num_classes": classes, "num_folds": 5}
+    answers = probe.cross_validate(KEY, x, jnp.asarray(y), jnp.asarray(fold), **options)
+    return np.asarray(answers[kind][0])
 
 
 def held_out(x, y, fold, kind, **options):
     rows = (jnp.asarray(x), jnp.asarray(y), jnp.asarray(fold))
     options = {"num_classes": 4, "num_folds": 5, **options}
-    return probe.held_out_logits(KEY, *rows, kind=kind, **options)[0]
+    return probe.held_out_logits(KEY, *rows, kinds=(kind,), **options)[kind][0]
+
+
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize("channels", [6, 300])
+def test_kinds_fitted_together_are_those_fitted_alone(channels, sort):
+    x, y, fold = blobs(images=20, channels=channels, noise=2.0)
+    rows = jnp.asarray(x), jnp.asarray(y), jnp.asarray(fold)
+    options = {"num_classes": 4, "num_folds": 5, "sort": sort}
+    together = probe.held_out_logits(KEY, *rows, kinds=("ridge", "logistic"), **options)
+    assert set(together) == {"ridge", "logistic"}
+    for kind, (logits, picked) in together.items():
+        alone, alone_picked = probe.held_out_logits(KEY, *rows, kinds=(kind,), **options)[kind]
+        np.testing.assert_allclose(logits, alone, atol=1e-3)
+        np.testing.assert_allclose(picked, alone_picked, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", probe.KINDS)
@@ -110,30 +124,15 @@ def test_more_channels_than_rows_are_rotated_into_the_rows(rank, sort):
     x = (x + rng.normal(size=90)).astype("f4")
     y, fold = rng.integers(0, 3, 40), np.arange(40) % 4
     keep = (rng.random(90) < 0.8) | sort  # of sorted rows, those removed would be constant
-    for kind in ("ridge", "logistic"):
-        found, _ = probe.held_out_logits(
-            KEY,
-            *map(jnp.asarray, (x, y, fold)),
-            kind=kind,
-            num_classes=3,
-            num_folds=4,
-            sort=sort,
-            keep=jnp.asarray(keep),
-        )
-        # Every row three times is the same probe, of more rows than channels.
-        tall = jnp.asarray(np.repeat(x, 3, axis=0))
-        wanted, _ = probe.held_out_logits(
-            KEY,
-            tall,
-            *(jnp.asarray(np.repeat(each, 3)) for each in (y, fold)),
-            kind=kind,
-            num_classes=3,
-            num_folds=4,
-            sort=sort,
-            keep=jnp.asarray(keep),
-        )
-        assert len(tall) > x.shape[1] > len(x)
-        found, wanted = np.asarray(found), np.asarray(wanted)[::3]
+    kinds = ("ridge", "logistic")
+    options = {"num_classes": 3, "num_folds": 4, "sort": sort, "keep": jnp.asarray(keep)}
+    wide = probe.held_out_logits(KEY, *map(jnp.asarray, (x, y, fold)), kinds=kinds, **options)
+    # Every row three times is the same probe, of more rows than channels.
+    rows = [jnp.asarray(np.repeat(each, 3, axis=0)) for each in (x, y, fold)]
+    tall = probe.held_out_logits(KEY, *rows, kinds=kinds, **options)
+    assert len(rows[0]) > x.shape[1] > len(x)
+    for kind in kinds:
+        found, wanted = np.asarray(wide[kind][0]), np.asarray(tall[kind][0])[::3]
         if kind == "ridge":
             np.testing.assert_allclose(found, wanted, atol=2e-2)
         else:  # the flattest are not at their optimum after so many steps
@@ -148,7 +147,7 @@ def test_more_channels_than_rows_are_rotated_into_the_rows(rank, sort):
 def test_a_penalty_that_could_not_be_solved_is_not_picked():
     fold = jnp.arange(6) % 3
     outputs = jnp.stack([jnp.full((6, 1), jnp.nan), jnp.ones((6, 1))])
-    found, picked = hold_out(lambda folds: outputs, lambda out: out[..., 0], fold, 3)
+    found, picked = hold_out(lambda folds: {"a": outputs}, lambda out: out[..., 0], fold, 3)["a"]
     assert found.ravel().tolist() == [1.0] * 6
     assert picked.tolist() == [1.0] * 3
 
@@ -210,8 +209,8 @@ def test_the_penalty_can_be_picked_for_likelihood():
     # A confident probe may be as accurate and still waste bits.
     x, y, fold = blobs(noise=2.5, channels=40)
     rows = jnp.asarray(x), jnp.asarray(y), jnp.asarray(fold)
-    options = {"kind": "ridge", "num_classes": 4, "num_folds": 5, "picked_by": "likelihood"}
-    found, scores = probe.held_out_logits(KEY, *rows, **options)
+    options = {"kinds": ("ridge",), "num_classes": 4, "num_folds": 5, "picked_by": "likelihood"}
+    found, scores = probe.held_out_logits(KEY, *rows, **options)["ridge"]
     for k in range(5):
         picking, fitting = fold == (k + 1) % 5, (fold != k) & (fold != (k + 1) % 5)
         expected = [
@@ -264,7 +263,7 @@ def test_a_dead_channel_changes_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "tree", "num_folds": 5}, "`kind` must be one of"),
+        ({"kind": "tree", "num_folds": 5}, "`kinds` must be one of"),
         ({"kind": "ridge", "num_folds": 5, "picked_by": "luck"}, "`picked_by` must be one of"),
         ({"kind": "ridge", "num_folds": 2}, "`num_folds` must be at least 3; got 2"),
     ],
@@ -273,3 +272,16 @@ def test_bad_options_are_refused(options, message):
     x, y, fold = blobs()
     with pytest.raises(ValueError, match=message):
         held_out(x, y, fold, **options)
+
+
+def test_of_kinds_that_are_as_good_the_first_is_selected(monkeypatch):
+    def tie(key, x, labels, fold, *, kinds, num_folds, **options):
+        # As jit returns it: sorted by name.
+        right = {"logistic": jnp.zeros(len(x), bool), "ridge": jnp.ones(len(x), bool)}
+        return {kind: (right[kind], jnp.full(num_folds, 0.5)) for kind in sorted(kinds)}
+
+    monkeypatch.setattr(probe, "cross_validate", tie)
+    rows, fold = jnp.zeros((6, 2)), np.arange(6) % 3
+    for kinds, wanted in ((("ridge", "logistic"), True), (("logistic", "ridge"), False)):
+        found = probing.fit_kinds(KEY, rows, np.zeros(6, int), fold, 2, kinds=kinds)
+        assert (found["selected"] == wanted).all()

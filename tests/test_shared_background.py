@@ -163,7 +163,8 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("case", slow_but_first(NETWORKS))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", NETWORKS)
 def test_networks_answer_learn_and_keep_statistics_alike(case):
     """In float64, where a wrong pixel cannot hide among rounding errors."""
     options, n, side, train = NETWORKS[case]

@@ -116,7 +116,7 @@ def test_what_a_user_can_mend_is_one_line(gpool, monkeypatch, error, message):
         (["--workdir", "x", "--heads", "gapnet", "gapnet"], "`heads` names one twice"),
         (["--workdir", "x", "--n", "9" * 5000], "--n"),
         (["--workdir", "x", "--seed", "9" * 30], "`seed` must be below 2**31"),
-        (["--workdir", "x", "--train.warmup-steps", "999"], "at most train.steps = 300; got 999"),
+        (["--workdir", "x", "--train.warmup-steps", "999"], "at most train.steps = 200; got 999"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(gpool, tmp_path, monkeypatch, words, message):

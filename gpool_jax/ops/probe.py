@@ -30,37 +30,40 @@ def cross_validate(
     targets: jax.Array,
     fold: jax.Array,
     *,
-    kind: str,
+    kinds: tuple[str, ...],
     num_classes: int,
     num_folds: int,
     sort: bool = False,
     keep: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Cross-validate a probe, over folds and penalties in one program.
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Cross-validate probes, over kinds, folds and penalties in one program.
 
     The arguments are those of `held_out_logits`, which also raises for them.
 
     Returns:
-      bool [N]: whether the probe that never saw the row's image predicts its label;
-      float32 [F]: accuracy of each fold's probe on its picking fold, to choose between kinds
-      without looking at what is reported.
+      For each kind, bool [N]: whether the probe that never saw the row's image predicts its
+      label; float32 [F]: accuracy of each fold's probe on its picking fold, to choose between
+      kinds without looking at what is reported.
     """
-    logits, picked = held_out_logits(
+    found = held_out_logits(
         key,
         inputs,
         targets,
         fold,
-        kind=kind,
+        kinds=kinds,
         num_classes=num_classes,
         num_folds=num_folds,
         sort=sort,
         keep=keep,
     )
-    return jnp.argmax(logits, axis=-1) == targets, picked
+    return {
+        kind: (jnp.argmax(logits, axis=-1) == targets, picked)
+        for kind, (logits, picked) in found.items()
+    }
 
 
 @functools.partial(
-    jax.jit, static_argnames=("kind", "num_classes", "num_folds", "sort", "picked_by")
+    jax.jit, static_argnames=("kinds", "num_classes", "num_folds", "sort", "picked_by")
 )
 def held_out_logits(
     key: jax.Array,
@@ -68,22 +71,22 @@ def held_out_logits(
     targets: jax.Array,
     fold: jax.Array,
     *,
-    kind: str,
+    kinds: tuple[str, ...],
     num_classes: int,
     num_folds: int,
     sort: bool = False,
     keep: jax.Array | None = None,
     picked_by: str = "accuracy",
-) -> tuple[jax.Array, jax.Array]:
-    """Predict every row by a probe that never saw its image.
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Predict every row by probes that never saw its image.
 
     Args:
       key: PRNG key for the MLP's initialisation.
       inputs: float [N, D].
       targets: int [N] in [0, num_classes).
       fold: int [N] in [0, num_folds): the same for all rows of an image.
-      kind: "ridge" (closed form, one-hot targets), "logistic" (multinomial, L-BFGS) or "mlp"
-        (one hidden layer of 64, Adam).
+      kinds: of "ridge" (closed form, one-hot targets), "logistic" (multinomial, L-BFGS) and "mlp"
+        (one hidden layer of 64, Adam). What they share is computed once.
       num_classes: K.
       num_folds: F, at least 3.
       sort: give the probe each row sorted, its channels standardised before by the rows that it
@@ -95,35 +98,38 @@ def held_out_logits(
         can be as accurate and still waste bits: "likelihood" for `information_bits`.
 
     Returns:
-      float32 [N, K]: logits (of the ridge probe: estimates of the one-hot targets, no logits);
-      float32 [F]: the score of each fold's probe on its picking fold.
+      For each kind, float32 [N, K]: logits (of the ridge probe: estimates of the one-hot targets,
+      no logits); float32 [F]: the score of each fold's probe on its picking fold.
 
     Raises:
-      ValueError: for an unknown `kind` or `picked_by`, or fewer than 3 folds.
+      ValueError: for an unknown kind or `picked_by`, or fewer than 3 folds.
 
     References: Alain and Bengio, "Understanding intermediate layers using linear classifier
     probes", 2016; Stone, "Cross-validatory choice and assessment of statistical predictions",
     1974.
     """
-    for name, value, known in (("kind", kind, KINDS), ("picked_by", picked_by, PICKED_BY)):
-        if value not in known:
-            raise ValueError(f"`{name}` must be one of {known}; got {value!r}.")
+    for name, values, known in (("kinds", kinds, KINDS), ("picked_by", (picked_by,), PICKED_BY)):
+        if not set(values) <= set(known):
+            raise ValueError(f"`{name}` must be one of {known}; got {values!r}.")
     is_wide = inputs.shape[1] > len(inputs)
-    if kind == "ridge":
-        one_hot = jax.nn.one_hot(targets, num_classes)
-        fit = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep)
-    else:
-        fit_one = {"logistic": gradient_probes.logistic, "mlp": gradient_probes.mlp}[kind]
+    one_hot = jax.nn.one_hot(targets, num_classes)
+    fit_ridge = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep)
 
-        def fit(folds: jax.Array) -> jax.Array:
-            weight = folds[fold].astype(jnp.float32)
-            rows = _standardised_rows(inputs, weight, sort, keep)
-            if kind == "logistic" and is_wide:
-                rows = _rotated(rows)
-            fit_strength = functools.partial(
-                fit_one, key, rows, targets, weight, num_classes=num_classes
-            )
-            return jax.lax.map(fit_strength, jnp.array(STRENGTHS, jnp.float32))
+    def fit(folds: jax.Array) -> dict[str, jax.Array]:
+        weight = folds[fold].astype(jnp.float32)
+        rows = _standardised_rows(inputs, weight, sort, keep)
+        linear = _rotated(rows) if is_wide else rows
+        outputs = {"ridge": fit_ridge(folds, linear)} if "ridge" in kinds else {}
+        for kind, fit_one, given in (
+            ("logistic", gradient_probes.logistic, linear),
+            ("mlp", gradient_probes.mlp, rows),
+        ):
+            if kind in kinds:
+                fit_strength = functools.partial(
+                    fit_one, key, given, targets, weight, num_classes=num_classes
+                )
+                outputs[kind] = jax.lax.map(fit_strength, jnp.array(STRENGTHS, jnp.float32))
+        return outputs
 
     def score(logits: jax.Array) -> jax.Array:
         if picked_by == "accuracy":
@@ -153,12 +159,17 @@ def cross_validate_regression(
       ValueError: for fewer than 3 folds.
     """
     targets = targets.astype(jnp.float32)
-    fit = _ridge_fit(inputs, targets, fold, num_folds, False, None)
+    fit_ridge = _ridge_fit(inputs, targets, fold, num_folds, False, None)
+
+    def fit(folds: jax.Array) -> dict[str, jax.Array]:
+        rows = _standardised_rows(inputs, folds[fold].astype(jnp.float32), False, None)
+        is_wide = inputs.shape[1] > len(inputs)
+        return {"ridge": fit_ridge(folds, _rotated(rows) if is_wide else rows)}
 
     def score(predicted: jax.Array) -> jax.Array:
         return -((predicted - targets[None]) ** 2).sum(axis=-1)
 
-    return hold_out(fit, score, fold, num_folds)[0]
+    return hold_out(fit, score, fold, num_folds)["ridge"][0]
 
 
 def _standardised_rows(
@@ -192,20 +203,18 @@ def _ridge_fit(
     num_folds: int,
     sort: bool,
     keep: jax.Array | None,
-) -> Callable[[jax.Array], jax.Array]:
-    """From the folds to fit [F] to the predictions [S, N, T] of every penalty."""
+) -> Callable[[jax.Array, Rows], jax.Array]:
+    """From the folds to fit [F], and their rows, to the predictions [S, N, T] of every penalty."""
     strengths = jnp.array(STRENGTHS, jnp.float32)
     sum_up = functools.partial(ridge.fold_moments, targets=targets, fold=fold, num_folds=num_folds)
     is_wide = inputs.shape[1] > len(inputs)
     moments = None if sort or is_wide else sum_up(inputs)
 
-    def fit(folds: jax.Array) -> jax.Array:
+    def fit(folds: jax.Array, rows: Rows) -> jax.Array:
         if moments is not None:
             return ridge.predict(ridge.regress(moments, folds, strengths, keep=keep), inputs)
-        weight = folds[fold].astype(jnp.float32)
         # Each fold's rows are sorted by the scale of its own fitting rows.
-        rows = _standardised_rows(inputs, weight, sort, keep)
-        x = (_rotated(rows) if is_wide else rows).written_out()
+        x = rows.written_out()
         return ridge.predict(ridge.regress(sum_up(x), folds, strengths, standardised=True), x)
 
     return fit

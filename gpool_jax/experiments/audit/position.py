@@ -99,16 +99,17 @@ def _controls(config: AuditConfig, latent: np.ndarray, stage: str, cell: np.ndar
         hits = cell_hits(x, labels, cells, folds=config.folds, sort=sort)
         scores.append(Score("position", "cell", name, stage, hits, 1.0 / cells))
     rows, fold = _rows(latent, config.folds)
-    logits, _ = probe.held_out_logits(
+    found = probe.held_out_logits(
         jax.random.key(_KEY),
         rows,
         jnp.asarray(cell.reshape(-1)),
         jnp.asarray(fold),
-        kind="logistic",
+        kinds=("logistic",),
         num_classes=cells,
         num_folds=config.folds,
         picked_by="likelihood",
     )
+    logits, _ = found["logistic"]
     bits = np.asarray(ops.row_bits(logits, jnp.asarray(cell.reshape(-1)))).reshape(cell.shape)
     scores.append(Score("position", "cell", "bits", stage, bits.mean(axis=1), 0.0, "bits"))
     return scores

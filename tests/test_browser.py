@@ -14,7 +14,10 @@ from gpool_jax.report import audit_page, read_result, write_report
 from gpool_jax.report.audit_result import read_audit
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 PAGES = ["compare_digits", "invariance_cifar10_cpu", "channels_camvid/seed0", "audit"]
 
 pytestmark = [
@@ -26,6 +29,7 @@ pytestmark = [
 # What a reader would see: the width that is used, and whether a click on a heading sorts.
 PROBE = """<script type="module">
 const seen = {window: innerWidth, page: document.documentElement.scrollWidth};
+document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
 const longest = [...document.querySelectorAll("details table")].reduce(
   (a, b) => (a.rows.length >= b.rows.length ? a : b));
 const numeric = [...longest.rows[1].cells].findIndex((cell) => cell.className === "number");

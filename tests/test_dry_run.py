@@ -8,7 +8,7 @@ import pytest
 
 from gpool_jax.cli import main as cli
 from gpool_jax.errors import InputError, RunError
-from gpool_jax.experiments import dry_run, measure_cost, training
+from gpool_jax.experiments import dry_run, measure_cost, registry, training
 from gpool_jax.experiments.position import training as position
 from gpool_jax.report import estimate
 from tests.helpers import tiny, tiny_arms
@@ -101,30 +101,48 @@ def test_runs_that_differ_in_their_seed_are_measured_once():
     assert jax.config.values["jax_enable_compilation_cache"]
 
 
-def test_measurements_are_predicted_from_two_parts_of_the_test_images(monkeypatch):
+def test_each_measurement_is_predicted_from_two_parts_of_the_test_images(monkeypatch):
     config = tiny(eval={"num_images": None}, probe={"num_images": 50})
     setup = position.prepare(config)
-    assert len(setup.dataset.test) > 100
+    whole = len(setup.dataset.test)
+    assert whole > 100
     timed = []
 
     def take(part, state):
-        # A second, and a hundredth for each image that is evaluated or probed.
-        images = len(part.dataset.test)
-        timed.append(images)
-        return 1.0 + 0.01 * (images + min(50, images))
+        # A second and a hundredth for each image; of a probe, two and a tenth.
+        images, probed = len(part.dataset.test), part.config.probe.enabled
+        timed.append((images, probed))
+        return 1.0 + 0.01 * images + (2.0 + 0.1 * images if probed else 0.0)
 
     monkeypatch.setattr(measure_cost, "_time", take)
     found = measure_cost.predict_seconds(setup, None)
-    assert timed == [32, 96]
-    assert found == pytest.approx(1.0 + 0.01 * (len(setup.dataset.test) + 50))
+    assert timed == [(32, False), (96, False), (32, True), (96, True)]
+    assert found == pytest.approx(1.0 + 0.01 * whole + 2.0 + 0.1 * 50)
+
+
+def test_of_few_test_images_all_are_measured_once(monkeypatch):
+    setup = measure_cost._with_images(position.prepare(tiny()), 20)
+    timed = []
+    monkeypatch.setattr(measure_cost, "_time", lambda part, state: timed.append(part) or 7.0)
+    assert measure_cost.predict_seconds(setup, None) == 7.0
+    assert [len(part.dataset.test) for part in timed] == [20]
 
 
 @pytest.mark.slow
-def test_few_test_images_are_all_measured():
-    config = tiny(eval={"num_images": 20}, probe={"num_images": 20}, train={"milestones": (1,)})
-    setup = position.prepare(config)
-    part = measure_cost._with_images(setup, 20)
-    assert measure_cost.predict_seconds(part, part.init_state()) > 0
+def test_what_is_timed_are_the_checkpoints_that_a_training_leaves(monkeypatch):
+    setup = measure_cost._with_images(position.prepare(tiny(train={"milestones": (1,)})), 20)
+    seen = []
+    experiment = registry.experiment(setup.config)
+    real = experiment.measure
+
+    def measure(given, snapshots):
+        seen.append([snapshot.name for snapshot in snapshots.entries])
+        return real(given, snapshots)
+
+    fake = dataclasses.replace(experiment, measure=measure)
+    monkeypatch.setattr(registry, "experiment", lambda config: fake)
+    assert measure_cost.predict_seconds(setup, setup.init_state()) > 0
+    assert seen == [["step 1", f"step {setup.config.train.steps}", "best"]] * 2
 
 
 @pytest.fixture

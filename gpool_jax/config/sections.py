@@ -120,9 +120,9 @@ class TrainConfig:
     tensorboard: bool = False
     """Write TensorBoard events too (needs tensorboardX)."""
     wandb: bool = False
-    """Log to Weights & Biases too, project gpool_jax (needs wandb; WANDB_MODE=offline keeps it here)."""
+    """Log to Weights & Biases too, project gpool_jax (needs wandb; WANDB_MODE=offline stores the run in its folder)."""
     mlflow: bool = False
-    """Log to MLflow too, experiment gpool_jax (needs mlflow; MLFLOW_TRACKING_URI says where)."""
+    """Log to MLflow too, experiment gpool_jax (needs mlflow; MLFLOW_TRACKING_URI is the address)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -220,9 +220,9 @@ def write(measured: Measured, output: Output) -> Result:
         write_result(result, out, measured.arrays)
         for name, content in measured.files.items():
             files.write(out / name, content)
-        write_report(result, out, output.warn, overlays=measured.overlays)
         for name in stale:
             (out / name).unlink(missing_ok=True)
+        write_report(result, out, output.warn, overlays=measured.overlays)
     return result
 
 

@@ -68,7 +68,6 @@ def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimat
         count = min(loop.steps_of_dispatch(train, feed), train.steps)
         validation_seconds = _time_validation(setup, recipe, state)
         timed = _time_steps(step, feed, state, count)
-        measuring = processes.from_first(lambda: measure_cost.predict_seconds(setup, state))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -78,6 +77,7 @@ def _estimate(name: str, setup: Setup, recipe: Recipe, num_runs: int) -> Estimat
         ) from None
     finally:
         feed.close()
+    measuring = processes.from_first(lambda: measure_cost.predict_seconds(setup, state))
     return Estimate(
         name=name,
         num_runs=num_runs,

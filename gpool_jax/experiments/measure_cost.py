@@ -11,38 +11,50 @@ from gpool_jax.train.state import TrainState
 
 # Images of the two tries; the rest is a straight line.
 _FEW, _SOME = 32, 96
-# Sections that say how many test images they use.
-_SECTIONS = ("eval", "probe", "consistency")
+# Measurements that can be left out, each with its own number of images.
+_OPTIONAL = ("probe", "consistency")
 
 
 def predict_seconds(setup: Setup, state: TrainState) -> float:
     """Predict the time of all measurements of one run, without compilation.
 
-    A run of a comparison may be quicker: its untrained network is measured once for all.
+    What every run measures and each further measurement are timed apart, since each uses its own
+    number of images. A run of a comparison may be quicker: its untrained network is measured once
+    for all.
     """
     whole = len(setup.dataset.test)
     if whole <= _SOME:
         return _time(setup, state)
-    few, some = (_time(_with_images(setup, size), state) for size in (_FEW, _SOME))
-    work = {size: _count(setup, size) for size in (_FEW, _SOME, whole)}
-    return extrapolate((work[_FEW], few), (work[_SOME], some), work[whole])
+    names = [n for n in _OPTIONAL if getattr(getattr(setup.config, n, None), "enabled", False)]
+    plain = _with_only(setup, ())
+    base = [_time(_with_images(plain, size), state) for size in (_FEW, _SOME)]
+    asked = getattr(getattr(setup.config, "eval", None), "num_images", None)
+    total = extrapolate(base[0], base[1], min(asked or whole, whole))
+    for name in names:
+        both = [_time(_with_images(_with_only(setup, (name,)), n), state) for n in (_FEW, _SOME)]
+        added = [max(0.0, one - other) for one, other in zip(both, base, strict=True)]
+        count = getattr(setup.config, name).num_images
+        total += extrapolate(added[0], added[1], min(count or whole, whole))
+    return total
 
 
-def extrapolate(first: tuple[int, float], second: tuple[int, float], work: int) -> float:
-    """Seconds for `work` from two pairs (work, seconds), on a line that does not fall.
+def extrapolate(few: float, some: float, count: int) -> float:
+    """Seconds for `count` images from those for few and for some, on a line that does not fall.
 
-    >>> extrapolate((100, 2.0), (300, 3.0), 1100)
-    7.0
+    >>> extrapolate(1.0, 3.0, 160)
+    5.0
     """
-    slope = max(0.0, (second[1] - first[1]) / max(1, second[0] - first[0]))
-    return second[1] + slope * (work - second[0])
+    return some + max(0.0, some - few) / (_SOME - _FEW) * (count - _SOME)
 
 
-def _count(setup: Setup, num_images: int) -> int:
-    """Images that pass through the network if the test split has `num_images`."""
-    sections = [getattr(setup.config, name) for name in _SECTIONS if hasattr(setup.config, name)]
-    counts = [section.num_images for section in sections if getattr(section, "enabled", True)]
-    return sum(min(num_images if count is None else count, num_images) for count in counts)
+def _with_only(setup: Setup, names: tuple[str, ...]) -> Setup:
+    """The setup with none of the optional measurements but these."""
+    config = setup.config
+    for name in _OPTIONAL:
+        if hasattr(config, name):
+            section = dataclasses.replace(getattr(config, name), enabled=name in names)
+            config = dataclasses.replace(config, **{name: section})
+    return dataclasses.replace(setup, config=config)
 
 
 def _with_images(setup: Setup, count: int) -> Setup:
@@ -51,11 +63,13 @@ def _with_images(setup: Setup, count: int) -> Setup:
 
 
 def _time(setup: Setup, state: TrainState) -> float:
-    """Seconds of all measurements, programs compiled before."""
+    """Seconds of the measurements, programs compiled before."""
     measure = registry.experiment(setup.config).measure
-    steps = [*setup.config.train.milestones, setup.config.train.steps]
+    train = setup.config.train
+    # The milestones, the last step and the best one, as a training leaves them.
+    steps = sorted({*train.milestones, train.steps})
     entries = [Snapshot(f"step {step}", step, state.variables) for step in steps]
-    entries[-1] = dataclasses.replace(entries[-1], name="best")
+    entries.append(Snapshot("best", train.steps - 1, state.variables))
     seconds = 0.0
     for _ in range(2):
         probing.forget_untrained()

@@ -123,15 +123,16 @@ def make_tuning(result: AuditResult) -> list[HeatFigure]:
         channels = np.argsort(network.channels["translation_rank"])[: len(network.tuning)]
         shares = np.array(network.channels["position"])[channels]
         heats = tuning_heats(channels.tolist(), shares, np.array(network.tuning))
+        caption = (
+            f"{network.name}, the channels that rank first by translation difference. "
+            f"{TUNING_CAPTION}"
+        )
         if network.drivers and result.thumbnails:
+            caption += " Below: the images that it responds to most, over all cells."
             heats = [
                 dataclasses.replace(heat, picture=np.hstack([result.thumbnails[i] for i in rows]))
                 for heat, rows in zip(heats, network.drivers, strict=True)
             ]
-        caption = (
-            f"{network.name}, the channels that rank first by translation difference. "
-            f"{TUNING_CAPTION} Below: the images that it responds to most, over all cells."
-        )
         figures.append(HeatFigure(TUNING_QUESTION, caption, heats))
     return figures
 

@@ -12,11 +12,22 @@ import numpy as np
 
 Drawn = tuple[str, str, Any]  # the question that a figure answers, its caption, the figure
 
-PALETTE = ("#7a7a7a", "#d1822b", "#3b6fb6", "#4b9a6a", "#a3537e", "#b0a03a", "#2f8f9d", "#c04f4f")
+PALETTE = (
+    "#7a7a7a",
+    "#d1822b",
+    "#3b6fb6",
+    "#4b9a6a",
+    "#a3537e",
+    "#b0a03a",
+    "#2f8f9d",
+    "#c04f4f",
+    "#6b5fb5",
+)
 # Places in the palette of the methods that rank channels, and of the arms of `gpool invariance`.
 _OWN = {
     "random": 0,
-    "translation": 1,
+    "class": 1,
+    "translation": 8,
     "flip": 2,
     "gate": 3,
     "integrated": 4,

@@ -92,7 +92,8 @@ def _interval(r: Removal | None) -> str:
         return "-"
     sign = "" if r.measure == "value" else "+"
     if math.isnan(r.low):
-        return f"{100 * r.value:{sign}.1f} (the other half)"
+        beside = "the other half" if r.ranking.startswith("matched") else "no interval"
+        return f"{100 * r.value:{sign}.1f} ({beside})"
     return f"{100 * r.value:{sign}.1f} ({100 * r.low:{sign}.1f} to {100 * r.high:{sign}.1f})"
 
 

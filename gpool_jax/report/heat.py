@@ -49,7 +49,8 @@ def make_heats(result: Result) -> list[HeatFigure]:
     """Make every figure of this kind that there is data for, in reading order."""
     maps = result.maps
     found = []
-    if cells := cell_accuracies(maps):
+    cells = cell_accuracies(maps)
+    if any(not np.isnan(accuracy).all() for accuracy in cells.values()):
         found.append(_show_cells(cells))
     if "confusion" in maps:
         found.append(_show_confusion(maps))
@@ -88,22 +89,28 @@ def tuning_deviations(tuning: np.ndarray, selectivity: np.ndarray) -> np.ndarray
 
 
 def _show_cells(cells: dict[str, np.ndarray]) -> HeatFigure:
-    widest = max(cells, key=lambda name: np.ptp(cells[name]))
-    low, high = (100 * end(cells[widest]) for end in (np.min, np.max))
+    cells = {name: accuracy for name, accuracy in cells.items() if not np.isnan(accuracy).all()}
+    widest = max(cells, key=lambda name: np.nanmax(cells[name]) - np.nanmin(cells[name]))
+    low, high = (100 * end(cells[widest]) for end in (np.nanmin, np.nanmax))
     caption = f"Accuracy in percent by cell of the canvas. {widest}: from {low:.1f} to {high:.1f}."
     if len(cells) > 1:
         caption = caption.replace(f"{widest}:", f"Cells differ most in {widest}:")
     heats = [
-        Heat(name, [("", [(f"{100 * x:.1f}", float(x)) for x in row]) for row in accuracy])
+        Heat(name, [("", [_percent(x, 1) for x in row]) for row in accuracy])
         for name, accuracy in cells.items()
     ]
     return HeatFigure("In which cells is it right?", caption, heats)
 
 
+def _percent(share: float, digits: int) -> tuple[str, float]:
+    """A cell with a share in percent; "-" for one that there is not."""
+    return ("-", 0.0) if np.isnan(share) else (f"{100 * share:.{digits}f}", float(share))
+
+
 def _show_confusion(maps: Maps) -> HeatFigure:
     confusion = np.array(maps["confusion"])
     names = maps.get("classes") or [str(k) for k in range(len(confusion))]
-    wrong = confusion * (1 - np.eye(len(confusion)))
+    wrong = np.nan_to_num(confusion) * (1 - np.eye(len(confusion)))
     first = np.argsort(-wrong, axis=None, kind="stable")[:_NUM_PAIRS]
     pairs = list(zip(*np.unravel_index(first, wrong.shape), strict=True))
     label, prediction = pairs[0]
@@ -115,13 +122,14 @@ def _show_confusion(maps: Maps) -> HeatFigure:
         caption += "Nothing is taken for another."
     if len(confusion) > _MOST_CLASSES:
         rows = [
-            (f"{names[i]} taken for {names[j]}", [(f"{100 * wrong[i, j]:.1f}", float(wrong[i, j]))])
+            (f"{names[i]} taken for {names[j]}", [_percent(wrong[i, j], 1)])
             for i, j in pairs
+            if wrong[i, j] > 0
         ]
-        heat = Heat(f"The {len(rows)} most frequent confusions", rows)
+        heat = Heat("The most frequent confusions", rows)
     else:
         rows = [
-            (name, [(f"{100 * x:.0f}", float(x)) for x in row])
+            (name, [_percent(x, 0) for x in row])
             for name, row in zip(names, confusion, strict=True)
         ]
         heat = Heat("Predictions (columns) for each label (rows)", rows, ["", *names])

@@ -28,7 +28,7 @@ def write_report(
             "template.html",
             figures.draw_all(result, overlays),
             heats=make_heats(result),
-            links=pages.list_links(folder),
+            links=pages.list_links(folder, result.environment.get("seconds_per_run", ())),
             result=result,
             shown_tiles=make_tiles(result),
             header=table.HEADER,

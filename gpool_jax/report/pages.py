@@ -11,6 +11,9 @@ from typing import Any
 from gpool_jax import files
 from gpool_jax.report.canvas import Drawn, encode_png, to_png
 
+# Files that a command leaves beside its page.
+_FILES = ("results.json", "audit.json", "per_image.npz", "channels.csv", "config.json", "data.json")
+
 
 def render(template: str, figures: Iterable[Drawn], **values: Any) -> str:
     """Render a template of this folder, with (question, caption, PNG) of each of `figures`.
@@ -36,12 +39,10 @@ def _embed(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def list_links(folder: Path) -> tuple[list[str], list[str]]:
-    """What lies beside a page: files to download, and folders of runs with pages of their own."""
-    ends = (".json", ".npz", ".csv")
-    files = sorted(path.name for path in folder.glob("*.*") if path.suffix in ends)
-    runs = sorted(path.parent.name for path in folder.glob("*/report.html"))
-    return files, runs
+def list_links(folder: Path, runs: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """List the files beside a page, and those of some runs' folders that have a page."""
+    beside = [name for name in _FILES if (folder / name).is_file()]
+    return beside, [name for name in runs if (folder / name / "report.html").is_file()]
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from gpool_jax.report.channel_result import Agreement, Balance, Removal, Stabili
 
 # Raised when a field of results.json changes its meaning or goes; files without it are of 1.
 SCHEMA = 1
+_SHOWN = 50  # lines of a table in a notebook
 # Inputs of probes: the pooled vector, its channels permuted, its channels sorted.
 INPUTS = ("latent", "permuted latent", "sorted latent")
 # Of the cell in the pooled vector: a code without structure as legible in order, and no code.
@@ -192,17 +193,19 @@ class Result:
         return f"<Result {self.title!r}: {held or 'nothing measured'}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the title, the sentences and the first table."""
+        """The view of a notebook: the title, the sentences and the head of the first table."""
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         filled = [getattr(self, part) for part in PARTS if getattr(self, part)]
-        lines = [_plain_fields(entry) for entry in (filled[0] if filled else ())]
+        entries = filled[0] if filled else []
+        lines = [_plain_fields(entry) for entry in entries[:_SHOWN]]
         header = "".join(f"<th>{name}</th>" for name in (lines[0] if lines else ()))
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in line.values()) + "</tr>"
             for line in lines
         )
         table = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
-        return f"<h3>{html.escape(self.title)}</h3><ul>{notes}</ul>{table if lines else ''}"
+        more = f"<p>{len(entries) - _SHOWN} more</p>" if len(entries) > _SHOWN else ""
+        return f"<h3>{html.escape(self.title)}</h3><ul>{notes}</ul>{table if lines else ''}{more}"
 
 
 # The lists of a result, and what each holds.

@@ -31,7 +31,7 @@ class Events:
         folder: Path,
         *,
         first_step: int = 0,
-        writers: Sequence[Writer] = (),
+        writers: Writer | None = None,
         warn: Callable[[str], None] = print,
         known: int | None = 0,
     ):
@@ -47,13 +47,13 @@ class Events:
         line = {"step": step, **values}
         files.append(self._path, _to_text([line]))
         self.digest = None if self.digest is None else digest([line], self.digest)
-        for writer in self._writers:
-            writer.write(step, values)
+        if self._writers is not None:
+            self._writers.write(step, values)
 
-    def close(self) -> None:
-        """Close the further writers."""
-        for writer in self._writers:
-            writer.close()
+    def close(self, *, failed: bool = False) -> None:
+        """Close the further writers, and tell them how the training ended."""
+        if self._writers is not None:
+            self._writers.close(failed=failed)
 
 
 def digest(events: list[dict[str, Any]], before: int = 0) -> int:
@@ -141,7 +141,10 @@ class Progress:
 
 
 def track(items: Sequence[Item], title: str, *, unit: str = "batch") -> Iterator[Item]:
-    """Go through `items`; if that takes over two seconds, a bar shows how many are done."""
+    """Go through `items`; in a terminal, a bar shows how many are done after two seconds.
+
+    Elsewhere a line is written every half minute.
+    """
     progress = Progress(len(items), 0, 1, title, unit=unit, delay=_SHORT)
     try:
         for item in items:

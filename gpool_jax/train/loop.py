@@ -19,7 +19,7 @@ from gpool_jax.train.checkpoint import Checkpoints
 from gpool_jax.train.events import Events, Progress
 from gpool_jax.train.signals import note_signals
 from gpool_jax.train.state import TrainState
-from gpool_jax.train.writers import open_writers
+from gpool_jax.train.writers import Writers
 
 _log = logging.getLogger("gpool_jax")
 
@@ -133,9 +133,12 @@ def fit(
                     if log is not None and not at_stop:
                         log.save(step, parallel.local(state), feed.state(), {})
                     raise Stopped(signal_number, step)
-    finally:
+    except BaseException:
         if log is not None:
-            log.close()
+            log.close(failed=True)
+        raise
+    if log is not None:
+        log.close(failed=False)
     return parallel.local(state)
 
 
@@ -180,7 +183,7 @@ class _Log:
         self._events = Events(
             folder,
             first_step=first_step,
-            writers=open_writers(config, folder, first_step),
+            writers=Writers(config, folder, first_step, warn),
             warn=warn,
             known=checkpoints.describe(first_step).get("log") if first_step else 0,
         )
@@ -233,10 +236,10 @@ class _Log:
         score = (values[self._select_by], -values["loss"]) if values else None
         self._checkpoints.save(step, state, score, feed=position, log=self._events.digest)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool) -> None:
         """Close the progress bar and the files."""
         self._progress.close()
-        self._events.close()
+        self._events.close(failed=failed)
 
 
 def stops(config: TrainConfig) -> list[int]:

@@ -81,6 +81,7 @@ def best(arm, task, accuracy, half=0.02):
         (0.3, 0.9, "Not shown by"),
         (0.51, 0.5, "Not shown by"),
         (0.26, 0.1, "Not shown by"),  # at chance
+        (0.9, 0.25, "Not shown by these networks, as PermuteNet has learnt nothing yet"),
     ],
 )
 def test_the_answer_follows_the_intervals(kept, lost, verdict):
@@ -95,3 +96,9 @@ def test_the_answer_follows_the_intervals(kept, lost, verdict):
 def test_without_both_heads_there_is_no_answer():
     assert sentences.answer([best("GAPNet", "location", 0.9)]) == []
     assert sentences.answer([best("GAPNet", "recognition", 0.9)]) == []
+
+
+def test_a_permutenet_at_chance_that_recognises_has_learnt():
+    rows = [best("GAPNet", "location", 0.9), best("PermuteNet", "location", 0.25)]
+    rows += [best("GAPNet", "recognition", 0.8), best("PermuteNet", "recognition", 0.7)]
+    assert sentences.answer(rows)[0].startswith("Yes,")

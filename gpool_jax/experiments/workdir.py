@@ -34,7 +34,7 @@ _OUTPUTS = ("results.json", "audit.json", "network.json", "report.html", "per_im
 # Files that say whose folder it is.
 _OWNED = ("audit.json", "network.json", "results.json")
 # Orbax takes a path for a pattern, and then cannot read what it has written.
-_PATTERN = "[]*?\\\\"
+_PATTERN = "[]*?\\"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -163,6 +163,7 @@ def _draw_shift(result: AuditResult) -> Drawn:
             low, high = ([100 * getattr(x, end) for x in lines] for end in ("low", "high"))
             axes.fill_between(pixels, low, high, color=colour(index + 1), alpha=0.15, lw=0)
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("shift in pixels", fontsize=8)
     panels[0].set_ylabel("answers changed, %", fontsize=8)
     legend_below(figure, panels, ncols=4, fontsize=7)

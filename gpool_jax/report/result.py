@@ -244,13 +244,13 @@ def write_result(
     return path
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: str | Path) -> Result:
     """Read results.json.
 
     Raises:
       ValueError: if it is damaged, or of a later schema.
     """
-    path = folder / "results.json"
+    path = Path(folder) / "results.json"
     try:
         values = json.loads(path.read_bytes())
         schema = values.pop("schema", SCHEMA)

@@ -85,7 +85,7 @@ def combine(config: ComparisonConfig, finished: dict[str, Member]) -> Measured:
         probes=probes,
         maps=_pick_maps(named) | _cells_of_all(named) | table,
         curves={n: m.events for n, m in finished.items() if n.endswith(f"seed{config.seed}")},
-        notes=sentences.answer(rows) + say_arms(rows) + sentences.say_probes(probes),
+        notes=sentences.answer(rows) + sentences.say_probes(probes) + say_arms(rows),
     )
     return Measured(result)
 

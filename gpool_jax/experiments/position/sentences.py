@@ -35,15 +35,21 @@ def answer(rows: list[Row]) -> list[str]:
         return []
     kept, lost = location
     verdict = "Not shown by these networks"
-    # A GAPNet that does worse was trained badly, and says nothing about the order.
+    recognition = pair("recognition")
+    # A GAPNet that does worse was trained badly, and says nothing about the order; nor does a
+    # PermuteNet that has learnt nothing at all.
+    learnt = [
+        row for row in (lost, recognition[1] if recognition else lost) if row.low > row.chance
+    ]
     if kept.low > max(lost.high, kept.chance):
         verdict = "Yes, in these networks"
+        if not learnt:
+            verdict = "Not shown by these networks, as PermuteNet has learnt nothing yet"
     told = (
         f"{verdict}: with the channels in order (GAPNet) the cell is predicted in "
         f"{100 * kept.accuracy:.1f} %, without their order (PermuteNet) in "
         f"{100 * lost.accuracy:.1f} % (chance {100 * kept.chance:.1f} %)"
     )
-    recognition = pair("recognition")
     if recognition is None:
         return [f"{told}."]
     values = " and ".join(f"{100 * row.accuracy:.1f} %" for row in recognition)
@@ -77,9 +83,10 @@ def say_probes(probes: list[Probe]) -> list[str]:
     )
     sentences = [_say_network(network, read) for network in networks]
     if any("PermuteNet" in network for network in networks):
-        sentences.append(
+        sentences.insert(
+            0,
             "A PermuteNet learns slowly: after a short training its accuracy is a lower bound on "
-            "what can be learnt without the order."
+            "what can be learnt without the order.",
         )
     return sentences
 

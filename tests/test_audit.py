@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from gpool_jax.data.images import collection
 from gpool_jax.errors import InputError
 from gpool_jax.experiments import workdir
 from gpool_jax.experiments.audit import audit as auditing
-from gpool_jax.experiments.audit import output, verdicts
+from gpool_jax.experiments.audit import channels, output, verdicts
 from gpool_jax.experiments.audit.page import Page, audit
 from gpool_jax.networks import Preprocess, from_function
 from gpool_jax.report.audit_page import format_lines
@@ -188,6 +189,8 @@ def test_the_files_hold_what_was_found(result, tmp_path):
         assert sentence.split("'")[0] in page
     assert "of them passes of networks" in page
     assert page.count("<script") == 1  # the one that sorts tables
+    tuned = sum(len(network.tuning) for network in found.networks)
+    assert page.count('alt="images that drive') == tuned
     text = format_lines(found).splitlines()
     assert len(text) <= 25
     assert text[1].startswith("circular")
@@ -441,3 +444,16 @@ def test_passes_of_twins_are_timed_too():
     assert len(seconds) == 3
     assert min(seconds) > 0
     assert twin.name == "seed 3"
+
+
+def test_the_images_that_drive_a_channel_are_those_of_its_largest_means():
+    rng = np.random.default_rng(3)
+    latent = rng.normal(size=(12, CONFIG.n**2, 5)).astype(np.float32)
+    latent[:, :, 2] += 5 * np.arange(CONFIG.n**2)  # ranks first
+    plain = latent.mean(axis=1)
+    latents = types.SimpleNamespace(cells={"map": latent}, plain=plain, mirrored=plain[::-1])
+    found = channels.describe(CONFIG, latents, "map")
+    assert found.order[0] == 2
+    for channel, drivers in zip(found.order, found.drivers, strict=True):
+        by_mean = sorted(range(12), key=lambda image: -latent[image, :, channel].mean())
+        assert drivers.tolist() == by_mean[:3]

@@ -1,6 +1,7 @@
 """Committed results still load, and become one page with all their figures."""
 
 import base64
+import csv
 import html
 import io
 import json
@@ -8,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -16,7 +18,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from gpool_jax.report import Result, figures, read_result, write_report, write_result
+from gpool_jax.report import Result, figures, pages, read_result, write_report, write_result
 from gpool_jax.report.canvas import colours_of, new_figure, to_png
 from gpool_jax.report.environment import environment
 from gpool_jax.report.overlays import Overlay
@@ -100,7 +102,7 @@ def test_names_of_classes_are_written_as_they_are(tmp_path):
     assert "$t$ &lt;script&gt;" in page
     assert "network &lt;i&gt;" in page
     for name in NAMES:
-        shown = html.escape(name).replace("&#x27;", "&#39;").replace("\x1b", "\x1b")
+        shown = html.escape(name).replace("&#x27;", "&#39;")
         assert f"<th>{shown}</th>" in page
     classes = ["$x$", *NAMES]
     _, _, figure = figures.draw_overlays([overlay], classes)
@@ -136,7 +138,7 @@ def test_a_backend_that_is_missing_here_does_not_matter(backend, left):
         "sys.modules['matplotlib_inline'] = None\n"
         "import importlib.metadata\n"
         "importlib.metadata.entry_points = lambda **_: ()\n"
-        "from gpool_jax.report.canvas import colours_of, new_figure, to_png\n"
+        "from gpool_jax.report.canvas import new_figure, to_png\n"
         "assert to_png(new_figure(1, 1)).startswith(b'\\x89PNG')\n"
         "import os, matplotlib\n"
         "print(os.environ['MPLBACKEND'], matplotlib.rcParams['backend'].lower())\n"
@@ -170,7 +172,7 @@ def test_a_result_of_another_schema_is_refused_and_an_older_one_read(tmp_path):
         read_result(tmp_path)
 
 
-def test_a_result_in_a_notebook():
+def test_a_result_in_a_notebook(monkeypatch):
     result = read_result(RESULTS / "compare_digits")
     assert repr(result).startswith(f"<Result {result.title!r}: {len(result.rows)} rows")
     assert len(repr(result)) < 300
@@ -180,10 +182,10 @@ def test_a_result_in_a_notebook():
     assert "&lt;b&gt;" in Result(title="<b>", config={})._repr_html_()
     with pytest.raises(ValueError, match="`part` must be one of rows, probes"):
         result.to_pandas("row")
-    pandas = pytest.importorskip("pandas")
-    frame = result.to_pandas()
-    assert isinstance(frame, pandas.DataFrame)
-    assert frame["accuracy"].tolist() == [row.accuracy for row in result.rows]
+    # The part of pandas that is used.
+    monkeypatch.setitem(sys.modules, "pandas", types.SimpleNamespace(DataFrame=list))
+    assert [line["accuracy"] for line in result.to_pandas()] == [r.accuracy for r in result.rows]
+    assert len(result.to_pandas("probes")) == len(result.probes)
 
 
 def test_a_method_has_one_colour_on_every_page():
@@ -194,3 +196,21 @@ def test_a_method_has_one_colour_on_every_page():
     assert len(many) == 9
     assert many["flip"] == both["flip"]
     assert many["flip"] not in [shade for name, shade in many.items() if name != "flip"]
+
+
+def test_a_page_links_to_what_lies_beside_it_and_to_runs_with_pages(tmp_path):
+    for name in ("results.json", "per_image.npz", "other.json", "a run/report.html", "b/x"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    found = pages.list_links(tmp_path, ["a run", "b", "c"])
+    assert found == (["results.json", "per_image.npz"], ["a run"])
+    result = Result("t", {}, environment={"seconds_per_run": {"a run": 1.0, "b": 2.0}})
+    page = write_report(result, tmp_path).read_text()
+    assert 'href="a%20run/report.html"' in page
+    assert "other.json" not in page
+
+
+def test_a_table_as_csv_quotes_what_needs_it():
+    text = pages.to_csv(("name", "value"), [('a, "b"', "1.0")])
+    assert list(csv.reader(io.StringIO(text))) == [["name", "value"], ['a, "b"', "1.0"]]

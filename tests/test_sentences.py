@@ -1,12 +1,13 @@
 """Sentences on a comparison: the cell against its null, untrained networks once."""
 
 import dataclasses
+import types
 
 import pytest
 
 from gpool_jax.experiments.position import sentences
-from gpool_jax.experiments.position.comparison import _once
-from gpool_jax.report import Probe, Row
+from gpool_jax.experiments.position.comparison import _cells_of_all, _once
+from gpool_jax.report import Probe, Result, Row
 from gpool_jax.report.result import CONTROLS
 
 
@@ -102,3 +103,23 @@ def test_a_permutenet_at_chance_that_recognises_has_learnt():
     rows = [best("GAPNet", "location", 0.9), best("PermuteNet", "location", 0.25)]
     rows += [best("GAPNet", "recognition", 0.8), best("PermuteNet", "recognition", 0.7)]
     assert sentences.answer(rows)[0].startswith("Yes,")
+
+
+def test_the_caveat_and_the_untrained_network_come_before_the_trained_ones():
+    found = sentences.say_probes([*probes("PermuteNet, location"), *probes("untrained")])
+    starts = [sentence.split(",")[0] for sentence in found]
+    assert starts == [found[0].split(",")[0], "untrained", "PermuteNet"]
+    assert found[0].startswith("A PermuteNet learns slowly")
+
+
+def test_cells_of_a_comparison_are_means_over_the_seeds_of_a_network():
+    def member(name, cells):
+        result = Result("t", {}, maps={"per_cell_of": name, "per_cell": cells})
+        return types.SimpleNamespace(result=result)
+
+    members = {
+        "a-seed0": member("A", [[0.0, 1.0]]),
+        "b-seed0": member("B", [[0.5, 0.5]]),
+        "a-seed1": member("A", [[1.0, 0.5]]),
+    }
+    assert _cells_of_all(members) == {"per_cells": {"A": [[0.5, 0.75]], "B": [[0.5, 0.5]]}}

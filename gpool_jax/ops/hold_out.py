@@ -1,20 +1,17 @@
 """Cross-validation with a fold to pick on: nothing is chosen on the rows it is measured on."""
 
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-Kind = TypeVar("Kind", bound=Hashable)
-
 
 def hold_out(
-    fit: Callable[[jax.Array], dict[Kind, jax.Array]],
+    fit: Callable[[jax.Array], dict[str, jax.Array]],
     score: Callable[[jax.Array], jax.Array],
     fold: jax.Array,
     num_folds: int,
-) -> dict[Kind, tuple[jax.Array, jax.Array]]:
+) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Predict each fold by what is fitted without it, the penalty picked on the next fold.
 
     Args:
@@ -32,7 +29,7 @@ def hold_out(
         raise ValueError(f"`num_folds` must be at least 3; got {num_folds}.")
     every = jnp.arange(num_folds)
 
-    def one_fold(k: jax.Array) -> dict[Kind, tuple[jax.Array, jax.Array]]:
+    def one_fold(k: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
         pick = (k + 1) % num_folds
         outputs = fit((every != k) & (every != pick))
         return {kind: choose(k, pick, each) for kind, each in outputs.items()}

@@ -111,14 +111,13 @@ def held_out_logits(
     for name, values, known in (("kinds", kinds, KINDS), ("picked_by", (picked_by,), PICKED_BY)):
         if not set(values) <= set(known):
             raise ValueError(f"`{name}` must be one of {known}; got {values!r}.")
-    is_wide = inputs.shape[1] > len(inputs)
     one_hot = jax.nn.one_hot(targets, num_classes)
     fit_ridge = _ridge_fit(inputs, one_hot, fold, num_folds, sort, keep)
 
     def fit(folds: jax.Array) -> dict[str, jax.Array]:
         weight = folds[fold].astype(jnp.float32)
         rows = _standardised_rows(inputs, weight, sort, keep)
-        linear = _rotated(rows) if is_wide else rows
+        linear = _rotated(rows)
         outputs = {"ridge": fit_ridge(folds, linear)} if "ridge" in kinds else {}
         for kind, fit_one, given in (
             ("logistic", gradient_probes.logistic, linear),
@@ -163,8 +162,7 @@ def cross_validate_regression(
 
     def fit(folds: jax.Array) -> dict[str, jax.Array]:
         rows = _standardised_rows(inputs, folds[fold].astype(jnp.float32), False, None)
-        is_wide = inputs.shape[1] > len(inputs)
-        return {"ridge": fit_ridge(folds, _rotated(rows) if is_wide else rows)}
+        return {"ridge": fit_ridge(folds, _rotated(rows))}
 
     def score(predicted: jax.Array) -> jax.Array:
         return -((predicted - targets[None]) ** 2).sum(axis=-1)
@@ -190,8 +188,11 @@ def _standardised_rows(
 def _rotated(rows: Rows) -> Rows:
     """Turn rows [N, D] of more channels than rows so that the last D - N are zero: [N, N].
 
-    No linear probe with an L2 penalty knows the difference: its weights lie in the rows' span.
+    Others are returned as they are. No linear probe with an L2 penalty knows the difference: its
+    weights lie in the rows' span.
     """
+    if rows.x.shape[1] <= len(rows.x):
+        return rows
     z = jnp.linalg.qr(rows.written_out().T, mode="r").T
     return Rows(z, jnp.zeros(len(z)), jnp.ones(len(z)))
 

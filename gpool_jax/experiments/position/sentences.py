@@ -34,17 +34,15 @@ def answer(rows: list[Row]) -> list[str]:
     if location is None:
         return []
     kept, lost = location
-    verdict = "Not shown by these networks"
     recognition = pair("recognition")
     # A GAPNet that does worse was trained badly, and says nothing about the order; nor does a
     # PermuteNet that has learnt nothing at all.
-    learnt = [
-        row for row in (lost, recognition[1] if recognition else lost) if row.low > row.chance
-    ]
-    if kept.low > max(lost.high, kept.chance):
+    unordered = [lost, *(recognition[1:] if recognition else ())]
+    verdict = "Not shown by these networks"
+    if not any(row.low > row.chance for row in unordered):
+        verdict += ", as PermuteNet has learnt nothing yet"
+    elif kept.low > max(lost.high, kept.chance):
         verdict = "Yes, in these networks"
-        if not learnt:
-            verdict = "Not shown by these networks, as PermuteNet has learnt nothing yet"
     told = (
         f"{verdict}: with the channels in order (GAPNet) the cell is predicted in "
         f"{100 * kept.accuracy:.1f} %, without their order (PermuteNet) in "
